@@ -1,0 +1,28 @@
+"""The stand-in as an ASGI app: LML's routes, and the stand-in's own under `/_`."""
+
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from local.lml import control
+from local.lml.limits import Clock, Limits
+from local.lml.service import StandIn
+from local.world import World
+
+REFRESH_PATH: Final = "/api/v1/cache/refresh-for-identities"
+GATE_COMMIT: Final = "8a1344c0ffee5eed1e55d15c0de5eed5caffe1ab"  # begins with the gate commit of LML.md
+
+
+def build(
+    world: World,
+    *,
+    speed: float = 1,
+    token: str | None = None,
+    limits: Limits | None = None,
+    commit_sha: str | None = GATE_COMMIT,
+) -> Starlette:
+    """Return a fresh LML process that knows this world; without a token everybody is let in."""
+    lml = StandIn(world, Clock(speed), limits or Limits(), token, commit_sha)
+    lml_routes = [Route(REFRESH_PATH, lml.refresh, methods=["POST"]), Route("/health", lml.health)]
+    return Starlette(routes=[*lml_routes, *control.routes(lml)])

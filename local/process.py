@@ -1,0 +1,88 @@
+"""Processes that may outlive the command that started them, and that a later command ends."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+PATIENCE: Final = 3.0  # seconds between asking a process to end and ending it
+TAIL: Final = 2000  # bytes of a log that say why a process ended
+
+# subprocess wants its own processes reaped by their own objects; a command that did not start them has none.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+class ProcessError(Exception):
+    """A process ended, or was not ready in time; the end of its log follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process and its children, one process group. `started` tells it from a later owner of the same number."""
+
+    pid: int
+    started: float
+    log: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; one that ended and waits to be reaped does not."""
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            return process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def failure(self, what: str) -> ProcessError:
+        """Return the error that says what went wrong, with the end of the log."""
+        tail = Path(self.log).read_bytes()[-TAIL:].decode(errors="replace")
+        return ProcessError(f"{what}; the end of {self.log}:\n{tail}")
+
+
+def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:
+    """Start a command in a session of its own, so that the terminal's Ctrl-C is not for it."""
+    with log.open("wb") as output:
+        child = subprocess.Popen(  # noqa: S603 - our own commands
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    _children[child.pid] = child
+    return Process(child.pid, psutil.Process(child.pid).create_time(), str(log))
+
+
+def end(processes: Sequence[Process]) -> None:
+    """End processes and all their children: asked at once, forced after a few seconds; those that are gone are fine."""
+    ours = [process for process in processes if _is_ours(process)]
+    for process in ours:
+        _signal(process, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while any(process.alive for process in ours) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in ours:
+        _signal(process, signal.SIGKILL)  # the group: children may be left of a process that ended
+        child = _children.pop(process.pid, None)
+        if child:
+            child.wait()
+
+
+def _is_ours(process: Process) -> bool:
+    """Whether a signal to the group would reach what we started: the number was not given to somebody else."""
+    try:
+        return psutil.Process(process.pid).create_time() == process.started
+    except psutil.NoSuchProcess:
+        return True  # a number is not reused while children keep its group; if none do, the signal finds nobody
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

@@ -1,0 +1,76 @@
+"""Serves an ASGI app on a free port of 127.0.0.1: in a thread of a test, or as a process of its own."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+# Requests that are held are cut off at the end: that is meant, and no error.
+logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown" not in str(record.msg))
+
+START_SECONDS: Final = 20.0
+
+
+class StartError(RuntimeError):
+    """A server that did not begin to listen."""
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, app: ASGIApp, ready: Callable[[str], None]) -> None:
+        # h11 and asyncio are named so that a machine with faster ones behaves the same. Nothing that a client waits
+        # for may delay the end: a test holds requests on purpose.
+        config = uvicorn.Config(
+            app, loop="asyncio", http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=0
+        )
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = (sockets or [])[0].getsockname()
+        self._ready(f"http://{host}:{port}")
+
+
+@contextmanager
+def in_thread(app: ASGIApp) -> Iterator[str]:
+    """Serve while the context lasts; gives the base URL."""
+    urls: list[str] = []
+    listening = threading.Event()
+
+    def ready(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    server = _Server(app, ready)
+    with _listener() as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        if not listening.wait(START_SECONDS):
+            raise StartError("the server's thread does not listen")
+        try:
+            yield urls[0]
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def run(app: ASGIApp, url_file: Path) -> None:
+    """Serve until SIGTERM or SIGINT; the base URL is in the file, whole, once connections are accepted."""
+
+    def ready(url: str) -> None:
+        draft = url_file.with_suffix(".draft")
+        draft.write_text(url)
+        draft.replace(url_file)
+
+    with _listener() as listener:
+        _Server(app, ready).run([listener])
+
+
+def _listener() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0), backlog=512)

@@ -1,0 +1,127 @@
+"""HTTP requests of which the whole is bounded: name lookup, connection, headers, body; in time and in bytes."""
+
+import asyncio
+import logging
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, Self, TypeAlias
+
+import httpx
+
+from core.settings import Secret, SettingsError
+
+Method: TypeAlias = Literal["GET", "POST"]
+
+BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes
+# Under the 5 s after which uvicorn closes an idle connection: a request never meets a server that is hanging up.
+_KEEP_ALIVE: Final = 4.0
+
+# httpx logs a line a request, and httpcore the headers of answers: no JSON, and more of them than of our own.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a server answered, 0 before it did; the body of anything but a 200 may be cut short."""
+
+    status: int = 0
+    # Not in the repr: a server may have repeated the token, and Sentry sends the variables of frames.
+    headers: Mapping[str, str] = field(default_factory=httpx.Headers, repr=False)
+    body: bytearray = field(default_factory=bytearray, repr=False)
+
+
+class NoReplyError(Exception):
+    """No complete reply: too late, not connected or broken off, or a body beyond the limit."""
+
+    def __init__(self, cause: Literal["timeout", "connection", "malformed"], detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+class Bearer(httpx.Auth):
+    """Adds the token when a request leaves, so that no frame of ours holds it; fetches it anew after a 401, once."""
+
+    def __init__(self, token: Secret) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._sign(request)
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED and self._token.fetch_anew():
+            self._sign(request)
+            yield request
+
+    def _sign(self, request: httpx.Request) -> None:
+        token = self._token.get()
+        if token is None:
+            return
+        if not (token.isascii() and token.isprintable()):  # httpx would put the token into its exception
+            raise SettingsError(f"{self._token.name} holds a character that an HTTP header cannot carry")
+        request.headers["Authorization"] = f"Bearer {token}"
+
+
+class BoundedHttp:
+    """A client for one host, one request at a time; keeps its connection, and must be closed outside Lambda.
+
+    Certificates are verified always. Redirects are not followed and the environment is not read (proxies,
+    certificate files): where a request with a token goes is decided by the settings alone.
+    """
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        # asyncio, because only cancelling bounds a whole request: httpx's own time-outs start anew with every byte.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._client = httpx.AsyncClient(
+            # No compression, so that a small answer cannot unpack to more than the limit.
+            headers={"User-Agent": "rotation-artist-backfill", "Accept-Encoding": "identity"} | dict(headers or {}),
+            timeout=None,  # noqa: S113 - asyncio.timeout() in _exchange bounds more than this could
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=_KEEP_ALIVE),
+            trust_env=False,
+        )
+
+    def send(
+        self, method: Method, url: str, *, limit: float, auth: httpx.Auth | None = None, json: object = None
+    ) -> Reply:
+        """Send one request and read its whole answer within `limit` wall seconds; raises NoReplyError."""
+        return self._runner.run(self._exchange(self._client.build_request(method, url, json=json), auth, limit))
+
+    async def _exchange(self, request: httpx.Request, auth: httpx.Auth | None, limit: float) -> Reply:
+        reply = Reply()
+        try:
+            async with asyncio.timeout(limit):
+                response = await self._client.send(request, auth=auth, stream=True)
+                reply.status, reply.headers = response.status_code, response.headers
+                try:
+                    async for chunk in response.aiter_bytes():
+                        reply.body += chunk
+                        if len(reply.body) > BODY_LIMIT:
+                            raise NoReplyError("malformed", f"the body is longer than {BODY_LIMIT >> 20} MiB")
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, OSError, NoReplyError) as error:  # asyncio's TimeoutError is an OSError
+            # A status other than 200 is an answer, whatever became of its body.
+            if reply.status in {0, 200}:
+                raise _no_reply(error, limit) from None  # the chain would carry the request, token and all
+        return reply
+
+    def close(self) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _no_reply(error: Exception, limit: float) -> NoReplyError:
+    match error:
+        case NoReplyError():
+            return error
+        case TimeoutError() | httpx.TimeoutException():
+            return NoReplyError("timeout", f"no complete answer within {limit:g} s")
+        case httpx.DecodingError():
+            return NoReplyError("malformed", "the body is not in the encoding that its header names")
+        case _:
+            return NoReplyError("connection", ": ".join(filter(None, (type(error).__name__, str(error)))))

@@ -1,0 +1,132 @@
+"""Reading one environment: texts, numbers, secrets, addresses; what is wrong is collected, not raised at once."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+_T = TypeVar("_T")
+
+SecretFetcher: TypeAlias = Callable[[str, bool], str]
+"""Takes an ARN and whether a cached value must not be used; injected, so that settings need no AWS SDK."""
+
+_SHOWN: Final = 40  # characters of a wrong value that a message repeats
+
+
+class SettingsError(ValueError):
+    """One line for each problem, each beginning with the variable it is about."""
+
+
+class Secret:
+    """A value, or the ARN of one that is fetched when first needed; its repr and str never show it."""
+
+    __slots__ = ("_arn", "_fetch", "_value", "name")
+
+    def __init__(self, name: str, value: str | None = None, *, arn: str | None = None, fetch: SecretFetcher) -> None:
+        self.name = name
+        self._value = value
+        self._arn = arn
+        self._fetch = fetch
+
+    @property
+    def is_unset(self) -> bool:
+        """Say whether there is neither a value nor an ARN; fetches nothing."""
+        return not self._value and not self._arn
+
+    def get(self) -> str | None:
+        """Return the value without surrounding white space, None when there is none; the fetcher's errors pass."""
+        if self._value is None and self._arn:
+            self._value = self._fetch(self._arn, False).strip()
+        return self._value or None
+
+    def fetch_anew(self) -> bool:
+        """Replace a fetched value, say after a 401; False when it came from the environment and cannot differ."""
+        if not self._arn:
+            return False
+        self._value = self._fetch(self._arn, True).strip()
+        return True
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name})"
+
+
+class Reader:
+    """Reads variables with their defaults; a wrong one is noted and stood in for, so that the rest is read as well."""
+
+    def __init__(self, environ: Mapping[str, str], defaults: Mapping[str, str | None], fetch: SecretFetcher) -> None:
+        self._environ = environ
+        self._defaults = defaults
+        self._fetch = fetch
+        self._problems: list[str] = []
+        local_dev = self.optional("LOCAL_DEV") or ""
+        self.local_dev = local_dev == "1"
+        if local_dev not in {"0", "1"}:
+            self.problem("LOCAL_DEV", f"is {shown(local_dev)}; only 1 turns it on, 0 or nothing is off")
+
+    def checked(self, settings: _T) -> _T:
+        """Return what was built from this environment; raises SettingsError if reading it met a problem."""
+        if self._problems:
+            raise SettingsError("\n".join(self._problems))
+        return settings
+
+    def problem(self, name: str, fault: str) -> None:
+        self._problems.append(f"{name} {fault}")
+
+    def optional(self, name: str) -> str | None:
+        """Return the variable, else its default; empty or only white space is unset."""
+        return self._environ.get(name, "").strip() or self._defaults[name]
+
+    def is_set(self, name: str) -> bool:
+        """Say whether the variable itself is there, whatever its default."""
+        return bool(self._environ.get(name, "").strip())
+
+    def text(self, name: str) -> str:
+        value = self.optional(name)
+        if value is None:
+            self.problem(name, "is required and not set")
+        return value or ""
+
+    def integer(self, name: str, lowest: int, highest: int, why: str = "") -> int:
+        value = self.optional(name) or ""
+        # Not int() alone: that also takes signs, underscores, other scripts' digits and megabytes of them.
+        if re.fullmatch("[0-9]{1,9}", value) and lowest <= int(value) <= highest:
+            return int(value)
+        self.problem(name, f"is {shown(value)}; it must be a whole number from {lowest} to {highest}{why}")
+        return lowest
+
+    def secret(self, name: str) -> Secret:
+        value, arn = self.optional(name), self.optional(f"{name}_SECRET_ARN")
+        if value and arn and not self.local_dev:  # locally the plain one wins: `sam local` can set, but not unset
+            self.problem(name, f"is set, and so is {name}_SECRET_ARN; set one of them")
+        return Secret(name, value, arn=None if value else arn, fetch=self._fetch)
+
+    def address(self, name: str) -> str:
+        """Return an https address without its final slashes; a wrong one is not shown: it may hold a password."""
+        url = self.text(name).rstrip("/")
+        fault = _address_fault(url, local_dev=self.local_dev) if url else None
+        if fault:
+            self.problem(name, fault)
+        return url
+
+
+def shown(value: str) -> str:
+    """Return a wrong value for a message: on one line, and not a page of it."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...'"
+
+
+def _address_fault(url: str, *, local_dev: bool) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # both are parsed only now, and may refuse
+    except ValueError:
+        return "is no address: its host or port cannot be read"
+    faults = {
+        "must begin with https:// (http:// only with LOCAL_DEV=1)": parts.scheme != "https"
+        and not (local_dev and parts.scheme == "http"),
+        "has no host, or one that no name can be": not all(0 < len(label) < 64 for label in (host or "").split(".")),
+        "must not hold a user or a password": "@" in parts.netloc,
+        "must not have a query or a fragment": "?" in url or "#" in url,
+        "holds a character that an address must percent-encode": re.search(r"[^!-~]", url) is not None,
+    }
+    return next((fault for fault, applies in faults.items() if applies), None)

@@ -1,0 +1,35 @@
+"""Item `PACE` / `discogs`: the budget that all slots share."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from core.ledger._table import Table
+from core.pacing import Pace
+
+_KEY: Final = ("PACE", "discogs")
+_decode = msgspec.json.Decoder(Pace).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class PaceItem:
+    """`throttle.PaceStore` over DynamoDB; the state is one JSON text, so that a person can read it in the console."""
+
+    table: Table
+
+    def read_pace(self) -> tuple[Pace, int]:
+        """Return the state and its revision; an absent item is a fresh budget at revision 0."""
+        item = self.table.read(*_KEY)
+        return (Pace(), 0) if item is None else (_decode(str(item["state"])), int(str(item["revision"])))
+
+    def write_pace(self, pace: Pace, revision: int) -> bool:
+        """Replace the state that was read at `revision`; False when another slot was faster."""
+        item = dict(zip(("pk", "sk"), _KEY, strict=True))
+        return self.table.put(
+            {**item, "state": _encode(pace).decode(), "revision": revision + 1},
+            "revision = :revision OR (attribute_not_exists(pk) AND :revision = :none)",
+            revision=revision,
+            none=0,
+        )

@@ -1,0 +1,301 @@
+"""The budget's arithmetic (DESIGN §6): who may call Discogs when, and what a slice has cost.
+
+Pure: no I/O and no clock of its own. Times are paced seconds (`Clock.pace`), costs are Discogs calls, rates are calls a
+minute. `Pace` is the state that all slots share; a function here takes one and returns the next.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from core.lml import LML_REFRESH_BATCH_CAP
+from core.settings import Pacing
+
+WINDOW: Final = 60.0
+"""Seconds in which Discogs and LML count; also the age at which a sample says nothing any more."""
+MEMORY: Final = 150.0
+"""Seconds that charges and samples are kept."""
+SAMPLE_EVERY: Final = 30.0
+"""Seconds after which a slot takes a new sample, for all."""
+RESERVE: Final = 6
+"""Calls a minute below LML's limit that measured room leaves alone."""
+OTHERS_AT_FIRST: Final = 20.0
+"""Calls a minute that other callers are taken to make before anything is known of them."""
+OTHERS_MEMORY: Final = 300.0
+"""Seconds over which the slow mean of others' calls forgets."""
+
+FIRST_COST: Final = 4.0
+LEAST_COST: Final = 0.1
+DEAREST_COST: Final = 20.0
+SMOOTHING: Final = 0.3
+"""Weight of the newest slice in the smoothed cost of an id."""
+CALLS_OF_AN_ID: Final = 21
+"""The most that one identity costs: a release and its artists (LML.md)."""
+CALLS_AT_ONCE: Final = 2
+"""Discogs calls that LML makes side by side for this kind of request."""
+FASTEST_CALL: Final = 0.15
+"""Seconds of Discogs' fastest answer."""
+LONGEST_REQUEST: Final = 300.0
+"""Seconds after which LML's ingress gives up."""
+LONGEST_BACKOFF: Final = 300.0
+"""Seconds of the longest wait after failed requests."""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """Calls that a slice or a sample may have made: expected until it is settled, then what it cost."""
+
+    id: str
+    at: float
+    cost: float
+    ids: int
+    """Identities in the slice; 0 for a sample."""
+    settled_at: float | None = None
+
+    def within(self, start: float, end: float) -> float:
+        """The calls that fall between two times, spread evenly over the time that the slice took."""
+        finish = self.at if self.settled_at is None else self.settled_at
+        if finish <= self.at:
+            return self.cost if start < self.at <= end else 0.0
+        return self.cost * max(0.0, min(end, finish) - max(start, self.at)) / (finish - self.at)
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What LML's `/health` said; a field that was missing or of another type is None."""
+
+    at: float
+    calls: int | None
+    breaker: str | None
+    commit: str | None
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """Ledger item `PACE`: the one budget of all slots, replays and manual invokes."""
+
+    paid_until: float = 0.0
+    charges: tuple[Charge, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    sampling_until: float = 0.0
+    others_mean: float = OTHERS_AT_FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much of the minute is ours now, and how we know."""
+
+    loop: Literal["open", "measured"]
+    budget: float
+    """Calls a minute at which a cost is paid off."""
+    spent: float
+    """Our own calls of the last 60 s."""
+    others: float
+    """Everybody else's; 0 in the open loop, which does not know."""
+    limit: float
+    """Calls that the last 60 s may hold."""
+    breaker_closed: bool
+
+    @property
+    def free(self) -> float:
+        """Calls that may still start."""
+        return self.limit - self.spent - self.others
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A slice of `ids` may start once `pace` is written."""
+
+    ids: int
+    pace: Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing may start before `until`, and then only if the state then allows it."""
+
+    until: float
+    reason: Literal["budget", "room", "breaker"]
+
+
+def remembered(pace: Pace, now: float, limits: Pacing) -> Pace:
+    """`pace` without what is older than 150 s, and with nothing later than `now`: a clock may have been set back."""
+    longest_debt = _let_through(LONGEST_REQUEST, limits.rate_limit) * WINDOW / limits.budget
+    return replace(
+        pace,
+        paid_until=min(pace.paid_until, now + longest_debt),
+        charges=tuple(replace(c, at=min(c.at, now)) for c in pace.charges if c.at > now - MEMORY),
+        samples=tuple(s for s in pace.samples if now - MEMORY < s.at <= now),
+        sampling_until=min(pace.sampling_until, now + SAMPLE_EVERY),
+    )
+
+
+def room(pace: Pace, now: float, limits: Pacing) -> Room:
+    """Open loop, or measured while the last two samples are sound and recent enough."""
+    spent = sum(charge.cost for charge in pace.charges if charge.at > now - WINDOW)
+    newest = pace.samples[-1] if pace.samples else None
+    recent = newest is not None and now - newest.at <= WINDOW
+    closed = not recent or newest is None or newest.breaker in (None, "closed")
+    limit = limits.rate_limit - RESERVE
+    if not recent or len(pace.samples) < 2 or not _comparable(pace.samples[-2], pace.samples[-1]):
+        return Room("open", limits.budget, spent, 0.0, limit, closed)
+    return Room("measured", limits.budget_max, spent, _others(pace, now), limit, closed)
+
+
+def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: int, cost_per_id: float) -> Go | Wait:
+    """GCRA without burst: `Go` with up to `wanted` ids and the state to write, or `Wait` with nothing to write."""
+    pace = remembered(pace, now, limits)
+    here = room(pace, now, limits)
+    if not here.breaker_closed:
+        return Wait(now + WINDOW, "breaker")
+    if pace.paid_until > now:
+        return Wait(pace.paid_until, "budget")
+    # With slices switched off, a full message is one request, whatever the minute holds.
+    whole = limits.slice_max == LML_REFRESH_BATCH_CAP
+    ids = wanted if whole else min(wanted, math.floor(here.free / cost_per_id))
+    if ids < 1:
+        last_start = max((charge.at for charge in pace.charges if charge.ids), default=-math.inf)
+        if last_start > now - WINDOW:
+            return Wait(last_start + WINDOW, "room")
+        ids = 1  # however full the minute: a busy day must end too
+    return Go(ids, _charged(pace, now, here.budget, Charge(charge_id, now, ids * cost_per_id, ids)))
+
+
+def settle(pace: Pace, now: float, limits: Pacing, *, charge_id: str, cost: float) -> Pace:
+    """Replace what a slice was expected to cost by what it did cost; the debt moves by the difference."""
+    pace = remembered(pace, now, limits)
+    budget = room(pace, now, limits).budget
+    debt = sum(cost - charge.cost for charge in pace.charges if charge.id == charge_id)
+    return replace(
+        pace,
+        paid_until=pace.paid_until + debt * WINDOW / budget,
+        charges=tuple(replace(c, cost=cost, settled_at=now) if c.id == charge_id else c for c in pace.charges),
+    )
+
+
+def begin_sample(pace: Pace, now: float, limits: Pacing, *, charge_id: str) -> Pace | None:
+    """The state that makes the caller the one sampler, its call charged; None when no sample is due or one is taken."""
+    pace = remembered(pace, now, limits)
+    if pace.sampling_until > now or (pace.samples and now - pace.samples[-1].at < SAMPLE_EVERY):
+        return None
+    charged = _charged(pace, now, room(pace, now, limits).budget, Charge(charge_id, now, 1.0, 0, now))
+    return replace(charged, sampling_until=now + SAMPLE_EVERY)
+
+
+def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
+    """Take a sample in: others' slow mean learns, and what we were charged beyond the counter's difference is refunded."""
+    pace = remembered(pace, sample.at, limits)
+    last = pace.samples[-1] if pace.samples else None
+    pace = replace(pace, samples=(*pace.samples, sample))
+    if last is None or not _comparable(last, sample):
+        return pace
+    calls = _difference(last, sample)
+    inside = [c for c in pace.charges if c.ids and c.at >= last.at and (c.settled_at or math.inf) <= sample.at]
+    ours = sum(charge.cost for charge in inside)
+    samplers = sum(not c.ids and last.at < c.at <= sample.at for c in pace.charges)
+    excess = ours - max(0.0, calls - samplers)
+    if excess > 0:
+        ids = {charge.id for charge in inside}
+        share = 1 - excess / ours
+        budget = room(pace, sample.at, limits).budget
+        pace = replace(
+            pace,
+            paid_until=pace.paid_until - excess * WINDOW / budget,
+            charges=tuple(replace(c, cost=c.cost * share) if c.id in ids else c for c in pace.charges),
+        )
+    seconds = sample.at - last.at
+    rate = _beyond_ours(pace, last, sample) * WINDOW / seconds
+    weight = 1 - math.exp(-seconds / OTHERS_MEMORY)
+    return replace(pace, others_mean=pace.others_mean + weight * (rate - pace.others_mean))
+
+
+def slice_cost(*, ids: int, outcomes: int | None, elapsed: float, round_trip: float, limits: Pacing) -> float:
+    """Discogs calls of a slice: the lowest of its bounds; `outcomes` is None when no usable body came.
+
+    LML does not say what was a cache hit. It cannot have made more calls than the outcomes that it lists, than its two
+    slots have time for (`elapsed` less the `round_trip` of an empty request), or than its limiter lets through.
+    """
+    by_time = max(0.0, elapsed - round_trip) * CALLS_AT_ONCE / FASTEST_CALL
+    limiter = min(ids * CALLS_OF_AN_ID, _let_through(max(0.0, elapsed), limits.rate_limit))
+    if outcomes is None:
+        return max(float(ids), min(by_time, limiter))
+    return min(float(outcomes), by_time, limiter)
+
+
+def back_off(failures: int, retry_after: float | None, fraction: float) -> float:
+    """Seconds to wait after `failures` failed requests in a row; `fraction` is random in 0..1 (full jitter)."""
+    return max(fraction * min(LONGEST_BACKOFF, 2.0 * 2.0 ** min(failures, 30)), retry_after or 0.0)
+
+
+def request_limit(ids: int) -> float:
+    """Seconds that a request of `ids` may take, body included: below LML's own end only where it cannot matter."""
+    return min(330.0, max(60.0, ids * 30.0))
+
+
+@dataclass(slots=True)
+class SliceSize:
+    """How many ids a slot asks for next, and what it expects each to cost: learned from its last slices."""
+
+    most: int
+    cost_per_id: float = FIRST_COST
+    _ids: int = 1
+
+    @property
+    def ids(self) -> int:
+        """One while the cache is cold, two, then the maximum; always the maximum where that is a full message."""
+        return self.most if self.most == LML_REFRESH_BATCH_CAP else min(self._ids, self.most)
+
+    def learn(self, *, ids: int, cost: float) -> None:
+        """Take in a slice that counted outcomes: less than one call an id makes the next larger, else it is one."""
+        each = cost / ids
+        self.cost_per_id += SMOOTHING * (min(DEAREST_COST, max(LEAST_COST, each)) - self.cost_per_id)
+        self._ids = 1 if each >= 1 else (2 if self._ids == 1 else self.most)
+
+
+def _let_through(seconds: float, rate_limit: float) -> float:
+    """The most calls that LML's bucket, full at the start, lets through in a time."""
+    return rate_limit * (1 + seconds / WINDOW)
+
+
+def _charged(pace: Pace, now: float, budget: float, charge: Charge) -> Pace:
+    paid_until = max(pace.paid_until, now) + charge.cost * WINDOW / budget
+    return replace(pace, paid_until=paid_until, charges=(*pace.charges, charge))
+
+
+def _comparable(older: Sample, newer: Sample) -> bool:
+    """Whether the counter's difference between two samples says anything: same process, no gap, nothing missing."""
+    return (
+        older.calls is not None
+        and newer.calls is not None
+        and newer.calls >= older.calls
+        and newer.commit == older.commit
+        and 0 < newer.at - older.at <= WINDOW
+    )
+
+
+def _difference(older: Sample, newer: Sample) -> int:
+    return (newer.calls or 0) - (older.calls or 0)
+
+
+def _beyond_ours(pace: Pace, older: Sample, newer: Sample) -> float:
+    """Others' calls between two samples: the counter's difference beyond our own charges."""
+    ours = sum(charge.within(older.at, newer.at) for charge in pace.charges)
+    return max(0.0, _difference(older, newer) - ours)
+
+
+def _intervals(pace: Pace) -> Iterator[tuple[Sample, Sample]]:
+    return (pair for pair in pairwise(pace.samples) if _comparable(*pair))
+
+
+def _others(pace: Pace, now: float) -> float:
+    """Others' calls of the last 60 s: measured where samples reach, their slow mean for the rest."""
+    start = now - WINDOW
+    measured = covered = 0.0
+    for older, newer in _intervals(pace):
+        overlap = newer.at - max(start, older.at)
+        if overlap > 0:
+            measured += _beyond_ours(pace, older, newer) * overlap / (newer.at - older.at)
+            covered += overlap
+    return measured + pace.others_mean * (WINDOW - covered) / WINDOW

@@ -1,0 +1,82 @@
+"""Identity ids to refresh messages: the wire format of DESIGN §4 and the batching rule."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from core.lml import LML_REFRESH_BATCH_CAP
+
+MAX_PARTS: Final = 100
+"""Parts of one message before what is left counts as not attempted (DESIGN §6)."""
+
+MAX_PARTS_BY_HAND: Final = 10
+"""The same for a message without a run, which no ledger watches (DESIGN §4)."""
+
+IdentityId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Attempts = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class MalformedMessageError(ValueError):
+    """A body that is no refresh message; its text is the reason under which it is parked."""
+
+
+class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Up to 50 identities on their way to LML; `failed` tells how often an id has failed so far."""
+
+    version: Literal[1]
+    run_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+    message: Count = 0
+    part: Count = 0
+    identity_ids: Annotated[tuple[IdentityId, ...], msgspec.Meta(min_length=1, max_length=LML_REFRESH_BATCH_CAP)]
+    failed: dict[int, Attempts] = {}
+
+    def __post_init__(self) -> None:
+        if len(set(self.identity_ids)) != len(self.identity_ids):
+            raise ValueError("identity_ids repeats an id")
+        if strangers := self.failed.keys() - set(self.identity_ids):
+            raise ValueError(f"failed names ids that are not in identity_ids: {sorted(strangers)}")
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """Every id of this message with how often it has failed so far, in sending order."""
+        return {identity: self.failed.get(identity, 0) for identity in self.identity_ids}
+
+    def next_part(self, attempts: dict[int, int]) -> "RefreshMessage":
+        """The message that carries on with what is left (`attempts`: id to failures, not empty)."""
+        return RefreshMessage(
+            version=1,
+            run_id=self.run_id,
+            message=self.message,
+            part=self.part + 1,
+            identity_ids=tuple(attempts),
+            failed={identity: count for identity, count in attempts.items() if count},
+        )
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(RefreshMessage).decode
+
+
+def encode(message: RefreshMessage) -> str:
+    """The SQS body."""
+    return _encode(message).decode()
+
+
+def decode(body: str) -> RefreshMessage:
+    """The message in an SQS body; raises `MalformedMessageError` with the reason."""
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise MalformedMessageError(f"not a refresh message: {error}") from None
+
+
+def batches(ids: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
+    """`ids` in their order, `size` at a time; the last batch may be smaller, none is empty."""
+    if not 1 <= size <= LML_REFRESH_BATCH_CAP:
+        raise ValueError(f"a message carries 1 to {LML_REFRESH_BATCH_CAP} ids, not {size}")
+    remaining = iter(ids)
+    while batch := tuple(islice(remaining, size)):
+        yield batch

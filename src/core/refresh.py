@@ -1,0 +1,209 @@
+"""One part of one message: its ids handed to LML in small slices, at the pace that the budget allows (DESIGN §6)."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from core import pacing
+from core.clock import Clock
+from core.lml import Lml, LmlError
+from core.pacing import Wait
+from core.plan import RefreshMessage
+from core.tally import ERROR_TOTALS, Reading, Totals, read_answer
+from core.telemetry import Telemetry
+from core.throttle import Permit, Throttle
+
+FAREWELL: Final = 20.0
+"""Seconds that a part keeps for committing what it did and handing on the rest."""
+_STOPS_THE_RUN: Final = frozenset({401, 403, 404, 405})
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why the whole run must end early: a cause to tell runs apart by, and a sentence for a person."""
+
+    cause: str
+    reason: str
+
+
+@dataclass(slots=True)
+class PartResult:
+    """What one part did; `left` are ids without a verdict with their failures, in the order to go on with."""
+
+    totals: Totals = field(default_factory=Totals)
+    left: dict[int, int] = field(default_factory=dict)
+    not_found: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    rejected: list[LmlError] = field(default_factory=list)
+    delay: float = 0.0
+    """Paced seconds before the next part may do anything useful."""
+    ended: bool = False
+    """The run is stopping, or past its deadline: what is left is not attempted."""
+    stop: Stop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a slot works with, made once per environment."""
+
+    lml: Lml
+    throttle: Throttle
+    clock: Clock
+    telemetry: Telemetry
+    max_attempts: int
+
+    def work(
+        self, message: RefreshMessage, *, time_left: Callable[[], float], run_goes_on: Callable[[], bool]
+    ) -> PartResult:
+        """Work on a part until its ids have verdicts, the run ends, or `time_left` (paced seconds) gets short."""
+        return _Part(self, message, time_left, run_goes_on).work()
+
+
+class _Part:
+    def __init__(
+        self, worker: Worker, message: RefreshMessage, time_left: Callable[[], float], run_goes_on: Callable[[], bool]
+    ) -> None:
+        self._worker = worker
+        self._clock = worker.clock
+        self._throttle = worker.throttle
+        self._telemetry = worker.telemetry
+        self._time_left = time_left
+        self._run_goes_on = run_goes_on
+        self._failures = dict(message.attempts)
+        self._queue = deque(sorted(self._failures, key=lambda identity: self._failures[identity] > 0))
+        self._asked_before = {identity for identity, count in self._failures.items() if count}
+        self._failed_in_a_row = 0
+        self._not_before = 0.0
+        self._waited = 0.0
+        self._discogs_calls = 0.0
+        self._warned: set[str] = set()
+        self._result = PartResult()
+
+    def work(self) -> PartResult:
+        result = self._result
+        try:
+            self._throttle.measure_round_trip()
+        except LmlError as error:
+            self._stop(error)
+        while self._queue and result.stop is None:
+            permit = self._wait_for_permit()
+            if permit is None:
+                break
+            self._send(permit)
+        result.left = {identity: self._failures[identity] for identity in self._queue}
+        result.totals += Totals(discogs_calls_estimated=round(self._discogs_calls))
+        self._telemetry.metric("DiscogsCallsEstimated", self._discogs_calls)
+        return result
+
+    def _wait_for_permit(self) -> Permit | None:
+        """Wait until a slice may start; None when the run ends, or when what time is left does not cover it."""
+        started = self._clock.pace()
+        while True:
+            if not self._run_goes_on():
+                self._result.ended = True
+                return None
+            wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue))
+            answer = self._answer(wanted)
+            if isinstance(answer, Permit):
+                self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
+                return answer
+            needed = pacing.request_limit(wanted) + FAREWELL
+            ahead = max(0.0, answer.until - self._clock.pace())
+            if self._time_left() < needed + (0.0 if answer.reason == "breaker" else ahead):
+                self._result.delay = ahead
+                return None
+            self._clock.sleep(self._throttle.pause(answer))
+
+    def _answer(self, wanted: int) -> Permit | Wait:
+        if self._not_before > self._clock.pace():
+            return Wait(self._not_before, "budget")
+        if self._time_left() < pacing.request_limit(wanted) + FAREWELL:
+            return Wait(self._clock.pace(), "budget")
+        return self._throttle.ask(wanted)
+
+    def _send(self, permit: Permit) -> None:
+        ids = [self._queue.popleft() for _ in range(permit.ids)]
+        limit = pacing.request_limit(len(ids))
+        self._result.totals += Totals(lml_requests=1, retries=len(self._asked_before.intersection(ids)))
+        self._asked_before.update(ids)
+        try:
+            with self._telemetry.request_span(batch_size=len(ids), timeout_ms=round(limit * 1000)) as span:
+                try:
+                    answer = self._worker.lml.refresh(ids, limit=limit)
+                except LmlError as error:
+                    span.failed(error.kind)
+                    raise
+        except LmlError as error:
+            self._settle(permit, ids, None, error.elapsed)
+            self._take_failure(ids, error)
+        else:
+            reading = read_answer(ids, answer.body)
+            self._settle(permit, ids, None if reading.malformed else reading.outcomes, answer.elapsed)
+            self._take_reading(ids, reading)
+
+    def _settle(self, permit: Permit, ids: list[int], outcomes: int | None, elapsed: float) -> None:
+        self._telemetry.metric("LmlRequestMillis", elapsed * 1000)
+        self._discogs_calls += self._throttle.settle(permit, ids=len(ids), outcomes=outcomes, elapsed=elapsed)
+
+    def _take_reading(self, ids: list[int], reading: Reading) -> None:
+        for identity in ids:
+            verdict = reading.verdicts.get(identity)
+            if verdict is None:
+                self._count_attempt(identity, reading.failed[identity])
+                continue
+            self._result.totals += verdict.totals
+            if verdict.status == "not_found":
+                self._result.not_found.append(identity)
+        for status in reading.unknown_statuses - self._warned:
+            self._warned.add(status)
+            self._telemetry.warning("unknown_status", "LML sent a status that this job does not know", status=status)
+        if reading.ignored and "ignored" not in self._warned:
+            self._warned.add("ignored")
+            self._telemetry.warning(
+                "malformed_response", "LML answered for ids that were not asked for, or twice", results=reading.ignored
+            )
+        if reading.malformed:
+            self._telemetry.warning("malformed_response", reading.malformed, identity_ids=list(reading.failed))
+            self._push_back(None)
+        else:
+            self._failed_in_a_row = 0
+
+    def _take_failure(self, ids: list[int], error: LmlError) -> None:
+        self._telemetry.warning(
+            "slice_error", str(error), identity_ids=ids, kind=error.kind, cause=error.cause, status=error.status
+        )
+        if error.status in _STOPS_THE_RUN:
+            self._queue.extendleft(reversed(ids))
+            self._stop(error)
+        elif error.kind == "permanent_error":
+            for identity in ids:
+                self._give_up(identity, str(error))
+            self._result.rejected.append(error)
+        elif error.counts_as_attempt:
+            for identity in ids:
+                self._count_attempt(identity, str(error))
+            self._push_back(error.retry_after)
+        else:
+            self._queue.extendleft(reversed(ids))
+            self._push_back(error.retry_after)
+
+    def _count_attempt(self, identity: int, reason: str) -> None:
+        """Put an id behind all the others, or give it up after its last attempt."""
+        self._failures[identity] += 1
+        if self._failures[identity] >= self._worker.max_attempts:
+            self._give_up(identity, reason)
+        else:
+            self._queue.append(identity)
+
+    def _give_up(self, identity: int, reason: str) -> None:
+        self._result.totals += ERROR_TOTALS
+        self._result.failed[identity] = reason[:120]
+
+    def _push_back(self, retry_after: float | None) -> None:
+        self._failed_in_a_row += 1
+        self._not_before = self._clock.pace() + self._throttle.back_off(self._failed_in_a_row, retry_after)
+
+    def _stop(self, error: LmlError) -> None:
+        self._result.ended = True
+        self._result.stop = Stop(f"lml_{error.status}", str(error))

@@ -1,0 +1,294 @@
+"""Everything the functions take from their environment: read once, checked whole, frozen (DESIGN §10)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os.path import isfile
+from typing import Final, NamedTuple
+
+from core.environment import Reader, Secret, SecretFetcher, SettingsError, shown
+
+__all__ = [
+    "LML_REFRESH_BATCH_CAP",
+    "VARIABLES",
+    "Database",
+    "DeadLetter",
+    "FanOut",
+    "Lml",
+    "Pacing",
+    "Refresh",
+    "Secret",
+    "SecretFetcher",
+    "Sentry",
+    "SettingsError",
+    "dead_letter",
+    "fan_out",
+    "refresh",
+]
+
+LML_REFRESH_BATCH_CAP: Final = 50  # ids LML takes in one request; here and not in core.lml, which costs an HTTP client
+RATE_MARGIN: Final = 6  # calls a minute that nobody plans for (DESIGN §6, "Measured room")
+
+
+class Variable(NamedTuple):
+    """A row of the README's settings table; a default of None means that there is none."""
+
+    name: str
+    default: str | None
+    meaning: str
+
+
+VARIABLES: Final = (
+    Variable("LIBRARY_METADATA_URL", None, "LML's address: https, or http with LOCAL_DEV=1; a final /api/v1 is cut"),
+    Variable("LML_API_KEY", None, "LML's bearer token; this or the next one is required unless LOCAL_DEV=1"),
+    Variable("LML_API_KEY_SECRET_ARN", None, "the secret that holds it"),
+    Variable("SENTRY_DSN", None, "where spans, events and check-ins go; none without it"),
+    Variable("SENTRY_DSN_SECRET_ARN", None, "the secret that holds it"),
+    Variable("GITHUB_TOKEN", None, "for the deploy gate's compare; without it GitHub allows 60 requests an hour"),
+    Variable("GITHUB_TOKEN_SECRET_ARN", None, "the secret that holds it"),
+    Variable("DB_HOST", None, "PostgreSQL of the station's backend"),
+    Variable("DB_PORT", "5432", "its port"),
+    Variable("DB_NAME", None, "its database"),
+    Variable("DB_USERNAME", None, "a role that may SELECT from the rotation table"),
+    Variable("DB_PASSWORD", None, "that role's password"),
+    Variable("DB_PASSWORD_SECRET_ARN", None, "the secret that holds it"),
+    Variable("DB_TLS", "verify", "verify, the path of a PEM bundle to verify against, or disable (only LOCAL_DEV=1)"),
+    Variable("DB_STATEMENT_TIMEOUT_MS", "60000", "milliseconds after which PostgreSQL gives a query up"),
+    Variable("WXYC_SCHEMA_NAME", "wxyc_schema", "the schema of the rotation table; always quoted"),
+    Variable("BACKFILL_LML_BATCH_SIZE", "50", "ids in a message, 1 to 50"),
+    Variable("REFRESH_SLICE_MAX", "4", "ids in a request while the cache is warm, at most the batch size"),
+    Variable("REFRESH_MAX_ATTEMPTS", "3", "requests that an id may fail before it is an lml_error"),
+    Variable("MAX_ERROR_PERCENT", "50", "a run stops when more of at least 100 verdicts failed"),
+    Variable("DISCOGS_RATE_LIMIT", "50", "calls a minute that LML allows all its callers"),
+    Variable("DISCOGS_BUDGET_PER_MINUTE", "20", "our calls a minute when LML cannot be measured"),
+    Variable("DISCOGS_BUDGET_MAX_PER_MINUTE", "40", "our calls a minute at most; 6 below the limit or less"),
+    Variable("SENTRY_RELEASE", None, "release tag of every event"),
+    Variable("SENTRY_ENVIRONMENT", "production", "environment tag of every event"),
+    Variable("SENTRY_TRACES_SAMPLE_RATE", "1.0", "0 to 1; empty or malformed is 1.0"),
+    Variable("LOCAL_DEV", "0", "1 on a developer's machine: no key needed, http and an unencrypted database allowed"),
+    Variable("CLOCK_SPEED", "1", "paced seconds in a wall second, for the demo; refused unless LOCAL_DEV=1"),
+    Variable("LEDGER_TABLE", None, "DynamoDB table; set by the template"),
+    Variable("REFRESH_QUEUE_URL", None, "queue of refresh messages; set by the template"),
+    Variable("PARKED_QUEUE_URL", None, "queue of unreadable messages; set by the template"),
+)
+_DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    host: str
+    port: int
+    name: str
+    username: str
+    password: Secret
+    tls: str
+    statement_timeout_ms: int
+    schema: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentry:
+    dsn: Secret
+    release: str | None
+    environment: str
+    traces_sample_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lml:
+    url: str
+    api_key: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing:
+    """Discogs calls a minute, and ids a request (DESIGN §6)."""
+
+    rate_limit: int = 50
+    budget: int = 20
+    budget_max: int = 40
+    slice_max: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FanOut:
+    local_dev: bool
+    clock_speed: float
+    ledger_table: str
+    refresh_queue_url: str
+    batch_size: int
+    lml: Lml
+    github_token: Secret
+    database: Database
+    sentry: Sentry
+    pacing: Pacing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    local_dev: bool
+    clock_speed: float
+    ledger_table: str
+    refresh_queue_url: str
+    parked_queue_url: str
+    lml: Lml
+    sentry: Sentry
+    pacing: Pacing
+    max_attempts: int
+    max_error_percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    local_dev: bool
+    clock_speed: float
+    ledger_table: str
+    refresh_queue_url: str
+    parked_queue_url: str
+    sentry: Sentry
+
+
+def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOut:
+    """Build the fan-out function's settings; raises SettingsError with every problem."""
+    read = _Reader(environ, fetch)
+    batch_size = read.batch_size()
+    return read.checked(
+        FanOut(
+            local_dev=read.local_dev,
+            clock_speed=read.clock_speed(),
+            ledger_table=read.text("LEDGER_TABLE"),
+            refresh_queue_url=read.text("REFRESH_QUEUE_URL"),
+            batch_size=batch_size,
+            lml=read.lml(),
+            github_token=read.secret("GITHUB_TOKEN"),
+            database=read.database(),
+            sentry=read.sentry(),
+            pacing=read.pacing(batch_size),
+        )
+    )
+
+
+def refresh(environ: Mapping[str, str], fetch: SecretFetcher) -> Refresh:
+    """Build the refresh function's settings; raises SettingsError with every problem."""
+    read = _Reader(environ, fetch)
+    return read.checked(
+        Refresh(
+            local_dev=read.local_dev,
+            clock_speed=read.clock_speed(),
+            ledger_table=read.text("LEDGER_TABLE"),
+            refresh_queue_url=read.text("REFRESH_QUEUE_URL"),
+            parked_queue_url=read.text("PARKED_QUEUE_URL"),
+            lml=read.lml(),
+            sentry=read.sentry(),
+            pacing=read.pacing(read.batch_size()),
+            max_attempts=read.integer("REFRESH_MAX_ATTEMPTS", 1, 100),
+            max_error_percent=read.integer("MAX_ERROR_PERCENT", 0, 100),
+        )
+    )
+
+
+def dead_letter(environ: Mapping[str, str], fetch: SecretFetcher) -> DeadLetter:
+    """Build the dead-letter function's settings, which needs no LML; raises SettingsError with every problem."""
+    read = _Reader(environ, fetch)
+    return read.checked(
+        DeadLetter(
+            local_dev=read.local_dev,
+            clock_speed=read.clock_speed(),
+            ledger_table=read.text("LEDGER_TABLE"),
+            refresh_queue_url=read.text("REFRESH_QUEUE_URL"),
+            parked_queue_url=read.text("PARKED_QUEUE_URL"),
+            sentry=read.sentry(),
+        )
+    )
+
+
+class _Reader(Reader):
+    """Knows which variables belong together, and their limits."""
+
+    def __init__(self, environ: Mapping[str, str], fetch: SecretFetcher) -> None:
+        super().__init__(environ, _DEFAULTS, fetch)
+
+    def clock_speed(self) -> float:
+        value = self.text("CLOCK_SPEED")
+        if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) or float(value) == 0:
+            self.problem("CLOCK_SPEED", f"is {shown(value)}; it must be a number above 0, such as 100 or 0.5")
+            return 1.0
+        if float(value) != 1 and not self.local_dev:
+            self.problem(
+                "CLOCK_SPEED", f"is {value}; only LOCAL_DEV=1 may set it: LML would get {value} times the budget"
+            )
+        return float(value)
+
+    def batch_size(self) -> int:
+        cap = LML_REFRESH_BATCH_CAP
+        return self.integer(
+            "BACKFILL_LML_BATCH_SIZE", 1, cap, f": LML refuses a request of more than {cap} ids (LML_REFRESH_BATCH_CAP)"
+        )
+
+    def pacing(self, batch_size: int) -> Pacing:
+        rate_limit = self.integer("DISCOGS_RATE_LIMIT", RATE_MARGIN + 1, 10_000)
+        budget = self.integer("DISCOGS_BUDGET_PER_MINUTE", 1, 10_000)
+        budget_max = self.integer("DISCOGS_BUDGET_MAX_PER_MINUTE", 1, 10_000)
+        if budget_max > rate_limit - RATE_MARGIN:
+            self.problem(
+                "DISCOGS_BUDGET_MAX_PER_MINUTE",
+                f"is {budget_max}; it must stay {RATE_MARGIN} below DISCOGS_RATE_LIMIT, which is {rate_limit}",
+            )
+        if budget > budget_max:
+            self.problem(
+                "DISCOGS_BUDGET_PER_MINUTE",
+                f"is {budget}, more than DISCOGS_BUDGET_MAX_PER_MINUTE, which is {budget_max}",
+            )
+        slice_max = self.integer("REFRESH_SLICE_MAX", 1, LML_REFRESH_BATCH_CAP)
+        if slice_max > batch_size and self.is_set("REFRESH_SLICE_MAX"):
+            self.problem(
+                "REFRESH_SLICE_MAX", f"is {slice_max}, more than BACKFILL_LML_BATCH_SIZE, which is {batch_size}"
+            )
+        return Pacing(rate_limit=rate_limit, budget=budget, budget_max=budget_max, slice_max=min(slice_max, batch_size))
+
+    def lml(self) -> Lml:
+        url = self.address("LIBRARY_METADATA_URL").removesuffix("/api/v1").rstrip("/")
+        api_key = self.secret("LML_API_KEY")
+        if api_key.is_unset and not self.local_dev:
+            self.problem("LML_API_KEY", "or LML_API_KEY_SECRET_ARN is required (unless LOCAL_DEV=1); neither is set")
+        return Lml(url=url, api_key=api_key)
+
+    def database(self) -> Database:
+        schema = self.text("WXYC_SCHEMA_NAME")
+        if len(schema.encode(errors="replace")) > 63:
+            self.problem("WXYC_SCHEMA_NAME", "is longer than the 63 bytes of a PostgreSQL name, which would be cut")
+        return Database(
+            host=self.text("DB_HOST"),
+            port=self.integer("DB_PORT", 1, 65_535),
+            name=self.text("DB_NAME"),
+            username=self.text("DB_USERNAME"),
+            password=self.secret("DB_PASSWORD"),
+            tls=self._tls(),
+            statement_timeout_ms=self.integer("DB_STATEMENT_TIMEOUT_MS", 1, 900_000, " (0 would be no limit)"),
+            schema=schema,
+        )
+
+    def sentry(self) -> Sentry:
+        return Sentry(
+            dsn=self.secret("SENTRY_DSN"),
+            release=self.optional("SENTRY_RELEASE"),
+            environment=self.text("SENTRY_ENVIRONMENT"),
+            traces_sample_rate=_sample_rate(self.text("SENTRY_TRACES_SAMPLE_RATE")),
+        )
+
+    def _tls(self) -> str:
+        tls = self.text("DB_TLS")
+        if tls == "disable" and not self.local_dev:
+            self.problem("DB_TLS", "is disable, which only LOCAL_DEV=1 allows")
+        elif tls not in {"disable", "verify"} and not isfile(tls):  # noqa: PTH113 - Path.is_file() raises for an overlong name
+            self.problem("DB_TLS", f"is {shown(tls)}; it must be verify, disable, or the path of a PEM file")
+        return tls
+
+
+def _sample_rate(value: str) -> float:
+    """Return a rate in 0..1; a wrong one must not cost the run its telemetry, so it is 1.0 (DESIGN §9)."""
+    try:
+        rate = float(value)
+    except ValueError:
+        return 1.0
+    return rate if 0 <= rate <= 1 else 1.0

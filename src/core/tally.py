@@ -1,0 +1,161 @@
+"""What an answer of LML counts for: the rules of DESIGN §5. Pure, and tolerant of any JSON."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+Status = Literal["warmed", "not_found", "not_implemented"]
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The accounts of a part or of a run; all ints, and `scanned == resolved + lml_error` on each."""
+
+    identities_scanned: int = 0
+    identities_resolved: int = 0
+    warmed_releases: int = 0
+    warmed_artists: int = 0
+    not_found: int = 0
+    not_implemented: int = 0
+    lml_error: int = 0
+    not_attempted: int = 0
+    artist_errors: int = 0
+    lml_requests: int = 0
+    retries: int = 0
+    discogs_calls_estimated: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: getattr(self, name) + getattr(other, name) for name in TOTALS})
+
+
+TOTALS: Final = Totals.__struct_fields__
+SEVEN: Final = TOTALS[:7]
+"""The totals that alert rules, dashboards and the span know by name (DESIGN §4)."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What LML decided about one identity, with the warmed and failed things under its sources."""
+
+    status: Status
+    warmed_releases: int = 0
+    warmed_artists: int = 0
+    artist_errors: int = 0
+
+    @property
+    def totals(self) -> Totals:
+        """This identity's share of the totals."""
+        return Totals(
+            identities_scanned=1,
+            identities_resolved=1,
+            warmed_releases=self.warmed_releases,
+            warmed_artists=self.warmed_artists,
+            artist_errors=self.artist_errors,
+            not_found=int(self.status == "not_found"),
+            not_implemented=int(self.status == "not_implemented"),
+        )
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, read: each asked id is in `verdicts` or in `failed`, never in both."""
+
+    verdicts: dict[int, Verdict]
+    failed: dict[int, str]
+    """Id to reason, for ids that are tried again."""
+    outcomes: int
+    """Release and artist outcomes that LML lists: the most Discogs calls that these ids can have cost."""
+    malformed: str | None
+    """Why the answer counts as a failed request for the ids in `failed`; None for a sound answer."""
+    unknown_statuses: frozenset[str]
+    ignored: int
+    """Results for an id that was not asked for, or a second one for the same id."""
+
+
+ERROR_TOTALS: Final = Totals(identities_scanned=1, lml_error=1)
+"""The share of an identity whose last attempt failed."""
+
+
+def read_answer(asked: Sequence[int], body: object) -> Reading:
+    """Sort `asked` ids by what `body`, the decoded JSON of a 200, says of them; never raises."""
+    items, malformed = _results(body)
+    wanted = set(asked)
+    verdicts: dict[int, Verdict] = {}
+    failed: dict[int, str] = {}
+    outcomes = ignored = 0
+    unknown: set[str] = set()
+    for item in items:
+        if not isinstance(item, dict):
+            malformed = "a result is no object"
+            continue
+        identity, status = item.get("identity_id"), item.get("status")
+        if type(identity) is not int or identity not in wanted:
+            ignored += 1
+            continue
+        wanted.remove(identity)
+        if status == "not_implemented":
+            verdicts[identity] = Verdict("not_implemented")
+            continue
+        sources = list(_sources(item))
+        outcomes += sum(source.outcomes for source in sources)
+        if status == "warmed":
+            verdicts[identity] = Verdict(
+                "warmed",
+                warmed_releases=sum(source.releases for source in sources),
+                warmed_artists=sum(source.artists for source in sources),
+                artist_errors=sum(source.artist_errors for source in sources),
+            )
+        elif status == "not_found":
+            verdicts[identity] = Verdict("not_found")
+        else:
+            failed[identity] = _reason(item, status)
+            if status != "error":
+                unknown.add(str(status)[:64])
+    failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
+    return Reading(
+        verdicts=verdicts,
+        failed=failed,
+        outcomes=outcomes,
+        malformed=malformed if wanted else None,
+        unknown_statuses=frozenset(unknown),
+        ignored=ignored,
+    )
+
+
+class _Source(msgspec.Struct, frozen=True):
+    releases: int
+    artists: int
+    artist_errors: int
+    outcomes: int
+
+
+def _results(body: object) -> tuple[list[object], str | None]:
+    results = body.get("results") if isinstance(body, dict) else None
+    if isinstance(results, list):
+        return results, None
+    return [], "the body has no list of results"
+
+
+def _sources(item: dict[str, object]) -> Iterator[_Source]:
+    """The sources of one result; null and anything that is no object are passed over."""
+    sources = item.get("sources")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        if not isinstance(source, dict):
+            continue
+        release, artists = source.get("release_outcome"), source.get("artists")
+        told = [
+            artist.get("outcome")
+            for artist in (artists if isinstance(artists, list) else ())
+            if isinstance(artist, dict)
+        ]
+        warmed = told.count("success")
+        yield _Source(
+            releases=int(release == "success"),
+            artists=warmed,
+            artist_errors=len(told) - warmed,
+            outcomes=int(release not in (None, "not_implemented")) + len(told) - told.count("not_implemented"),
+        )
+
+
+def _reason(item: dict[str, object], status: object) -> str:
+    """Why an id failed, short enough for the ledger: LML's status and, if it sent one, its message."""
+    message = item.get("message")
+    return f"{status}: {message}"[:120] if isinstance(message, str) and message else str(status)[:120]

@@ -1,0 +1,222 @@
+"""What the job tells people: JSON logs, Sentry spans, events and check-ins, CloudWatch metrics (DESIGN §9)."""
+
+import logging
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import floor
+from typing import TYPE_CHECKING, Final, Literal
+
+import sentry_sdk
+from sentry_sdk.crons import capture_checkin
+
+from core.telemetry import _sentry
+from core.telemetry._logs import TOOL, Logs, Step
+from core.telemetry._metrics import ACCOUNTS, NAMESPACE, MetricName, Metrics, Trigger
+from core.telemetry._redaction import Redaction
+from core.telemetry._sentry import TraceHeaders
+
+if TYPE_CHECKING:
+    from sentry_sdk._types import MonitorConfig
+    from sentry_sdk.traces import StreamedSpan
+
+    from core import settings
+
+__all__ = ["NAMESPACE", "TOOL", "MetricName", "RequestSpan", "Step", "Telemetry", "TraceHeaders", "Trigger"]
+
+MONITOR: Final["MonitorConfig"] = {
+    "schedule": {"type": "crontab", "value": "30 4 * * *"},
+    "timezone": "UTC",
+    "checkin_margin": 15,  # minutes
+    "max_runtime": 180,  # minutes; a longer run is late by design (runbook)
+}
+
+
+class RequestSpan:
+    """The span of one request to LML."""
+
+    def __init__(self, span: "StreamedSpan") -> None:
+        self._span = span
+
+    def failed(self, kind: Literal["retryable_error", "permanent_error"]) -> None:
+        self._span.status = "error"
+        self._span.set_attribute("lml.error_kind", kind)
+
+
+class Telemetry:
+    """Everything one environment tells; built once, bound anew by each invocation.
+
+    No method raises when Sentry is away. `secrets` are texts that must never leave, read at every write, so that it
+    may grow as secrets are fetched; they are hidden, and so is what looks like a credential.
+    """
+
+    def __init__(self, sentry: "settings.Sentry", *, secrets: Collection[str] = ()) -> None:
+        redact = Redaction(secrets)
+        self._logs = Logs(redact)
+        self._metrics = Metrics()
+        self._run_id: str | None = None
+        self.bind(run_id=None)
+        try:
+            _sentry.start(sentry, redact)
+        except Exception as error:  # noqa: BLE001 - the job runs without Sentry, whatever keeps it away
+            # Not the error's text: it may quote the DSN.
+            self.warning("init", f"{sentry.dsn.name} is of no use: nothing goes to Sentry", error=type(error).__name__)
+
+    def bind(self, *, run_id: str | None) -> None:
+        """Begin an invocation, or learn its run: later log lines, events and exceptions carry this id, or none."""
+        self._run_id = run_id
+        self._logs.bind(run_id)
+        sentry_sdk.traces.new_trace()  # else events outside a span would join those of the last invocation
+
+    @contextmanager
+    def invocation(self, step: Step, *, but_not: type[Exception]) -> Iterator[None]:
+        """Wrap one invocation: what escapes it goes to the log and, `but_not` aside, to Sentry; all is flushed."""
+        self.bind(run_id=None)
+        try:
+            yield
+        except Exception as error:
+            self.error(step, str(error), error=type(error).__name__)
+            if not isinstance(error, but_not):
+                self.exception(error, step=step)
+            raise
+        finally:
+            self.flush()
+
+    # Logs. A field must not have the name of a LogRecord's attribute (`name`, `args`, `module`, ...): KeyError.
+
+    def info(self, step: Step, message: str, **fields: object) -> None:
+        self._logs.write(logging.INFO, step, message, fields)
+
+    def warning(self, step: Step, message: str, **fields: object) -> None:
+        self._logs.write(logging.WARNING, step, message, fields)
+
+    def error(self, step: Step, message: str, **fields: object) -> None:
+        self._logs.write(logging.ERROR, step, message, fields)
+
+    # Spans
+
+    @contextmanager
+    def run_span(self, run_id: str, trigger: Trigger, *, dry_run: bool) -> Iterator[TraceHeaders]:
+        """Open the run's trace; yields the headers with which its other spans join it, from any process."""
+        attributes: dict[str, str | int] = {
+            "backfill.run_id": run_id,
+            "backfill.trigger": trigger,
+            "backfill.dry_run": int(dry_run),
+        }
+        with _sentry.root_span(f"{TOOL}.run", _sentry.RUN_OP, attributes, headers={}):
+            yield _sentry.trace_headers()
+
+    def plan_span(self, *, ids: int, messages: int, coverage: float | None) -> None:
+        """Tell the plan, inside the run span; `coverage` (percent) travels rounded down, so that 98.9 stays < 99."""
+        attributes = {
+            "backfill.ids": ids,
+            "backfill.messages": messages,
+            "backfill.coverage": None if coverage is None else floor(coverage),
+        }
+        _sentry.child_span(f"{TOOL}.run.plan", "job.plan", attributes).end()
+
+    @contextmanager
+    def message_span(
+        self, headers: TraceHeaders, *, run_id: str | None, message: int, part: int, ids: int, receive_count: int
+    ) -> Iterator[None]:
+        """Open the span of one delivery, in the trace of `headers`."""
+        attributes = {
+            "backfill.run_id": run_id,
+            "backfill.message": message,
+            "backfill.part": part,
+            "backfill.ids": ids,
+            "backfill.receive_count": receive_count,
+        }
+        with _sentry.root_span(f"{TOOL}.message", "queue.process", attributes, headers=headers):
+            yield
+
+    @contextmanager
+    def request_span(self, *, batch_size: int, timeout_ms: int) -> Iterator[RequestSpan]:
+        """Open the span of one request to LML; an error that leaves the block gives it the status error."""
+        attributes = {"lml.batch_size": batch_size, "lml.batch_timeout_ms": timeout_ms}
+        with _sentry.child_span("lml.refresh_for_identities", "http.client", attributes) as span:
+            yield RequestSpan(span)
+
+    def report_totals(
+        self,
+        headers: TraceHeaders,
+        *,
+        run_id: str | None,
+        trigger: Trigger,
+        dry_run: bool,
+        totals: Mapping[str, int],
+        run_seconds: float | None,
+        completed: bool,
+    ) -> None:
+        """Tell the accounts of a run that has ended, or of a replay by hand (no run id): one span, one EMF line.
+
+        `totals` has the seven of DESIGN §4 and `not_attempted`; `run_seconds` is None when nobody measured them.
+        `backfill.not_found_percent` is rounded up, which leaves the alert rule's `> 1 %` exact.
+        """
+        accounts = {name: int(totals[name]) for name in ACCOUNTS}
+        scanned, not_found = accounts["identities_scanned"], accounts["not_found"]
+        attributes: dict[str, str | int | None] = {f"backfill.{name}": count for name, count in accounts.items()}
+        attributes |= {
+            "backfill.run_id": run_id,
+            "backfill.dry_run": int(dry_run),
+            "backfill.trigger": trigger,
+            "backfill.not_found_percent": -(-100 * not_found // scanned) if scanned else 0,
+        }
+        with _sentry.root_span(f"{TOOL}.run.totals", _sentry.TOTALS_OP, attributes, headers=headers):
+            self._metrics.run_closed(
+                run_id=run_id,
+                trigger=trigger,
+                dry_run=dry_run,
+                totals=accounts,
+                run_seconds=run_seconds,
+                completed=completed,
+            )
+
+    # Metrics, events, check-ins
+
+    def metric(self, name: MetricName, value: float) -> None:
+        """Add a value in the unit that the name ends in, else a count; several of one name are kept apart."""
+        self._metrics.add(name, value)
+
+    def check_in_open(self, run_id: str) -> str:
+        """Tell the cron monitor that a scheduled run has begun; the same run has the same check-in however often."""
+        check_in_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{TOOL}/{run_id}").hex
+        capture_checkin(TOOL, check_in_id, "in_progress", monitor_config=MONITOR)
+        return check_in_id
+
+    def check_in_close(self, check_in_id: str, *, ok: bool, seconds: float | None) -> None:
+        capture_checkin(TOOL, check_in_id, "ok" if ok else "error", seconds, MONITOR)
+
+    def event(
+        self,
+        message: str,
+        *,
+        step: Step,
+        level: Literal["error", "warning"] = "error",
+        fingerprint: Sequence[str] | None = None,
+        **extra: object,
+    ) -> None:
+        """Send an event to Sentry; events of one `fingerprint` are one issue there."""
+        sentry_sdk.capture_message(
+            message,
+            level,
+            tags=self._tags(step),
+            extras=extra,
+            fingerprint=None if fingerprint is None else list(fingerprint),
+        )
+
+    def exception(self, error: BaseException, *, step: Step) -> None:
+        """Send an exception, its causes and their stacks without local variables to Sentry."""
+        sentry_sdk.capture_exception(error, tags=self._tags(step))
+
+    def flush(self) -> bool:
+        """Write the metrics and send what waits for Sentry, in 2 s at most; False, and a warning, if it did not go."""
+        self._metrics.flush()
+        took_all = _sentry.flush()
+        if not took_all:
+            self.warning("done", "Sentry did not take everything in time: spans, events or check-ins may be missing")
+        return took_all
+
+    def _tags(self, step: Step) -> dict[str, str]:
+        tags = {"tool": TOOL, "step": step}
+        return tags if self._run_id is None else tags | {"run_id": self._run_id}

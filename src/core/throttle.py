@@ -1,0 +1,131 @@
+"""One slot's hold on the shared budget: `pacing` with the clock, the ledger's `PACE` item and LML's `/health` added."""
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from core import pacing
+from core.clock import Clock
+from core.lml import Lml, LmlError
+from core.pacing import Pace, Sample, SliceSize, Wait
+from core.settings import Pacing
+
+_LOST_RACE: Final = 0.05
+"""Seconds, at most, before a slot tries again that lost a conditional update to another."""
+
+
+class PaceStore(Protocol):
+    """Where the slots share `Pace`; a write succeeds only on the revision that was read."""
+
+    def read_pace(self) -> tuple[Pace, int]: ...
+
+    def write_pace(self, pace: Pace, revision: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to send one slice of up to `ids` identities now."""
+
+    ids: int
+    charge_id: str
+
+
+class Throttle:
+    """Lets a slice start when the minute has room for it, and settles what it cost; one object a slot.
+
+    Nothing is sent unpaced: when the store cannot be read or written its error goes up to the caller.
+    """
+
+    def __init__(self, store: PaceStore, lml: Lml, clock: Clock, limits: Pacing, rng: random.Random) -> None:
+        self._store = store
+        self._lml = lml
+        self._clock = clock
+        self._limits = limits
+        self._rng = rng
+        self._round_trip: float | None = None
+        self.size = SliceSize(limits.slice_max)
+
+    def measure_round_trip(self) -> None:
+        """Time a request that touches nothing, and keep the fastest of this environment.
+
+        Raises `LmlError` where LML refuses the key or does not know the endpoint; a passing fault changes nothing.
+        """
+        try:
+            elapsed = self._lml.round_trip()
+        except LmlError as error:
+            if error.kind == "permanent_error":
+                raise
+            return
+        self._round_trip = elapsed if self._round_trip is None else min(self._round_trip, elapsed)
+
+    def ask(self, wanted: int) -> Permit | Wait:
+        """Try once to start a slice of up to `wanted` ids; a `Wait` has cost nothing and changed nothing."""
+        pace, revision = self._store.read_pace()
+        if self._sampled(pace, revision):
+            pace, revision = self._store.read_pace()
+        charge_id = uuid.uuid4().hex[:12]
+        now = self._clock.pace()
+        answer = pacing.attempt(
+            pace, now, self._limits, charge_id=charge_id, wanted=wanted, cost_per_id=self.size.cost_per_id
+        )
+        if isinstance(answer, Wait):
+            return answer
+        if not self._store.write_pace(answer.pace, revision):
+            return Wait(now, "budget")
+        return Permit(answer.ids, charge_id)
+
+    def settle(self, permit: Permit, *, ids: int, outcomes: int | None, elapsed: float) -> float:
+        """Put what a slice cost in the place of what it was expected to cost; returns the cost in calls."""
+        cost = pacing.slice_cost(
+            ids=ids, outcomes=outcomes, elapsed=elapsed, round_trip=self._round_trip or 0.0, limits=self._limits
+        )
+        self._change(
+            lambda pace: pacing.settle(pace, self._clock.pace(), self._limits, charge_id=permit.charge_id, cost=cost)
+        )
+        if outcomes:
+            self.size.learn(ids=ids, cost=cost)
+        return cost
+
+    def pause(self, wait: Wait) -> float:
+        """Paced seconds to sleep before the next `ask`: to the end of a debt that ends soon, else about a second."""
+        poll = self._rng.uniform(0.5, 1.0)
+        if wait.reason != "budget":
+            return poll
+        return min(max(0.0, wait.until - self._clock.pace()) + self._rng.uniform(0.0, 0.1), poll)
+
+    def back_off(self, failures: int, retry_after: float | None) -> float:
+        """Paced seconds to wait after so many failed requests in a row."""
+        return pacing.back_off(failures, retry_after, self._rng.random())
+
+    def _sampled(self, pace: Pace, revision: int) -> bool:
+        """Take a sample if one is due and no other slot is at it; whether `PACE` has changed."""
+        begun = pacing.begin_sample(pace, self._clock.pace(), self._limits, charge_id=uuid.uuid4().hex[:12])
+        if begun is None:
+            return False
+        if not self._store.write_pace(begun, revision):
+            return True
+        try:
+            body = self._lml.health().body or {}
+        except LmlError:
+            return True  # no sample: the open loop takes over once the last one is a minute old
+        calls, breaker, commit = (
+            body.get(key) for key in ("discogs_live_requests_total", "discogs_breaker_state", "commit_sha")
+        )
+        sample = Sample(
+            at=self._clock.pace(),
+            calls=calls if type(calls) is int else None,
+            breaker=breaker if isinstance(breaker, str) else None,
+            commit=commit if isinstance(commit, str) else None,
+        )
+        self._change(lambda pace: pacing.add_sample(pace, sample, self._limits))
+        return True
+
+    def _change(self, step: Callable[[Pace], Pace]) -> None:
+        """Apply a step to the newest state, again for as long as other slots are faster."""
+        while True:
+            pace, revision = self._store.read_pace()
+            if self._store.write_pace(step(pace), revision):
+                return
+            self._clock.sleep(self._rng.uniform(0.0, _LOST_RACE))
