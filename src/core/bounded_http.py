@@ -83,11 +83,12 @@ class BoundedHttp:
         self, method: Method, url: str, *, limit: float, auth: httpx.Auth | None = None, json: object = None
     ) -> Reply:
         """Send one request and read its whole answer within `limit` wall seconds; raises NoReplyError."""
-        return self._runner.run(self._exchange(self._client.build_request(method, url, json=json), auth, limit))
+        return self._runner.run(self._exchange(method, url, limit, auth, json))
 
-    async def _exchange(self, request: httpx.Request, auth: httpx.Auth | None, limit: float) -> Reply:
+    async def _exchange(self, method: Method, url: str, limit: float, auth: httpx.Auth | None, json: object) -> Reply:
         reply = Reply()
         try:
+            request = self._client.build_request(method, url, json=json)
             async with asyncio.timeout(limit):
                 response = await self._client.send(request, auth=auth, stream=True)
                 reply.status, reply.headers = response.status_code, response.headers
@@ -98,8 +99,13 @@ class BoundedHttp:
                             raise NoReplyError("malformed", f"the body is longer than {BODY_LIMIT >> 20} MiB")
                 finally:
                     await response.aclose()
-        except (httpx.HTTPError, OSError, NoReplyError) as error:  # asyncio's TimeoutError is an OSError
-            # A status other than 200 is an answer, whatever became of its body.
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            OSError,
+            NoReplyError,
+        ) as error:
+            # A status other than 200 is an answer, whatever became of its body. (TimeoutError is an OSError.)
             if reply.status in {0, 200}:
                 raise _no_reply(error, limit) from None  # the chain would carry the request, token and all
         return reply

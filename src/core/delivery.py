@@ -49,7 +49,7 @@ class _Event(msgspec.Struct):
 
 
 def read_deliveries(event: object, request_id: str) -> list[Delivery]:
-    """Take an SQS event apart; raises `ValueError` for anything else, such as a message invoked without its envelope."""
+    """Take an SQS event apart; raises `ValueError` for anything else, such as a message without its envelope."""
     try:
         records = msgspec.convert(event, _Event).Records
     except msgspec.ValidationError as error:
@@ -135,7 +135,7 @@ class Desk:
         )
 
     def commit(self, run: Run, commit: Commit) -> bool:
-        """Commit a part; False when it adds nothing: the run has ended, or another was first, whose hand-over is repaired."""
+        """Commit a part; False when it adds nothing: the run has ended, or another was first (what it left is sent)."""
         outcome = self.keeper.ledger.messages.commit(commit, self.keeper.ledger.runs)
         if outcome is CommitOutcome.RUN_ENDED:
             self.keeper.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
@@ -155,7 +155,7 @@ class Receiver:
     max_error_percent: int
 
     def receive(self, delivery: Delivery, time_left: Callable[[], float]) -> None:
-        """Work on one delivery while there is `time_left` (wall seconds); raises `ClaimedError` when another is at it."""
+        """Work on a delivery while there is `time_left` (wall seconds); raises `ClaimedError` when another is at it."""
         try:
             message = decode(delivery.body)
         except MalformedMessageError as error:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 
 from core.bounded_http import Bearer, BoundedHttp, NoReplyError
@@ -11,6 +11,7 @@ from core.settings import Secret
 
 GATE_COMMIT: Final = "8a1344c"  # the first commit of LML with the endpoint
 _COMPARE: Final = "/repos/WXYC/library-metadata-lookup/compare/{gate}...{sha}"
+_GITHUB_HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _GITHUB_LIMIT: Final = 15.0  # wall seconds: GitHub's clock is never faster
 
 
@@ -22,22 +23,22 @@ class Gate:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
 class Github:
-    """GitHub's compare, which knows what a commit contains; a context manager."""
+    """GitHub's compare, which knows what a commit contains."""
 
-    def __init__(self, token: Secret, *, url: str = "https://api.github.com") -> None:
-        self._url = url
-        self._auth = Bearer(token)
-        self._http = BoundedHttp({"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"})
+    token: Secret
+    url: str = "https://api.github.com"
 
     def compare(self, sha: str) -> str:
         """Return how `sha` stands to the gate commit: identical, ahead, behind or diverged.
 
         Raises LookupError with the reason when GitHub does not tell: unreachable, rate-limited, unknown commit.
         """
-        path = _COMPARE.format(gate=_encoded(GATE_COMMIT), sha=_encoded(sha))
+        url = self.url + _COMPARE.format(gate=_encoded(GATE_COMMIT), sha=_encoded(sha))
         try:
-            reply = self._http.send("GET", self._url + path, limit=_GITHUB_LIMIT, auth=self._auth)
+            with BoundedHttp(_GITHUB_HEADERS) as http:  # for this one request: most gates need none
+                reply = http.send("GET", url, limit=_GITHUB_LIMIT, auth=Bearer(self.token))
         except NoReplyError as error:
             raise LookupError(f"GitHub gave no answer ({error})") from None
         if reply.status != 200:
@@ -46,18 +47,9 @@ class Github:
             status = json.loads(reply.body)["status"]
         except (ValueError, TypeError, LookupError, RecursionError):
             raise LookupError("GitHub's answer has no status") from None
-        if status not in {"identical", "ahead", "behind", "diverged"}:
+        if status not in ("identical", "ahead", "behind", "diverged"):
             raise LookupError("GitHub's answer has an unknown status")
         return str(status)
-
-    def close(self) -> None:
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def check(lml: Lml, *, local_dev: bool, github: Github) -> Gate:

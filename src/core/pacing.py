@@ -22,6 +22,8 @@ MEMORY: Final = 150.0
 """Seconds that charges and samples are kept."""
 SAMPLE_EVERY: Final = 30.0
 """Seconds after which a slot takes a new sample, for all."""
+SKEW: Final = 1.0
+"""Seconds by which the clocks of two machines may differ; more is a clock that was set back."""
 RESERVE: Final = 6
 """Calls a minute below LML's limit that measured room leaves alone."""
 OTHERS_AT_FIRST: Final = 20.0
@@ -40,8 +42,6 @@ CALLS_AT_ONCE: Final = 2
 """Discogs calls that LML makes side by side for this kind of request."""
 FASTEST_CALL: Final = 0.15
 """Seconds of Discogs' fastest answer."""
-LONGEST_REQUEST: Final = 300.0
-"""Seconds after which LML's ingress gives up."""
 LONGEST_BACKOFF: Final = 300.0
 """Seconds of the longest wait after failed requests."""
 
@@ -106,9 +106,9 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """A slice of `ids` may start once `pace` is written."""
+    """The slice that `charge` pays for may start once `pace` is written."""
 
-    ids: int
+    charge: Charge
     pace: Pace
 
 
@@ -120,15 +120,15 @@ class Wait:
     reason: Literal["budget", "room", "breaker"]
 
 
-def remembered(pace: Pace, now: float, limits: Pacing) -> Pace:
-    """`pace` without what is older than 150 s, and with nothing later than `now`: a clock may have been set back."""
-    longest_debt = _let_through(LONGEST_REQUEST, limits.rate_limit) * WINDOW / limits.budget
+def remembered(pace: Pace, now: float) -> Pace:
+    """`pace` without what is older than 150 s; what lies ahead, since a clock was set back, as if written now."""
+    ahead = max((*(c.settled_at or c.at for c in pace.charges), *(s.at for s in pace.samples)), default=now) - now
+    if ahead > SKEW:
+        pace = _earlier(pace, ahead)
     return replace(
         pace,
-        paid_until=min(pace.paid_until, now + longest_debt),
-        charges=tuple(replace(c, at=min(c.at, now)) for c in pace.charges if c.at > now - MEMORY),
-        samples=tuple(s for s in pace.samples if now - MEMORY < s.at <= now),
-        sampling_until=min(pace.sampling_until, now + SAMPLE_EVERY),
+        charges=tuple(charge for charge in pace.charges if charge.at > now - MEMORY),
+        samples=tuple(sample for sample in pace.samples if sample.at > now - MEMORY),
     )
 
 
@@ -146,7 +146,7 @@ def room(pace: Pace, now: float, limits: Pacing) -> Room:
 
 def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: int, cost_per_id: float) -> Go | Wait:
     """GCRA without burst: `Go` with up to `wanted` ids and the state to write, or `Wait` with nothing to write."""
-    pace = remembered(pace, now, limits)
+    pace = remembered(pace, now)
     here = room(pace, now, limits)
     if not here.breaker_closed:
         return Wait(now + WINDOW, "breaker")
@@ -160,33 +160,36 @@ def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: i
         if last_start > now - WINDOW:
             return Wait(last_start + WINDOW, "room")
         ids = 1  # however full the minute: a busy day must end too
-    return Go(ids, _charged(pace, now, here.budget, Charge(charge_id, now, ids * cost_per_id, ids)))
+    charge = Charge(charge_id, now, ids * cost_per_id, ids)
+    return Go(charge, _charged(pace, now, here.budget, charge))
 
 
-def settle(pace: Pace, now: float, limits: Pacing, *, charge_id: str, cost: float) -> Pace:
+def settle(pace: Pace, now: float, limits: Pacing, *, charge: Charge, cost: float) -> Pace:
     """Replace what a slice was expected to cost by what it did cost; the debt moves by the difference."""
-    pace = remembered(pace, now, limits)
-    budget = room(pace, now, limits).budget
-    debt = sum(cost - charge.cost for charge in pace.charges if charge.id == charge_id)
+    pace = remembered(pace, now)
+    debt = (cost - charge.cost) * WINDOW / room(pace, now, limits).budget
     return replace(
         pace,
-        paid_until=pace.paid_until + debt * WINDOW / budget,
-        charges=tuple(replace(c, cost=cost, settled_at=now) if c.id == charge_id else c for c in pace.charges),
+        paid_until=pace.paid_until + debt,
+        charges=tuple(replace(c, cost=cost, settled_at=now) if c.id == charge.id else c for c in pace.charges),
     )
 
 
-def begin_sample(pace: Pace, now: float, limits: Pacing, *, charge_id: str) -> Pace | None:
-    """The state that makes the caller the one sampler, its call charged; None when no sample is due or one is taken."""
-    pace = remembered(pace, now, limits)
-    if pace.sampling_until > now or (pace.samples and now - pace.samples[-1].at < SAMPLE_EVERY):
+def begin_sample(pace: Pace, now: float, limits: Pacing, *, charge_id: str, abandoned: bool = False) -> Pace | None:
+    """The state that makes the caller the one sampler, its call charged; None when no sample is due or one is taken.
+
+    `abandoned` says that nobody has written for a minute: nobody can be taking the sample that seems to be under way.
+    """
+    pace = remembered(pace, now)
+    if (pace.sampling_until > now and not abandoned) or (pace.samples and now - pace.samples[-1].at < SAMPLE_EVERY):
         return None
     charged = _charged(pace, now, room(pace, now, limits).budget, Charge(charge_id, now, 1.0, 0, now))
     return replace(charged, sampling_until=now + SAMPLE_EVERY)
 
 
 def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
-    """Take a sample in: others' slow mean learns, and what we were charged beyond the counter's difference is refunded."""
-    pace = remembered(pace, sample.at, limits)
+    """Take a sample in: others' slow mean learns, and charges beyond the counter's difference are refunded."""
+    pace = remembered(pace, sample.at)
     last = pace.samples[-1] if pace.samples else None
     pace = replace(pace, samples=(*pace.samples, sample))
     if last is None or not _comparable(last, sample):
@@ -257,6 +260,20 @@ class SliceSize:
 def _let_through(seconds: float, rate_limit: float) -> float:
     """The most calls that LML's bucket, full at the start, lets through in a time."""
     return rate_limit * (1 + seconds / WINDOW)
+
+
+def _earlier(pace: Pace, seconds: float) -> Pace:
+    """The same state with all of its times set back."""
+    return replace(
+        pace,
+        paid_until=pace.paid_until - seconds,
+        charges=tuple(
+            replace(c, at=c.at - seconds, settled_at=None if c.settled_at is None else c.settled_at - seconds)
+            for c in pace.charges
+        ),
+        samples=tuple(replace(s, at=s.at - seconds) for s in pace.samples),
+        sampling_until=pace.sampling_until - seconds,
+    )
 
 
 def _charged(pace: Pace, now: float, budget: float, charge: Charge) -> Pace:

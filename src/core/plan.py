@@ -15,8 +15,8 @@ MAX_PARTS_BY_HAND: Final = 10
 """The same for a message without a run, which no ledger watches (DESIGN §4)."""
 
 IdentityId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Attempts = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Attempts = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class MalformedMessageError(ValueError):

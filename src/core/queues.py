@@ -77,7 +77,7 @@ class ParkedQueue:
     def park(self, body: str, reason: str) -> None:
         """Keep a body as it came, its reason beside it."""
         self.client.send_message(
-            QueueUrl=self.url, MessageBody=body, MessageAttributes=_attributes({"reason": ascii(reason)[1:257]})
+            QueueUrl=self.url, MessageBody=body, MessageAttributes=_attributes({"reason": ascii(reason)[1:-1][:256]})
         )
 
 

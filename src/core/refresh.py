@@ -1,21 +1,24 @@
 """One part of one message: its ids handed to LML in small slices, at the pace that the budget allows (DESIGN §6)."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from core import pacing
 from core.clock import Clock
-from core.lml import Lml, LmlError
+from core.lml import Answer, Kind, LmlError
 from core.pacing import Wait
 from core.plan import RefreshMessage
 from core.tally import ERROR_TOTALS, Reading, Totals, read_answer
-from core.telemetry import Telemetry
+from core.telemetry import MetricName, Step
 from core.throttle import Permit, Throttle
 
 FAREWELL: Final = 20.0
 """Seconds that a part keeps for committing what it did and handing on the rest."""
+_SHED: Final = "DiscogsBreakerOpenError"
+"""LML's word for an identity that its breaker has turned away."""
 _STOPS_THE_RUN: Final = frozenset({401, 403, 404, 405})
 
 
@@ -43,14 +46,34 @@ class PartResult:
     stop: Stop | None = None
 
 
+class Upstream(Protocol):
+    """What a part asks of LML; `core.lml.Lml` is one, the load test's model another."""
+
+    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer: ...
+
+
+class Span(Protocol):
+    def failed(self, kind: Kind) -> None: ...
+
+
+class Reporter(Protocol):
+    """What a part tells; `core.telemetry.Telemetry` is one."""
+
+    def metric(self, name: MetricName, value: float) -> None: ...
+
+    def warning(self, step: Step, message: str, **fields: object) -> None: ...
+
+    def request_span(self, *, batch_size: int, timeout_ms: int) -> AbstractContextManager[Span]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """What a slot works with, made once per environment."""
 
-    lml: Lml
+    lml: Upstream
     throttle: Throttle
     clock: Clock
-    telemetry: Telemetry
+    telemetry: Reporter
     max_attempts: int
 
     def work(
@@ -135,16 +158,16 @@ class _Part:
                     span.failed(error.kind)
                     raise
         except LmlError as error:
-            self._settle(permit, ids, None, error.elapsed)
+            self._settle(permit, None, error.elapsed)
             self._take_failure(ids, error)
         else:
             reading = read_answer(ids, answer.body)
-            self._settle(permit, ids, None if reading.malformed else reading.outcomes, answer.elapsed)
+            self._settle(permit, None if reading.malformed else reading.outcomes, answer.elapsed)
             self._take_reading(ids, reading)
 
-    def _settle(self, permit: Permit, ids: list[int], outcomes: int | None, elapsed: float) -> None:
+    def _settle(self, permit: Permit, outcomes: int | None, elapsed: float) -> None:
         self._telemetry.metric("LmlRequestMillis", elapsed * 1000)
-        self._discogs_calls += self._throttle.settle(permit, ids=len(ids), outcomes=outcomes, elapsed=elapsed)
+        self._discogs_calls += self._throttle.settle(permit, outcomes=outcomes, elapsed=elapsed)
 
     def _take_reading(self, ids: list[int], reading: Reading) -> None:
         for identity in ids:
@@ -168,6 +191,8 @@ class _Part:
             self._push_back(None)
         else:
             self._failed_in_a_row = 0
+        if any(_SHED in reason for reason in reading.failed.values()):
+            self._throttle.breaker_open()
 
     def _take_failure(self, ids: list[int], error: LmlError) -> None:
         self._telemetry.warning(

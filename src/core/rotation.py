@@ -2,11 +2,12 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedRWPair
 from pathlib import Path
-from typing import Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, cast
 
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; _Connection is what we use of it
 
@@ -47,10 +48,26 @@ class Coverage:
         return 100 * self.resolvable_with_identity / self.resolvable if self.resolvable else None
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rotation row, as much of it as a person needs to find and repair it."""
+
+    id: int
+    rotation_bin: str
+    artist_name: str | None
+    album_title: str | None
+    lml_identity_id: int
+
+    def __str__(self) -> str:
+        names = f"{self.artist_name or '(no artist)'} - {self.album_title or '(no title)'}"
+        return f"rotation {self.id} ({self.rotation_bin}), identity {self.lml_identity_id}: {names}"
+
+
 class _Connection(Protocol):
     _usock: socket.socket
+    _sock: BufferedRWPair
 
-    def run(self, sql: str, **params: int) -> list[list[int]]: ...
+    def run(self, sql: str, **params: object) -> list[list[Any]]: ...
 
     def close(self) -> None: ...
 
@@ -73,7 +90,7 @@ class Rotation:
 
     def unusable_ids(self) -> int:
         """Count active rows whose identity is 0 or below, which LML skips; raises DatabaseError."""
-        return self._run("unusable_ids")[0][0]
+        return int(self._run("unusable_ids")[0][0])
 
     def identity_ids(self) -> Iterator[int]:
         """Yield every active identity above 0 once, ascending, from pages of PAGE_SIZE; raises DatabaseError."""
@@ -82,10 +99,17 @@ class Rotation:
             yield from (row[0] for row in page)
             after = page[-1][0]
 
+    def rows_of(self, identity_ids: Sequence[int]) -> list[Row]:
+        """Return the active rows of some identities, in the order of their ids; raises DatabaseError."""
+        return [Row(*row) for row in self._run("rows_of", identity_ids=list(identity_ids))]
+
     def close(self) -> None:
-        """Give the connection back; one that is broken already is gone already."""
+        """Say goodbye to the server; never raises."""
+        stream = self._connection._sock  # noqa: SLF001 - pg8000 leaves it open when the server is gone already
         with suppress(native.Error, OSError):
             self._connection.close()
+        with suppress(OSError):
+            stream.close()
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +117,7 @@ class Rotation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, name: str, **params: int) -> list[list[int]]:
+    def _run(self, name: str, **params: object) -> list[list[Any]]:  # what a query's columns are
         with _translated(self._database, name.replace("_", " ")):
             return self._connection.run(self._sql[name], **params)
 
@@ -128,14 +152,15 @@ def _connection(database: settings.Database) -> _Connection:
             database.username,
             host=database.host,  # whom the certificate must name
             database=database.name,
-            password=database.password.get(),
+            password=database.password.get() or "",  # pg8000 stumbles over None; "" is refused where one is needed
             sock=sock,
             ssl_context=context or False,  # None would mean TLS without verifying
             application_name="rotation-artist-backfill",
             startup_params={"statement_timeout": str(database.statement_timeout_ms)},
         )
     except BaseException:
-        sock.close()
+        with suppress(OSError):
+            socket.close(sock.detach())  # sock.close() would wait for pg8000's stream, which nobody closes
         raise
     # Longer than a statement may take: PostgreSQL should be the one to give up, with a reason.
     connection._usock.settimeout(database.statement_timeout_ms / 1000 + _GRACE)  # noqa: SLF001 - TLS replaced our socket

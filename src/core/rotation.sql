@@ -29,3 +29,11 @@ SELECT DISTINCT lml_identity_id
    AND lml_identity_id > :after
  ORDER BY lml_identity_id
  LIMIT :page_size;
+
+-- name: rows_of
+-- The active rows of some identities: what a person is shown of the stale ones.
+SELECT id, rotation_bin::text, artist_name, album_title, lml_identity_id
+  FROM {schema}.rotation
+ WHERE (kill_date IS NULL OR kill_date > CURRENT_DATE)
+   AND lml_identity_id = ANY(CAST(:identity_ids AS bigint[]))
+ ORDER BY id;

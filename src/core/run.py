@@ -64,7 +64,7 @@ class Keeper:
             self.telemetry.event(message, step="stopping", fingerprint=["rotation-artist-backfill", cause])
 
     def look_after(self, run_id: str, *, max_error_percent: int | None = None) -> None:
-        """After a commit: stop a run that mostly fails, close one that is done, tell the totals of one that has ended."""
+        """After a commit: stop a run that mostly fails, close one that is done, tell totals that were not told."""
         run = self.ledger.runs.read(run_id)
         if run is None:
             return

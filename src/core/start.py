@@ -58,7 +58,7 @@ def read_start(event: object) -> Start:
         raise StartError(f"a start is a JSON object, not {type(event).__name__}")
     if "detail-type" in event:
         event = {"scheduled_time": event.get("time")}
-    problems = [f"{key}: no such key; there are {', '.join(_KEYS)}" for key in event.keys() - _KEYS.keys()]
+    problems = [f"{key[:40]!r}: no such key; there are {', '.join(_KEYS)}" for key in event.keys() - _KEYS.keys()]
     fields: dict[str, object] = {}
     for key in _KEYS.keys() & event.keys():
         try:
@@ -89,7 +89,7 @@ def _time(text: object, problems: list[str]) -> dict[str, object]:
         return {"placeholder": text}
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return {"scheduled_time": when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)}
+    except (ValueError, OverflowError):  # an offset may lead out of the calendar
         problems.append(f"scheduled_time: {text[:40]!r} is no time like 2026-02-03T04:30:00Z")
         return {}
-    return {"scheduled_time": when.replace(tzinfo=when.tzinfo or UTC)}

@@ -70,6 +70,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Results for an id that was not asked for, or a second one for the same id."""
 
 
+_SHOWN: Final = 120  # characters of what LML says of an id
 ERROR_TOTALS: Final = Totals(identities_scanned=1, lml_error=1)
 """The share of an identity whose last attempt failed."""
 
@@ -108,7 +109,7 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
         else:
             failed[identity] = _reason(item, status)
             if status != "error":
-                unknown.add(str(status)[:64])
+                unknown.add(_line(status))
     failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
     return Reading(
         verdicts=verdicts,
@@ -158,4 +159,10 @@ def _sources(item: dict[str, object]) -> Iterator[_Source]:
 def _reason(item: dict[str, object], status: object) -> str:
     """Why an id failed, short enough for the ledger: LML's status and, if it sent one, its message."""
     message = item.get("message")
-    return f"{status}: {message}"[:120] if isinstance(message, str) and message else str(status)[:120]
+    return f"{_line(status)}: {_line(message)}"[:_SHOWN] if isinstance(message, str) and message else _line(status)
+
+
+def _line(value: object) -> str:
+    """A text of LML's as log and ledger can hold it, short and on one line; anything else by its type."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN])

@@ -1,5 +1,6 @@
 """One slot's hold on the shared budget: `pacing` with the clock, the ledger's `PACE` item and LML's `/health` added."""
 
+import math
 import random
 import uuid
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from typing import Final, Protocol
 
 from core import pacing
 from core.clock import Clock
-from core.lml import Lml, LmlError
-from core.pacing import Pace, Sample, SliceSize, Wait
+from core.lml import Health, LmlError
+from core.pacing import Charge, Pace, Sample, SliceSize, Wait
 from core.settings import Pacing
 
+_FIRST_ROUND_TRIPS: Final = 4
+"""Timed before an environment's first slice: the first opens the connection, and one of the rest is undisturbed."""
 _LOST_RACE: Final = 0.05
 """Seconds, at most, before a slot tries again that lost a conditional update to another."""
 
@@ -24,12 +27,24 @@ class PaceStore(Protocol):
     def write_pace(self, pace: Pace, revision: int) -> bool: ...
 
 
+class Upstream(Protocol):
+    """What a throttle asks of LML; `core.lml.Lml` is one, the load test's model another."""
+
+    def round_trip(self) -> float: ...
+
+    def health(self) -> Health: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to send one slice of up to `ids` identities now."""
+    """Leave to send one slice now, paid for by its charge."""
 
-    ids: int
-    charge_id: str
+    charge: Charge
+
+    @property
+    def ids(self) -> int:
+        """How many identities the slice may hold."""
+        return self.charge.ids
 
 
 class Throttle:
@@ -38,13 +53,15 @@ class Throttle:
     Nothing is sent unpaced: when the store cannot be read or written its error goes up to the caller.
     """
 
-    def __init__(self, store: PaceStore, lml: Lml, clock: Clock, limits: Pacing, rng: random.Random) -> None:
+    def __init__(self, store: PaceStore, lml: Upstream, clock: Clock, limits: Pacing, rng: random.Random) -> None:
         self._store = store
         self._lml = lml
         self._clock = clock
         self._limits = limits
         self._rng = rng
         self._round_trip: float | None = None
+        self._seen = -1
+        self._seen_at = 0.0
         self.size = SliceSize(limits.slice_max)
 
     def measure_round_trip(self) -> None:
@@ -52,41 +69,46 @@ class Throttle:
 
         Raises `LmlError` where LML refuses the key or does not know the endpoint; a passing fault changes nothing.
         """
+        known = self._round_trip is not None
         try:
-            elapsed = self._lml.round_trip()
+            for _ in range(1 if known else _FIRST_ROUND_TRIPS):
+                self._round_trip = min(
+                    self._lml.round_trip(), math.inf if self._round_trip is None else self._round_trip
+                )
         except LmlError as error:
             if error.kind == "permanent_error":
                 raise
-            return
-        self._round_trip = elapsed if self._round_trip is None else min(self._round_trip, elapsed)
 
     def ask(self, wanted: int) -> Permit | Wait:
-        """Try once to start a slice of up to `wanted` ids; a `Wait` has cost nothing and changed nothing."""
+        """Try once to start a slice of up to `wanted` ids; a `Wait` is no leave, and may have taken a sample's time."""
         pace, revision = self._store.read_pace()
         if self._sampled(pace, revision):
-            pace, revision = self._store.read_pace()
-        charge_id = uuid.uuid4().hex[:12]
+            return Wait(self._clock.pace(), "budget")
         now = self._clock.pace()
         answer = pacing.attempt(
-            pace, now, self._limits, charge_id=charge_id, wanted=wanted, cost_per_id=self.size.cost_per_id
+            pace, now, self._limits, charge_id=_new_id(), wanted=wanted, cost_per_id=self.size.cost_per_id
         )
         if isinstance(answer, Wait):
             return answer
         if not self._store.write_pace(answer.pace, revision):
             return Wait(now, "budget")
-        return Permit(answer.ids, charge_id)
+        return Permit(answer.charge)
 
-    def settle(self, permit: Permit, *, ids: int, outcomes: int | None, elapsed: float) -> float:
+    def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
         """Put what a slice cost in the place of what it was expected to cost; returns the cost in calls."""
+        charge = permit.charge
         cost = pacing.slice_cost(
-            ids=ids, outcomes=outcomes, elapsed=elapsed, round_trip=self._round_trip or 0.0, limits=self._limits
+            ids=charge.ids, outcomes=outcomes, elapsed=elapsed, round_trip=self._round_trip or 0.0, limits=self._limits
         )
-        self._change(
-            lambda pace: pacing.settle(pace, self._clock.pace(), self._limits, charge_id=permit.charge_id, cost=cost)
-        )
+        self._change(lambda pace: pacing.settle(pace, self._clock.pace(), self._limits, charge=charge, cost=cost))
         if outcomes:
-            self.size.learn(ids=ids, cost=cost)
+            self.size.learn(ids=charge.ids, cost=cost)
         return cost
+
+    def breaker_open(self) -> None:
+        """Tell all slots what an answer has told this one; no need to wait for the next sample, or to pay for it."""
+        sample = Sample(at=self._clock.pace(), calls=None, breaker="open", commit=None)
+        self._change(lambda pace: pacing.add_sample(pace, sample, self._limits))
 
     def pause(self, wait: Wait) -> float:
         """Paced seconds to sleep before the next `ask`: to the end of a debt that ends soon, else about a second."""
@@ -101,7 +123,10 @@ class Throttle:
 
     def _sampled(self, pace: Pace, revision: int) -> bool:
         """Take a sample if one is due and no other slot is at it; whether `PACE` has changed."""
-        begun = pacing.begin_sample(pace, self._clock.pace(), self._limits, charge_id=uuid.uuid4().hex[:12])
+        now = self._clock.pace()
+        begun = pacing.begin_sample(
+            pace, now, self._limits, charge_id=_new_id(), abandoned=self._unchanged_for(revision, now) > pacing.WINDOW
+        )
         if begun is None:
             return False
         if not self._store.write_pace(begun, revision):
@@ -122,6 +147,12 @@ class Throttle:
         self._change(lambda pace: pacing.add_sample(pace, sample, self._limits))
         return True
 
+    def _unchanged_for(self, revision: int, now: float) -> float:
+        """Seconds for which this slot has seen nobody write; a minute means that no other slot is at work."""
+        if revision != self._seen or now < self._seen_at:
+            self._seen, self._seen_at = revision, now
+        return now - self._seen_at
+
     def _change(self, step: Callable[[Pace], Pace]) -> None:
         """Apply a step to the newest state, again for as long as other slots are faster."""
         while True:
@@ -129,3 +160,7 @@ class Throttle:
             if self._store.write_pace(step(pace), revision):
                 return
             self._clock.sleep(self._rng.uniform(0.0, _LOST_RACE))
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]

@@ -60,7 +60,8 @@ def _keeper(config: settings.FanOut | settings.Refresh | settings.DeadLetter) ->
     return Keeper(ledger, Telemetry(config.sentry, secrets=_hidden), SystemClock(config.clock_speed))
 
 
-_hidden: list[str] = [os.environ[name] for name in settings.SECRETS if os.environ.get(name)]
+_SECRETS = [name.removesuffix("_SECRET_ARN") for name, *_ in settings.VARIABLES if name.endswith("_SECRET_ARN")]
+_hidden = [os.environ[name] for name in _SECRETS if os.environ.get(name)]
 
 
 def _secret(arn: str, _anew: bool) -> str:

@@ -4,22 +4,18 @@ import json
 import logging
 import re
 import ssl
+import threading
 import traceback
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import UTC, datetime
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from core.clock import SystemClock
 from core.lml import LML_REFRESH_BATCH_CAP, Lml, LmlError
 from core.settings import Lml as LmlSettings
 from core.settings import Secret, SettingsError
 from tests.virtual import VirtualClock
-from tests.wire import Wire, reply
+from tests.wire import Wire, reply, self_signed
 
 KEY = "key-that-nobody-may-see"
 OK = b'{"results": []}'
@@ -345,29 +341,6 @@ def test_a_proxy_of_the_environment_is_not_used(lml, monkeypatch):
         assert proxy.requests == []
 
 
-def self_signed(directory):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = directory / "self-signed.pem"
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return pem
-
-
 def test_a_certificate_that_nobody_vouches_for_is_refused(lml, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path))
@@ -390,15 +363,18 @@ def test_requests_share_a_connection(lml):
 
 def test_a_connection_that_was_closed_while_idle_costs_no_request(lml):
     """As after Lambda froze the process between two messages."""
+    hung_up = threading.Semaphore(0)
 
     def answered_then_closed(peer, request):
         reply(200, OK)(peer, request)
         peer.close()
+        hung_up.release()
 
     with Wire(answered_then_closed) as wire:
         client = lml(wire.url)
         for number in range(1, 21):
             client.refresh([number], limit=5)
+            assert hung_up.acquire(timeout=10)
 
     assert [request.connection for request in wire.requests] == list(range(1, 21))
 
@@ -467,10 +443,8 @@ def test_the_key_is_in_no_message_and_in_no_frame(lml, script, caplog):
 
         error = failure(client)
 
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    frames = [str(frame.locals) for frame in told.stack if frame.filename != __file__]
-    assert KEY not in "".join([str(error), repr(error), repr(client), caplog.text, *frames])
-    assert error.__suppress_context__
+    told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert KEY not in told + repr(error) + repr(client) + caplog.text
 
 
 def test_a_request_writes_no_log_line(lml, caplog):

@@ -45,7 +45,7 @@ class Lock:
     def renew(self, run_id: str, now: datetime) -> bool:
         """Extend one's own lease; False when it is another's, or cannot be had now: RUN's status fences, not this."""
         with suppress(BotoCoreError, ClientError):
-            return self.table.update(*_KEY, "SET until = :until", "holder = :me", me=run_id, until=_lease_end(now))
+            return self.table.update(*_KEY, "SET #until = :until", "holder = :me", me=run_id, until=_lease_end(now))
         return False
 
     def release(self, run_id: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from core.ledger._table import Table
+from core.ledger._table import Item, Table
 from core.pacing import Pace
 
 _KEY: Final = ("PACE", "discogs")
@@ -26,10 +26,8 @@ class PaceItem:
 
     def write_pace(self, pace: Pace, revision: int) -> bool:
         """Replace the state that was read at `revision`; False when another slot was faster."""
-        item = dict(zip(("pk", "sk"), _KEY, strict=True))
-        return self.table.put(
-            {**item, "state": _encode(pace).decode(), "revision": revision + 1},
-            "revision = :revision OR (attribute_not_exists(pk) AND :revision = :none)",
-            revision=revision,
-            none=0,
-        )
+        item: Item = dict(zip(("pk", "sk"), _KEY, strict=True))
+        item |= {"state": _encode(pace).decode(), "revision": revision + 1}
+        if revision == 0:
+            return self.table.put(item, "attribute_not_exists(pk)")
+        return self.table.put(item, "revision = :revision", revision=revision)

@@ -1,5 +1,6 @@
 """Items `RUN#<id>` / `RUN`: what a run planned, did and told."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Final, Literal, cast
 import msgspec
 
 from core.ledger._lock import Lock
-from core.ledger._table import Action, Item, Table, TransactionRefusedError, Value
+from core.ledger._table import Action, Item, Table, TransactionRefusedError
 from core.tally import TOTALS, Totals
 from core.utc import utc_text
 
@@ -126,7 +127,7 @@ class Runs:
         return self.table.update(
             *_key(run.run_id),
             "SET #status = :sending, planned = :planned, messages_planned = :messages",
-            "#status = :planning AND planner = :planner",
+            "#status IN (:planning, :sending) AND planner = :planner",  # the SDK repeats it after a lost answer
             sending="sending",
             planning="planning",
             planner=run.planner,
@@ -214,8 +215,10 @@ class Runs:
         """Whether this caller is the one who tells the totals now."""
         return self.table.update(
             *_key(run_id),
-            "SET emitting_until = :until",
-            "attribute_not_exists(emitted_at) AND (attribute_not_exists(emitting_until) OR emitting_until < :now)",
+            "SET emitting_until = :until, emitter = :me",
+            "attribute_not_exists(emitted_at) "
+            "AND (attribute_not_exists(emitter) OR emitter = :me OR emitting_until < :now)",
+            me=secrets.token_hex(8),  # the SDK's repeat after a lost answer must not find itself in the way
             until=int((now + EMISSION_LEASE).timestamp()),
             now=int(now.timestamp()),
         )

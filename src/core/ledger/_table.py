@@ -18,7 +18,7 @@ Action: TypeAlias = "TransactWriteItemTypeDef"
 BATCH: Final = 25
 """Items that one BatchWriteItem takes."""
 _PATIENCE: Final = 10
-"""Tries of a transaction that others are in the way of: about ten seconds in all."""
+"""Tries of a write that others are in the way of: about five seconds in all."""
 _IN_THE_WAY: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
@@ -95,7 +95,7 @@ class Table:
                 if tried == _PATIENCE or not _IN_THE_WAY.issuperset(code for code in codes if code != "None"):
                     old = [_from_wire(reason.get("Item", {})) for reason in reasons]
                     raise TransactionRefusedError(codes, old) from error
-                self.sleep(random.uniform(0, min(2.0, 0.02 * 2**tried)))  # noqa: S311 - jitter
+                self._give_way(tried)
             else:
                 return
 
@@ -108,7 +108,7 @@ class Table:
             pending = cast("Sequence[WriteRequestTypeDef]", answer.get("UnprocessedItems", {}).get(self.name, []))
             if pending:
                 tried += 1
-                self.sleep(random.uniform(0, min(2.0, 0.02 * 2**tried)))  # noqa: S311 - jitter
+                self._give_way(tried)
 
     def query(self, pk: str, prefix: str) -> Iterator[Item]:
         """Every item of a partition whose sort key begins so, in its order, page by page, read consistently."""
@@ -130,11 +130,22 @@ class Table:
         }
 
     def _holds(self, call: Callable[..., object], **request: Any) -> bool:  # noqa: ANN401 - the SDK's own keywords
-        try:
-            call(TableName=self.name, **request)
-        except self.client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                call(TableName=self.name, **request)
+            except self.client.exceptions.ConditionalCheckFailedException:
+                return False
+            except self.client.exceptions.TransactionConflictException:  # the SDK does not repeat these
+                if tried == _PATIENCE:
+                    raise
+                self._give_way(tried)
+            else:
+                return True
+
+    def _give_way(self, tried: int) -> None:
+        self.sleep(random.uniform(0, min(2.0, 0.02 * 2**tried)))  # noqa: S311 - jitter
 
 
 _TELL_OLD: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}

@@ -1,0 +1,267 @@
+"""`rotation demo`: the whole job on this machine, from an empty cloud to one finished run and its audit."""
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import httpx
+import msgspec
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from core import rotation, settings
+from core.clock import SystemClock
+from core.ledger import Run, open_ledger
+from core.rotation import Row
+from core.start import Start
+from core.tally import SEVEN, TOTALS
+from local import cloud, sentry
+from local.cloud import Cloud, Options
+from local.deploy import DeployError
+from local.postgres import PostgresError
+from local.process import ProcessError
+from local.world import World
+from ops import watch
+from ops.audit import Asked, Evidence, Finding, audit
+
+SPEED: Final = 100.0
+PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
+FAILED_SHOWN: Final = 20
+CONCURRENCY: Final = 2
+QUEUES: Final = ("RefreshQueue", "DeadLetterQueue", "ParkedQueue", "FanOutFailureQueue")
+NOT_OURS: Final = frozenset({"LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_URL", "LOCAL_DEV", "CLOCK_SPEED"})
+
+
+class DemoError(Exception):
+    """The demo could not get as far as a finished run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the demo leaves: the run, what the audit found, and the stale ids with their rows."""
+
+    run: Run
+    seconds: float
+    findings: Sequence[Finding]
+    stale: Sequence[Row]
+    failed: Mapping[int, str]
+
+    @property
+    def holds(self) -> bool:
+        return all(finding.holds for finding in self.findings)
+
+
+class _Assignment(click.ParamType[tuple[str, str]]):
+    name = "NAME=VALUE"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, text = value.partition("=")
+        known = {variable.name for variable in settings.VARIABLES} - NOT_OURS
+        if not equals or name not in known:
+            self.fail(f"{value!r} is not NAME=VALUE with one of: {', '.join(sorted(known))}", param, ctx)
+        return name, text
+
+
+@click.command()
+@click.option("--identities", type=click.IntRange(0, 30_000), default=310, show_default=True, help="Active identities.")
+@click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    help="Times faster than real time; 100, or 1 with --lml-url: faster would send many times the budget.",
+)
+@click.option("--lml-url", help="Ask this LML instead of the stand-in, whose log is then not checked.")
+@click.option("--lml-api-key", default="", help="Its bearer token.")
+@click.option(
+    "--set", "assignments", type=_Assignment(), multiple=True, help="A variable for the functions; repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on the last line.")
+def demo(
+    *,
+    identities: int,
+    warm: bool,
+    speed: float | None,
+    lml_url: str | None,
+    lml_api_key: str,
+    assignments: Sequence[tuple[str, str]],
+    as_json: bool,
+) -> None:
+    """Run the job once on this machine, from the schedule to the totals, and check its accounts.
+
+    PostgreSQL, the AWS emulator, stand-ins for LML and Sentry and the project's own template are started, and stopped
+    at the end. Exits with 0 only if the run is complete and every account agrees with all who saw a part of it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cloud is stopped then too
+    console = Console()
+    options = Options(
+        world=World.seeded(identities, warm=warm),
+        speed=speed or (1.0 if lml_url else SPEED),
+        lml_url=lml_url,
+        lml_api_key=lml_api_key,
+        settings=dict(assignments),
+    )
+    report: Report | None = None
+    try:
+        report = play(options, _checked(options), console)
+        _print(report, options, console)
+    except (DemoError, settings.SettingsError, DeployError, PostgresError, ProcessError) as error:
+        console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps(_summary(report)))
+    sys.exit(0 if report is not None and report.holds else 1)
+
+
+def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
+    """Start the cloud, fire the schedule, watch the run to its end, audit it, and stop the cloud whatever happens."""
+    console.print(f"Starting the cloud on this machine, {options.speed:g} times faster than real time.")
+    with tempfile.TemporaryDirectory(prefix="rotation-demo-") as scratch:
+        there = cloud.start(options, Path(scratch) / "cloud", lambda line: console.print(f"  {line}", highlight=False))
+        try:
+            return _play(there, options, limits, console)
+        finally:
+            cloud.stop(there)
+
+
+def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Console) -> Report:
+    ledger = open_ledger(there.client("dynamodb"), there.names["LedgerTable"])
+    now = datetime.now(UTC)
+    run_id = Start(scheduled_time=now).scheduled_id(now)
+    console.print(f"Firing the schedule: run {run_id}")
+    began = time.monotonic()
+    there.fire(now)
+    views = watch.watch(ledger, run_id, SystemClock(options.speed), limits, patience=PATIENCE)
+    try:
+        run = watch.show(views, console)
+    except watch.NeverBegunError as error:
+        raise DemoError("\n".join([str(error), *_complaints(there)])) from None
+    seconds = time.monotonic() - began
+    if run.status in {"refused", "failed"}:
+        raise DemoError(f"run {run_id} was {run.status}: {run.reason}")
+    messages = list(ledger.messages.all(run_id, run.messages_planned))
+    with rotation.connect(_database(there)) as table:
+        database_ids = list(table.identity_ids())
+        stale = table.rows_of([identity for message in messages for identity in message.not_found])
+    evidence = Evidence(
+        database_ids=database_ids,
+        messages=messages,
+        asked=None if options.lml_url else _asked(there),
+        expected=None if options.lml_url else options.world.expected(database_ids),
+        concurrency=CONCURRENCY,
+        spans=sentry.spans(envelopes := _envelopes(there)),
+        check_ins=sentry.check_ins(envelopes),
+        metrics=[line for function in ("FanOutFunction", "RefreshFunction") for line in there.logs(function)],
+        waiting=_waiting(there),
+    )
+    failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
+    return Report(run=run, seconds=seconds, findings=audit(run, evidence), stale=stale, failed=failed)
+
+
+def _checked(options: Options) -> settings.Pacing:
+    """Read the settings as the functions will, before anything is started; raises `SettingsError`."""
+    stand_ins = dict.fromkeys(
+        (*NOT_OURS, "DB_HOST", "DB_NAME", "DB_USERNAME", "LIBRARY_METADATA_URL"), "http://127.0.0.1"
+    )
+    given = {"LIBRARY_METADATA_URL": options.lml_url} if options.lml_url else {}
+    environment = stand_ins | given | {"LOCAL_DEV": "1", "CLOCK_SPEED": str(options.speed)} | dict(options.settings)
+    settings.fan_out(environment, _no_secret)
+    return settings.refresh(environment, _no_secret).pacing
+
+
+def _no_secret(arn: str, _anew: bool) -> str:
+    raise LookupError(arn)
+
+
+def _database(there: Cloud) -> settings.Database:
+    database = there.database
+    return settings.Database(
+        host=database.host,
+        port=database.port,
+        name=database.database,
+        username=database.user,
+        password=settings.Secret("DB_PASSWORD", database.password, fetch=_no_secret),
+        tls=database.tls,
+        statement_timeout_ms=60_000,
+        schema=database.schema,
+    )
+
+
+def _asked(there: Cloud) -> Asked:
+    calls = [call for call in _get(there.lml_url, "/_calls") if call["ids"]]
+    answers = {identity: status for call in calls for identity, status in call["results"]}
+    asked = {identity: answers.get(identity, "no answer") for call in calls for identity in call["ids"]}
+    return Asked(last_status=asked, requests=len(calls), at_once=_get(there.lml_url, "/_stats")["in_flight_most"])
+
+
+def _envelopes(there: Cloud) -> list[sentry.Envelope]:
+    return sentry.decode(httpx.get(f"{there.sentry_url}/_envelopes").content)
+
+
+def _get(url: str, path: str) -> Any:  # noqa: ANN401 - JSON of the stand-ins
+    return msgspec.json.decode(httpx.get(url + path).content)
+
+
+def _waiting(there: Cloud) -> dict[str, int]:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    counts = {}
+    for queue in QUEUES:
+        answer = there.client("sqs").get_queue_attributes(QueueUrl=there.names[queue], AttributeNames=names)
+        counts[queue] = sum(int(answer["Attributes"][name]) for name in names)
+    return counts
+
+
+def _complaints(there: Cloud) -> list[str]:
+    """What fan-out logged as an error, and what the emulator says of functions that cannot even start."""
+    lines = [str(line["message"]) for line in there.logs("FanOutFunction") if line.get("level") == "ERROR"]
+    return lines or there.problems()
+
+
+def _print(report: Report, options: Options, console: Console) -> None:
+    run = report.run
+    own = "" if options.speed == 1 else f" ({report.seconds * options.speed:.0f} s of its own time)"
+    console.print(f"Run {run.run_id} is {run.status} after {report.seconds:.1f} s{own}.", highlight=False)
+    table = Table("total", Column("", justify="right"), box=SIMPLE)
+    for name, value in [("planned", run.planned), *((name, getattr(run.totals, name)) for name in TOTALS)]:
+        table.add_row(name.replace("_", " "), str(value))
+    console.print(table)
+    if report.stale:
+        console.print(
+            f"Stale: LML does not know {len({row.lml_identity_id for row in report.stale})} identities. Their rows:"
+        )
+        for row in report.stale:
+            console.print(f"  {row}", highlight=False, markup=False)
+    if report.failed:
+        console.print(f"Failed: {len(report.failed)} identities.")
+        for identity, reason in list(report.failed.items())[:FAILED_SHOWN]:
+            console.print(f"  identity {identity}: {reason}", highlight=False, markup=False)
+    for finding in report.findings:
+        if not finding.holds:
+            console.print(f"[bold red]does not hold[/]: {finding.what}: {finding.found[:400]}", soft_wrap=True)
+    held = sum(finding.holds for finding in report.findings)
+    console.print(
+        f"{held} of {len(report.findings)} accounts agree with the database, LML's log, Sentry and CloudWatch."
+    )
+
+
+def _summary(report: Report | None) -> dict[str, object]:
+    if report is None:
+        nothing = dict.fromkeys(("planned", *SEVEN, "not_attempted"), 0)
+        return {"run_id": None, "status": "not_finished", **nothing, "seconds": 0.0}
+    run = report.run
+    totals = {name: getattr(run.totals, name) for name in (*SEVEN, "not_attempted")}
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "planned": run.planned,
+        **totals,
+        "seconds": round(report.seconds, 1),
+    }

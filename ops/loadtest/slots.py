@@ -1,0 +1,162 @@
+"""The job's slots without AWS: a queue and a `PACE` in memory, and notes of what the slots did."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Literal, Protocol
+
+from core import refresh, throttle
+from core.clock import Clock
+from core.lml import LML_REFRESH_BATCH_CAP, Answer
+from core.pacing import Pace, Wait
+from core.plan import RefreshMessage, batches
+from core.refresh import Worker
+from core.settings import Pacing
+from core.tally import Totals
+from core.telemetry import MetricName, Step
+from core.throttle import Permit, Throttle
+from local.lml.discogs import Call
+from local.lml.readers import Reading
+
+SLOTS: Final = 2
+MAX_ATTEMPTS: Final = 3
+FUNCTION_SECONDS: Final = 900.0
+_POLL: Final = 1.0
+"""Seconds after which an idle slot looks for a message again."""
+
+
+@dataclass(slots=True)
+class Day:
+    """What happened, in paced seconds from the start; Discogs' calls are those of all callers."""
+
+    seconds: float = 0.0
+    totals: Totals = field(default_factory=Totals)
+    calls: list[Call] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    requests: list[float] = field(default_factory=list)
+    """Duration of each request of the job."""
+    slice_costs: list[float] = field(default_factory=list)
+    """What the job was charged for each slice, in calls."""
+    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds that the slots waited, by what for."""
+
+
+class MemoryPace:
+    """`throttle.PaceStore` for slots that are threads of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._revision = 0
+        self.pace = Pace()
+
+    def read_pace(self) -> tuple[Pace, int]:
+        with self._lock:
+            return self.pace, self._revision
+
+    def write_pace(self, pace: Pace, revision: int) -> bool:
+        with self._lock:
+            if revision != self._revision:
+                return False
+            self.pace, self._revision = pace, revision + 1
+            return True
+
+
+class Deliveries:
+    """The refresh queue: messages of 50, each delivered until nothing of it is left."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self._lock = threading.Lock()
+        self._due = [
+            (0.0, RefreshMessage(version=1, run_id="loadtest", message=number, identity_ids=batch))
+            for number, batch in enumerate(batches(ids, LML_REFRESH_BATCH_CAP))
+        ]
+        self._unfinished = len(self._due)
+
+    def work_off(self, worker: Worker, day: Day) -> None:
+        """Be one slot: take what is due, as the refresh function does, until every message is finished."""
+        clock = worker.clock
+        while self._unfinished:
+            message = self._take(clock.pace())
+            if message is None:
+                clock.sleep(_POLL)
+                continue
+            result = worker.work(message, time_left=_time_left(clock), run_goes_on=lambda: True)
+            with self._lock:
+                day.totals += result.totals
+                if result.left:
+                    self._due.append((clock.pace() + result.delay, message.next_part(result.left)))
+                else:
+                    self._unfinished -= 1
+
+    def _take(self, now: float) -> RefreshMessage | None:
+        with self._lock:
+            for position, (due, message) in enumerate(self._due):
+                if due <= now:
+                    del self._due[position]
+                    return message
+            return None
+
+
+def _time_left(clock: Clock) -> Callable[[], float]:
+    ends = clock.pace() + FUNCTION_SECONDS
+    return lambda: ends - clock.pace()
+
+
+class Upstream(refresh.Upstream, throttle.Upstream, Protocol):
+    """All that a slot asks of LML."""
+
+
+class WatchedLml:
+    """LML, and a note of how long its requests took."""
+
+    def __init__(self, lml: refresh.Upstream, clock: Clock, day: Day) -> None:
+        self._lml = lml
+        self._clock = clock
+        self._day = day
+
+    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+        started = self._clock.pace()
+        try:
+            return self._lml.refresh(ids, limit=limit)
+        finally:
+            self._day.requests.append(self._clock.pace() - started)
+
+
+class WatchedThrottle(Throttle):
+    """The job's throttle, and a note of what its slices cost and what it waited for."""
+
+    day: Day
+
+    def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
+        cost = super().settle(permit, outcomes=outcomes, elapsed=elapsed)
+        self.day.slice_costs.append(cost)
+        return cost
+
+    def pause(self, wait: Wait) -> float:
+        seconds = super().pause(wait)
+        self.day.waited[wait.reason] += seconds
+        return seconds
+
+
+class Silent:
+    """`refresh.Reporter` for a job whose report is the load test's own."""
+
+    def metric(self, name: MetricName, value: float) -> None: ...
+
+    def warning(self, step: Step, message: str, **fields: object) -> None: ...
+
+    @contextmanager
+    def request_span(self, *, batch_size: int, timeout_ms: int) -> Iterator["Silent"]:  # noqa: ARG002 - named by callers
+        yield self
+
+    def failed(self, kind: Literal["retryable_error", "permanent_error"]) -> None: ...
+
+
+def worker(store: MemoryPace, lml: Upstream, clock: Clock, *, limits: Pacing, seed: str, day: Day) -> Worker:
+    """What one slot works with, watched."""
+    pacer = WatchedThrottle(store, lml, clock, limits, Random(seed))  # noqa: S311  reproducible, not secret
+    pacer.day = day
+    return Worker(WatchedLml(lml, clock, day), pacer, clock, Silent(), MAX_ATTEMPTS)

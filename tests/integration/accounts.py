@@ -1,0 +1,369 @@
+"""A whole job to keep accounts of: emulated AWS, a real PostgreSQL, the stand-in LML, and a clock that costs no time."""
+
+import random
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from types import SimpleNamespace
+
+import httpx
+import msgspec
+import pytest
+
+from core import rotation, settings
+from core.delivery import Desk, Receiver, Undertaker, read_deliveries
+from core.deploy_gate import Gate
+from core.environment import Secret
+from core.fan_out import FanOut
+from core.ledger import Ledger, Run
+from core.ledger._lock import Lock
+from core.ledger._messages import Message, Messages
+from core.ledger._pace import PaceItem
+from core.ledger._runs import Runs
+from core.ledger._table import Table
+from core.lml import Lml
+from core.queues import ParkedQueue, RefreshQueue
+from core.refresh import Worker
+from core.run import Keeper
+from core.telemetry import Telemetry
+from core.throttle import Throttle
+from local import postgres
+from local.world import World
+from tests.virtual import VirtualClock
+
+TABLE = "ledger"
+KEY = "key-of-lml"
+WORLD = World.seeded(identities=125, seed=7)
+IDS = WORLD.identity_ids()
+SCHEDULED = {"scheduled_time": "2026-02-03T04:30:00Z"}
+RUN = "scheduled-2026-02-03T04:30:00Z"
+TIMEOUT = 900.0
+"""Seconds that an invocation has."""
+
+
+class Crash(BaseException):
+    """The worker is killed: nothing of ours catches this."""
+
+
+def secret(name: str, value: str | None) -> Secret:
+    return Secret(name, value, fetch=lambda _arn, _anew: "")
+
+
+class StandIn:
+    """The stand-in LML as a test orders it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url)
+
+    def fault(self, **fault: object) -> None:
+        """Let something go wrong, see `local.lml.faults`."""
+        self._http.post("/_faults", json=[fault]).raise_for_status()
+
+    def asked(self) -> list[list[int]]:
+        """The ids of every request, in their order; [] for one that only measured the round trip."""
+        return [call["ids"] for call in self._http.get("/_calls").json()]
+
+    def asked_for(self) -> list[int]:
+        """Every id as often as it was asked for, ascending."""
+        return sorted(identity for ids in self.asked() for identity in ids)
+
+    def reset(self) -> None:
+        self._http.post("/_reset").raise_for_status()
+
+
+class Rows:
+    """The rotation table of a real PostgreSQL."""
+
+    def __init__(self, server: postgres.Postgres) -> None:
+        self._server = server
+        self._loaded: World | None = None
+        environment = server.environment()
+        self.settings = settings.Database(
+            host=environment["DB_HOST"],
+            port=int(environment["DB_PORT"]),
+            name=environment["DB_NAME"],
+            username=environment["DB_USERNAME"],
+            password=secret("DB_PASSWORD", environment["DB_PASSWORD"]),
+            tls=environment["DB_TLS"],
+            statement_timeout_ms=60_000,
+            schema=environment["WXYC_SCHEMA_NAME"],
+        )
+        self.environment = environment
+
+    def hold(self, world: World) -> None:
+        if self._loaded is not world:
+            postgres.load(self._server, world)
+            self._loaded = world
+
+
+class Book:
+    """The functions, wired as `handlers.bootstrap` does it, and what a test does to them."""
+
+    def __init__(self, dynamodb, sqs, lml: StandIn, rows: Rows) -> None:
+        self.lml, self.rows, self.sqs = lml, rows, sqs
+        self.delays: list[int] = []
+        self.allowed = Gate(allowed=True, reason="tested")
+        self.clock = VirtualClock()
+        self._clients = (dynamodb, sqs)
+        self._events = [client.meta.events for client in self._clients]
+        self._clock_sleep: Callable[[float], None] = lambda seconds: self.clock.advance(seconds)
+        table = Table(dynamodb, TABLE, self._clock_sleep)
+        self.ledger = Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table))
+        self.table = table
+        self.telemetry = Telemetry(
+            settings.Sentry(dsn=secret("SENTRY_DSN", None), release=None, environment="test", traces_sample_rate=1.0)
+        )
+        self.keeper = Keeper(self.ledger, self.telemetry, self.clock)
+        self.urls = {name: sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
+        self.queue = RefreshQueue(sqs, self.urls["refresh"], self._clock_sleep)
+        self.desk = Desk(self.keeper, self.queue, ParkedQueue(sqs, self.urls["parked"]))
+        self.undertaker = Undertaker(self.desk)
+        self._lml = Lml(settings.Lml(url=lml.url, api_key=secret("LML_API_KEY", KEY)), self.clock)
+        self.receiver = self.receiver_with()
+
+    def close(self) -> None:
+        self._lml.close()
+
+    def receiver_with(self, *, slice_max: int = 50, max_attempts: int = 3, key: str | None = None) -> Receiver:
+        """The refresh function with settings of its own; a message is one request unless they say otherwise."""
+        lml = self._lml
+        if key is not None:
+            lml = Lml(settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key)), self.clock)
+        limits = settings.Pacing(slice_max=slice_max)
+        throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))
+        return Receiver(self.desk, Worker(lml, throttle, self.clock, self.telemetry, max_attempts), 50)
+
+    # What people and AWS do
+
+    def start(self, event: object, *, request_id: str | None = None, batch_size: int = 50) -> dict[str, object]:
+        """Invoke fan-out."""
+        fan_out = FanOut(
+            keeper=self.keeper,
+            queue=self.queue,
+            connect=partial(rotation.connect, self.rows.settings),
+            gate=lambda: self.allowed,
+            batch_size=batch_size,
+        )
+        return fan_out.start(event, request_id or str(uuid.uuid4()))
+
+    def waiting(self, queue: str = "refresh") -> list[str]:
+        """The bodies in a queue, which stay there."""
+        found = []
+        while took := self._receive(queue):
+            found.append(took)
+        for message in found:
+            self._put_back(queue, message)
+        return [message["Body"] for message in found]
+
+    def reasons(self) -> list[str]:
+        """Why bodies are parked."""
+        found = []
+        while took := self._receive("parked"):
+            found.append(took["MessageAttributes"]["reason"]["StringValue"])
+        return found
+
+    def deliver(self, *, to: Receiver | None = None, keep: bool = False, timeout: float = TIMEOUT) -> str | None:
+        """Let SQS deliver one message to the refresh function; returns its body, None when there is none.
+
+        With `keep` the message stays, as when SQS delivers it twice; it stays too when the function fails.
+        """
+        message = self._receive("refresh")
+        if message is None:
+            return None
+        try:
+            self.work_on(message["Body"], to=to, timeout=timeout, message=message)
+        except BaseException:
+            self._put_back("refresh", message)
+            raise
+        if keep:
+            self._put_back("refresh", message)
+        else:
+            self._delete("refresh", message)
+        return str(message["Body"])
+
+    def work_on(
+        self,
+        body: str,
+        *,
+        to: Receiver | None = None,
+        request_id: str | None = None,
+        timeout: float = TIMEOUT,
+        message: dict | None = None,
+    ) -> None:
+        """Invoke the refresh function with a body."""
+        ends = self.clock.utc() + timedelta(seconds=timeout)
+        for delivery in read_deliveries(event_of(body, message), request_id or str(uuid.uuid4())):
+            (to or self.receiver).receive(delivery, lambda: (ends - self.clock.utc()).total_seconds())
+
+    def deliver_all(self, **how) -> int:
+        """Deliver until the queue is empty; returns how many deliveries that took."""
+        count = 0
+        while self.deliver(**how) is not None:
+            count += 1
+            assert count < 1000, "the queue never empties"
+        return count
+
+    def bury(self, body: str, request_id: str | None = None) -> None:
+        """Invoke the dead-letter function with a body."""
+        for delivery in read_deliveries(event_of(body), request_id or str(uuid.uuid4())):
+            self.undertaker.bury(delivery)
+
+    # What the ledger says
+
+    def run(self, run_id: str = RUN) -> Run:
+        run = self.ledger.runs.read(run_id)
+        assert run is not None
+        return run
+
+    def message(self, number: int = 0, run_id: str = RUN) -> Message:
+        message = self.ledger.messages.read(run_id, number)
+        assert message is not None
+        return message
+
+    def totals(self, run_id: str = RUN) -> dict[str, int]:
+        return msgspec.structs.asdict(self.run(run_id).totals)
+
+    def said(self, run_id: str = RUN) -> set[str]:
+        """The causes of which Sentry was told."""
+        item = self.table.read(f"RUN#{run_id}", "RUN") or {}
+        return set(item.get("said", ()))
+
+    def assert_balanced(self, run_id: str = RUN) -> None:
+        """The run is over, its accounts are exact, told once, agree with its messages, and the lock is free."""
+        run, totals = self.run(run_id), self.run(run_id).totals
+        assert run.status in {"complete", "stopped"}
+        assert run.planned == totals.identities_scanned + totals.not_attempted
+        assert totals.identities_scanned == totals.identities_resolved + totals.lml_error
+        assert run.emitted_at is not None
+        held = self.ledger.lock.holder(self.clock.utc())
+        assert held is None or held.run_id != run_id
+        messages = list(self.ledger.messages.all(run_id, run.messages_planned))
+        assert [message.number for message in messages] == list(range(run.messages_planned))
+        assert sum(len(message.planned) for message in messages) == run.planned
+        assert sum(len(message.failed) for message in messages) == totals.lml_error
+        assert sum(len(message.not_found) for message in messages) == totals.not_found
+        left = sum(len(message.left.identity_ids) for message in messages if message.left)
+        assert sum(len(message.not_attempted) for message in messages) + left == totals.not_attempted
+
+    def assert_world(self, ids: Sequence[int] = IDS, run_id: str = RUN) -> None:
+        """The totals are what the stand-in's world holds of these ids."""
+        expected = WORLD.expected(ids)
+        del expected["discogs_calls"]  # an estimate, and the stand-in's cache stays warm between tests
+        assert {name: self.totals(run_id)[name] for name in expected} == expected
+
+    # What goes wrong
+
+    @contextmanager
+    def killed(self, operation: str, *, when: str, holding: str = "", nth: int = 1) -> Iterator[None]:
+        """Kill the worker `before` or `after` the nth request of an operation whose body holds a text."""
+        seen, armed = 0, False
+
+        def before(model, params, **_):
+            nonlocal seen, armed
+            if model.name == operation and holding in str(params["body"]):
+                seen += 1
+                armed = seen == nth
+                if armed and when == "before":
+                    raise Crash
+
+        def after(model, **_):
+            if armed and model.name == operation:
+                raise Crash
+
+        with self._hooked(("before-call", before), ("after-call", after)), pytest.raises(Crash):
+            yield
+
+    @contextmanager
+    def refused(self, operation: str, *answers: dict | None, holding: str = "") -> Iterator[list[str]]:
+        """Answer the first requests of an operation with errors instead (None: pass on); yields what was sent."""
+        sent: list[str] = []
+
+        def before(model, params, **_):
+            body = str(params["body"])
+            if model.name != operation or holding not in body:
+                return None
+            sent.append(body)
+            error = answers[len(sent) - 1] if len(sent) <= len(answers) else None
+            if error is None:
+                return None
+            return SimpleNamespace(status_code=400), {"ResponseMetadata": {}, **error}
+
+        with self._hooked(("before-call", before)):
+            yield sent
+
+    @contextmanager
+    def interrupted(self, operation: str, act: Callable[[], object], *, holding: str = "") -> Iterator[None]:
+        """Do something just before the first request of an operation, as another worker might."""
+        done = False
+
+        def before(model, params, **_):
+            nonlocal done
+            if not done and model.name == operation and holding in str(params["body"]):
+                done = True
+                act()
+
+        with self._hooked(("before-call", before)):
+            yield
+        assert done
+
+    @contextmanager
+    def _hooked(self, *hooks) -> Iterator[None]:
+        for events in self._events:
+            for name, hook in hooks:
+                events.register(name, hook)
+        try:
+            yield
+        finally:
+            for events in self._events:
+                for name, hook in hooks:
+                    events.unregister(name, hook)
+
+    def _receive(self, queue: str) -> dict | None:
+        took = self.sqs.receive_message(
+            QueueUrl=self.urls[queue], AttributeNames=["All"], MessageAttributeNames=["All"], VisibilityTimeout=960
+        )
+        return took.get("Messages", [None])[0]
+
+    def _put_back(self, queue: str, message: dict) -> None:
+        self.sqs.change_message_visibility(
+            QueueUrl=self.urls[queue], ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+        )
+
+    def _delete(self, queue: str, message: dict) -> None:
+        self.sqs.delete_message(QueueUrl=self.urls[queue], ReceiptHandle=message["ReceiptHandle"])
+
+
+def event_of(body: str, message: dict | None = None) -> dict[str, object]:
+    """An SQS event as Lambda hands it over."""
+    message = message or {}
+    return {
+        "Records": [
+            {
+                "messageId": message.get("MessageId", "m"),
+                "receiptHandle": "h",
+                "body": body,
+                "attributes": message.get("Attributes", {"ApproximateReceiveCount": "1"}),
+                "messageAttributes": {
+                    name: {"stringValue": value["StringValue"], "dataType": "String"}
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
+                "eventSource": "aws:sqs",
+                "awsRegion": "us-east-1",
+            }
+        ]
+    }
+
+
+def canceled(*codes: str) -> dict[str, object]:
+    """A canceled transaction, with a reason for each action."""
+    return {
+        "Error": {"Code": "TransactionCanceledException", "Message": "Transaction cancelled"},
+        "CancellationReasons": [{"Code": code} for code in codes],
+    }
+
+
+def error(code: str) -> dict[str, object]:
+    return {"Error": {"Code": code, "Message": "not now"}}

@@ -1,0 +1,27 @@
+"""One local cloud for all tests that want one: it is shared, and so are its queues and its ledger."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local import cloud
+from local.cloud import Cloud, Options
+from local.world import World
+
+IDENTITIES = 24
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep every test of the shared cloud on one worker: with a cloud per worker two cores start four databases."""
+    for item in items:
+        if "running_cloud" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cloud"))
+
+
+@pytest.fixture(scope="session")
+def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    directory = Path(tmp_path_factory.mktemp("cloud"))
+    running = cloud.start(Options(world=World.seeded(identities=IDENTITIES), speed=200), directory, print)
+    yield running
+    cloud.stop(running)

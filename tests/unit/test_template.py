@@ -1,0 +1,271 @@
+"""The template, read as CloudFormation would: what an operator gets, and that it fits the code."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from core import settings, telemetry
+from local import deploy
+
+TEMPLATE = deploy.read()
+PARAMETERS = TEMPLATE["Parameters"]
+RESOURCES = deploy.transform(deploy.read())["Resources"]
+FUNCTIONS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::Lambda::Function"}
+ALARMS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::CloudWatch::Alarm"}
+BUILDERS = {
+    "FanOutFunction": settings.fan_out,
+    "RefreshFunction": settings.refresh,
+    "DeadLetterFunction": settings.dead_letter,
+}
+GIVEN = {
+    "LibraryMetadataUrl": "https://lml.example",
+    "DatabaseHost": "db.example",
+    "DatabaseName": "station",
+    "DatabaseUsername": "rotation",
+    "SentryDsnSecretArn": "create",
+    "GithubTokenSecretArn": "create",
+}
+# A value in the clear is for people who start a function by hand; the clock is never faster in the cloud.
+NOT_IN_THE_TEMPLATE = {"LML_API_KEY", "SENTRY_DSN", "GITHUB_TOKEN", "DB_PASSWORD", "LOCAL_DEV", "CLOCK_SPEED"}
+
+
+def resolve(  # noqa: PLR0911 - one for each form of expression
+    node: object, given: Mapping[str, str] = GIVEN
+) -> object:
+    """Work a value out as CloudFormation does, as far as this template goes; None is AWS::NoValue."""
+    match node:
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Ref": name} if name in PARAMETERS:
+            return str(given.get(name, PARAMETERS[name].get("Default")))
+        case {"Ref": name} | {"Fn::GetAtt": [name, _]}:
+            return f"<{name}>"
+        case {"Fn::If": [condition, then, otherwise]}:
+            return resolve(then if resolve(TEMPLATE["Conditions"][condition], given) else otherwise, given)
+        case {"Fn::Equals": [left, right]}:
+            return resolve(left, given) == resolve(right, given)
+        case {"Fn::Not": [condition]}:
+            return not resolve(condition, given)
+        case {"Fn::Contains": [choices, value]}:
+            return resolve(value, given) in choices
+        case _:
+            return node
+
+
+def environment(function: str, given: Mapping[str, str] = GIVEN) -> dict[str, str]:
+    variables = FUNCTIONS[function]["Environment"]["Variables"]
+    resolved = {name: resolve(value, given) for name, value in variables.items()}
+    return {name: str(value) for name, value in resolved.items() if value is not None}
+
+
+def no_secret(arn: str, anew: bool) -> str:
+    raise AssertionError((arn, anew))
+
+
+def statements() -> Iterator[tuple[str, dict[str, object]]]:
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in resource["Properties"]["Policies"]:
+                for statement in policy["PolicyDocument"]["Statement"]:
+                    yield name, statement.get("Fn::If", [None, statement])[1]
+
+
+def listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_the_schedule_is_off_until_somebody_turns_it_on():
+    """The job that this replaces must be off first (DESIGN §12)."""
+    schedule = RESOURCES["DailySchedule"]["Properties"]
+
+    assert schedule["ScheduleExpression"] == "cron(30 4 * * ? *)"
+    assert schedule["Target"]["Input"] == '{"scheduled_time": "<aws.scheduler.scheduled-time>"}'
+    assert (resolve(schedule["State"]), resolve(schedule["ScheduleExpressionTimezone"])) == ("DISABLED", "UTC")
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_described_bounded_and_in_a_group(name):
+    parameter = PARAMETERS[name]
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+
+    assert parameter["Description"].endswith(".")
+    bounds = {"AllowedValues", "AllowedPattern", "MaxLength"} & parameter.keys()
+    assert bounds or parameter.keys() >= {"MinValue", "MaxValue"} or parameter["Type"] == "CommaDelimitedList"
+    assert sum(name in group["Parameters"] for group in groups) == 1
+
+
+def test_one_parameter_sets_both_concurrencies():
+    parameter = PARAMETERS["RefreshConcurrency"]
+    mapping = RESOURCES["RefreshFunctionMessages"]["Properties"]
+
+    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (2, 2, 10)
+    assert FUNCTIONS["RefreshFunction"]["ReservedConcurrentExecutions"] == {"Ref": "RefreshConcurrency"}
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "RefreshConcurrency"}}
+    assert mapping["BatchSize"] == 1
+
+
+@pytest.mark.parametrize("timeout", PARAMETERS["RefreshTimeoutSeconds"]["AllowedValues"])
+@pytest.mark.parametrize("visibility", PARAMETERS["RefreshVisibilitySeconds"]["AllowedValues"])
+def test_the_rules_let_a_message_outlive_its_function_by_a_minute(timeout, visibility):
+    """Otherwise a message would be delivered again while its first delivery still runs."""
+    given = GIVEN | {"RefreshTimeoutSeconds": str(timeout), "RefreshVisibilitySeconds": str(visibility)}
+
+    allowed = all(
+        resolve(assertion["Assert"], given)
+        for rule in TEMPLATE["Rules"].values()
+        if resolve(rule["RuleCondition"], given)
+        for assertion in rule["Assertions"]
+    )
+
+    assert allowed == (visibility >= timeout + 60)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_starts_with_what_the_template_sets(function):
+    """With the defaults, and only with variables that this function reads."""
+    read: set[str] = set()
+
+    class Recorded(dict[str, str]):
+        def get(self, name, default=None):
+            read.add(name)
+            return super().get(name, default)
+
+    given = environment(function)
+    BUILDERS[function](Recorded(given), no_secret)
+
+    assert given.keys() <= read
+
+
+def test_the_template_sets_every_variable_and_no_other():
+    set_somewhere = {name for function in FUNCTIONS for name in environment(function)}
+    assert set_somewhere == {variable.name for variable in settings.VARIABLES} - NOT_IN_THE_TEMPLATE
+
+
+def test_defaults_are_those_of_the_settings():
+    defaults = {variable.name: variable.default for variable in settings.VARIABLES}
+    for function in FUNCTIONS.values():
+        for name, value in function["Environment"]["Variables"].items():
+            if defaults[name] is not None:
+                assert str(PARAMETERS[value["Ref"]]["Default"]) == defaults[name]
+
+
+def test_without_its_secret_an_optional_variable_is_absent():
+    given = GIVEN | dict.fromkeys(("SentryDsnSecretArn", "GithubTokenSecretArn", "DatabasePasswordSecretArn"), "none")
+    assert [name for name in environment("FanOutFunction", given) if name.endswith("_SECRET_ARN")] == [
+        "LML_API_KEY_SECRET_ARN"
+    ]
+
+
+def test_a_secret_that_exists_is_used_as_it_is():
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:lml-AbCdEf"
+    given = GIVEN | {"LmlApiKeySecretArn": arn}
+
+    assert environment("RefreshFunction", given)["LML_API_KEY_SECRET_ARN"] == arn
+    assert arn in [
+        resolve(resource, given)
+        for role, statement in statements()
+        if role == "RefreshRole"
+        for resource in listed(statement["Resource"])
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_handler_is_where_the_template_says(function):
+    module, _, name = FUNCTIONS[function]["Handler"].rpartition(".")
+    source = deploy.ROOT / "src" / Path(*module.split(".")).with_suffix(".py")
+    assert f"def {name}(" in source.read_text()
+
+
+def test_permissions_name_exact_actions_and_exact_resources():
+    """Lambda's own work on network interfaces is the exception: there is nothing to name yet when it asks."""
+    for role, statement in statements():
+        actions = listed(statement["Action"])
+        assert not [action for action in actions if "*" in str(action)]
+        if all(str(action).startswith("ec2:") for action in actions):
+            assert role == "FanOutRole"
+        else:
+            assert "*" not in listed(statement["Resource"])
+    assert not [name for name, it in RESOURCES.items() if "ManagedPolicyArns" in it.get("Properties", {})]
+
+
+def test_only_fan_out_enters_the_vpc():
+    assert [name for name, function in FUNCTIONS.items() if "VpcConfig" in function] == ["FanOutFunction"]
+
+
+def test_queues_are_encrypted_and_keep_what_a_person_must_see_for_two_weeks():
+    queues = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::SQS::Queue"}
+
+    assert {name: queue["MessageRetentionPeriod"] // 86_400 for name, queue in queues.items()} == {
+        "RefreshQueue": 4,
+        "DeadLetterQueue": 14,
+        "ParkedQueue": 14,
+        "FanOutFailureQueue": 14,
+    }
+    assert all(queue["SqsManagedSseEnabled"] for queue in queues.values())
+    assert {queue["Ref"] for queue in RESOURCES["TlsOnly"]["Properties"]["Queues"]} == queues.keys()
+
+
+def test_every_function_has_its_own_logs_and_they_end():
+    groups = [function["LoggingConfig"]["LogGroup"]["Ref"] for function in FUNCTIONS.values()]
+
+    assert len(set(groups)) == len(FUNCTIONS)
+    for group in groups:
+        assert RESOURCES[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_the_alarms_are_those_of_the_design():
+    """DESIGN §9, less those that need metric maths."""
+    watched = {
+        (alarm["MetricName"], resolve(alarm["Dimensions"][0]["Value"]), alarm["ComparisonOperator"], alarm["Threshold"])
+        for alarm in ALARMS.values()
+    }
+    above, below, tool = "GreaterThanThreshold", "LessThanThreshold", telemetry.TOOL
+    assert watched == {
+        *((metric, f"<{function}>", above, 0) for metric in ("Errors", "Throttles") for function in FUNCTIONS),
+        ("ApproximateNumberOfMessagesVisible", "<ParkedQueue>", above, 0),
+        ("ApproximateNumberOfMessagesVisible", "<FanOutFailureQueue>", above, 0),
+        ("DeadLettered", tool, above, 0),
+        ("RunCompleted", tool, below, 1),
+        ("IdentityCoveragePercent", tool, below, 99),
+    }
+
+
+def test_our_own_metrics_are_watched_where_they_are_written():
+    ours = [alarm for alarm in ALARMS.values() if not alarm["Namespace"].startswith("AWS/")]
+
+    assert {alarm["Namespace"] for alarm in ours} == {telemetry.NAMESPACE}
+    assert {alarm["MetricName"] for alarm in ours} - {"RunCompleted"} <= set(get_args(telemetry.MetricName))
+
+
+def test_silence_is_an_alarm_only_when_a_run_is_due():
+    alarm = ALARMS["NoRunCompletedAlarm"]
+
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 26 * 3600
+    assert alarm["TreatMissingData"] == "breaching"
+    assert resolve(alarm["ActionsEnabled"]) is False
+    assert resolve(alarm["ActionsEnabled"], GIVEN | {"ScheduleState": "ENABLED"}) is True
+    others = [other["TreatMissingData"] for name, other in ALARMS.items() if name != "NoRunCompletedAlarm"]
+    assert set(others) == {"notBreaching"}
+
+
+def test_alarms_are_described_and_reach_the_topic_if_there_is_one():
+    topic = "arn:aws:sns:us-east-1:123456789012:station"
+    for alarm in ALARMS.values():
+        assert alarm["AlarmDescription"].endswith(".")
+        assert resolve(alarm["AlarmActions"]) is None
+        assert resolve(alarm["AlarmActions"], GIVEN | {"AlarmTopicArn": topic}) == [{"Ref": "AlarmTopicArn"}]
+
+
+def test_the_accounts_outlive_the_stack():
+    table = RESOURCES["LedgerTable"]
+
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert "TableName" not in table["Properties"]
+
+
+def test_the_local_clock_and_the_local_mode_are_not_for_the_cloud():
+    text = (deploy.ROOT / "template.yaml").read_text()
+    assert "LOCAL_DEV" not in text
+    assert "CLOCK_SPEED" not in text
