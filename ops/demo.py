@@ -24,7 +24,7 @@ from core.clock import SystemClock
 from core.ledger import Run, open_ledger
 from core.rotation import Row
 from core.start import Start
-from core.tally import SEVEN, TOTALS
+from core.tally import SEVEN, TOTALS, Totals
 from local import cloud, sentry
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
@@ -43,7 +43,11 @@ NOT_OURS: Final = frozenset({"LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_
 
 
 class DemoError(Exception):
-    """The demo could not get as far as a finished run."""
+    """The demo could not get as far as a finished run; `run` is what there is of it."""
+
+    def __init__(self, message: str, run: Run | None = None) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +114,18 @@ def demo(
         lml_api_key=lml_api_key,
         settings=dict(assignments),
     )
-    report: Report | None = None
+    run: Run | None = None
+    holds, seconds = False, 0.0
     try:
         report = play(options, _checked(options), console)
         _print(report, options, console)
+        run, holds, seconds = report.run, report.holds, report.seconds
     except (DemoError, settings.SettingsError, DeployError, PostgresError, ProcessError) as error:
         console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
+        run = getattr(error, "run", None)
     if as_json:
-        click.echo(json.dumps(_summary(report)))
-    sys.exit(0 if report is not None and report.holds else 1)
+        click.echo(json.dumps(_summary(run, seconds)))
+    sys.exit(0 if holds else 1)
 
 
 def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
@@ -146,7 +153,7 @@ def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Cons
         raise DemoError("\n".join([str(error), *_complaints(there)])) from None
     seconds = time.monotonic() - began
     if run.status in {"refused", "failed"}:
-        raise DemoError(f"run {run_id} was {run.status}: {run.reason}")
+        raise DemoError(f"run {run_id} was {run.status}: {run.reason}", run)
     messages = list(ledger.messages.all(run_id, run.messages_planned))
     with rotation.connect(_database(there)) as table:
         database_ids = list(table.identity_ids())
@@ -252,16 +259,12 @@ def _print(report: Report, options: Options, console: Console) -> None:
     )
 
 
-def _summary(report: Report | None) -> dict[str, object]:
-    if report is None:
-        nothing = dict.fromkeys(("planned", *SEVEN, "not_attempted"), 0)
-        return {"run_id": None, "status": "not_finished", **nothing, "seconds": 0.0}
-    run = report.run
-    totals = {name: getattr(run.totals, name) for name in (*SEVEN, "not_attempted")}
+def _summary(run: Run | None, seconds: float) -> dict[str, object]:
+    totals = Totals() if run is None else run.totals
     return {
-        "run_id": run.run_id,
-        "status": run.status,
-        "planned": run.planned,
-        **totals,
-        "seconds": round(report.seconds, 1),
+        "run_id": None if run is None else run.run_id,
+        "status": "not_started" if run is None else run.status,
+        "planned": 0 if run is None else run.planned,
+        **{name: getattr(totals, name) for name in (*SEVEN, "not_attempted")},
+        "seconds": round(seconds, 1),
     }

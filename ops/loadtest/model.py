@@ -172,7 +172,7 @@ class ModelLml:
     async def _results(self, ids: Sequence[int], limit: float) -> object:
         async with asyncio.timeout(limit):
             await asyncio.sleep(self._scenario.lml.round_trip_seconds)
-            return {"results": msgspec.to_builtins(await self._library.refresh(ids))}
+            return msgspec.json.decode(msgspec.json.encode({"results": await self._library.refresh(ids)}))
 
     async def _health(self) -> Health:
         await asyncio.sleep(self._scenario.lml.round_trip_seconds)

@@ -174,6 +174,9 @@ class Receiver:
             return self._conclude(delivery, located, self._work(run, left, time_left))
 
     def _work(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> PartResult:
+        if not run.goes_on or self._is_late(run):
+            return PartResult(left=left.attempts, ended=True)  # LML is not even asked for its round trip
+
         def run_goes_on() -> bool:
             now = self.desk.keeper.ledger.runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)

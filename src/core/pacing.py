@@ -34,7 +34,7 @@ OTHERS_MEMORY: Final = 300.0
 FIRST_COST: Final = 4.0
 LEAST_COST: Final = 0.1
 DEAREST_COST: Final = 20.0
-SMOOTHING: Final = 0.3
+SMOOTHING: Final = 0.2
 """Weight of the newest slice in the smoothed cost of an id."""
 CALLS_OF_AN_ID: Final = 21
 """The most that one identity costs: a release and its artists (LML.md)."""
@@ -134,7 +134,7 @@ def remembered(pace: Pace, now: float) -> Pace:
 
 def room(pace: Pace, now: float, limits: Pacing) -> Room:
     """Open loop, or measured while the last two samples are sound and recent enough."""
-    spent = sum(charge.cost for charge in pace.charges if charge.at > now - WINDOW)
+    spent = sum(charge.within(now - WINDOW, now) for charge in pace.charges)
     newest = pace.samples[-1] if pace.samples else None
     recent = newest is not None and now - newest.at <= WINDOW
     closed = not recent or newest is None or newest.breaker in (None, "closed")
@@ -211,7 +211,7 @@ def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
     seconds = sample.at - last.at
     rate = _beyond_ours(pace, last, sample) * WINDOW / seconds
     weight = 1 - math.exp(-seconds / OTHERS_MEMORY)
-    return replace(pace, others_mean=pace.others_mean + weight * (rate - pace.others_mean))
+    return replace(pace, others_mean=max(0.0, pace.others_mean + weight * (rate - pace.others_mean)))
 
 
 def slice_cost(*, ids: int, outcomes: int | None, elapsed: float, round_trip: float, limits: Pacing) -> float:
@@ -299,7 +299,7 @@ def _difference(older: Sample, newer: Sample) -> int:
 def _beyond_ours(pace: Pace, older: Sample, newer: Sample) -> float:
     """Others' calls between two samples: the counter's difference beyond our own charges."""
     ours = sum(charge.within(older.at, newer.at) for charge in pace.charges)
-    return max(0.0, _difference(older, newer) - ours)
+    return _difference(older, newer) - ours
 
 
 def _intervals(pace: Pace) -> Iterator[tuple[Sample, Sample]]:
@@ -315,4 +315,4 @@ def _others(pace: Pace, now: float) -> float:
         if overlap > 0:
             measured += _beyond_ours(pace, older, newer) * overlap / (newer.at - older.at)
             covered += overlap
-    return measured + pace.others_mean * (WINDOW - covered) / WINDOW
+    return max(0.0, measured) + pace.others_mean * (WINDOW - covered) / WINDOW

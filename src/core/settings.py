@@ -71,6 +71,8 @@ VARIABLES: Final = (
     Variable("REFRESH_QUEUE_URL", None, "queue of refresh messages; set by the template"),
     Variable("PARKED_QUEUE_URL", None, "queue of unreadable messages; set by the template"),
 )
+SECRETS: Final = ("LML_API_KEY", "SENTRY_DSN", "GITHUB_TOKEN", "DB_PASSWORD")
+"""Variables that hold a value nobody may see, each with a sibling that names where it is kept."""
 _DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES}
 
 

@@ -1,4 +1,4 @@
-"""A whole job to keep accounts of: emulated AWS, a real PostgreSQL, the stand-in LML, and a clock that costs no time."""
+"""A whole job to keep accounts of: emulated AWS, a real PostgreSQL, the stand-in LML, a clock that costs no time."""
 
 import random
 import uuid
@@ -51,6 +51,96 @@ def secret(name: str, value: str | None) -> Secret:
     return Secret(name, value, fetch=lambda _arn, _anew: "")
 
 
+class Sdk:
+    """The clients of DynamoDB and SQS, and what happens to their requests on the way."""
+
+    def __init__(self, dynamodb, sqs) -> None:
+        self.dynamodb, self.sqs = dynamodb, sqs
+        self._events = [client.meta.events for client in (dynamodb, sqs)]
+
+    @contextmanager
+    def killed(self, operation: str, *, when: str, holding: str = "", nth: int = 1) -> Iterator[None]:
+        """Kill the worker `before` or `after` the nth request of an operation whose body holds a text."""
+        seen, armed = 0, False
+
+        def before(model, params, **_):
+            nonlocal seen, armed
+            if model.name == operation and holding in str(params["body"]):
+                seen += 1
+                armed = seen == nth
+                if armed and when == "before":
+                    raise Crash
+
+        def after(model, **_):
+            if armed and model.name == operation:
+                raise Crash
+
+        with self._hooked(("before-call", before), ("after-call", after)), pytest.raises(Crash):
+            yield
+
+    @contextmanager
+    def refused(self, operation: str, *answers: dict | None, holding: str = "") -> Iterator[list[str]]:
+        """Answer the first requests of an operation with errors instead (None: pass on); yields what was sent."""
+        sent: list[str] = []
+
+        def before(model, params, **_):
+            body = str(params["body"])
+            if model.name != operation or holding not in body:
+                return None
+            sent.append(body)
+            error = answers[len(sent) - 1] if len(sent) <= len(answers) else None
+            if error is None:
+                return None
+            return SimpleNamespace(status_code=400), {"ResponseMetadata": {}, **error}
+
+        with self._hooked(("before-call", before)):
+            yield sent
+
+    @contextmanager
+    def interrupted(self, operation: str, act: Callable[[], object], *, holding: str = "") -> Iterator[None]:
+        """Do something just before the first request of an operation, as another worker might."""
+        done = False
+
+        def before(model, params, **_):
+            nonlocal done
+            if not done and model.name == operation and holding in str(params["body"]):
+                done = True
+                act()
+
+        with self._hooked(("before-call", before)):
+            yield
+        assert done
+
+    @contextmanager
+    def unanswered(self, operation: str) -> Iterator[None]:
+        """Lose the answer to the first request of an operation, so that the SDK sends it again."""
+        lost = False
+
+        def again(operation, **_):
+            nonlocal lost
+            if operation.name != name or lost:
+                return None
+            lost = True
+            return 0  # seconds to wait
+
+        name = operation
+        with self._hooked(("needs-retry", again)):
+            yield
+        assert lost
+
+    @contextmanager
+    def _hooked(self, *hooks) -> Iterator[None]:
+        for events in self._events:
+            for name, hook in hooks:
+                events.register(name, hook)
+        try:
+            yield
+        finally:
+            for events in self._events:
+                for name, hook in hooks:
+                    events.unregister(name, hook)
+
+
 class StandIn:
     """The stand-in LML as a test orders it."""
 
@@ -72,6 +162,9 @@ class StandIn:
 
     def reset(self) -> None:
         self._http.post("/_reset").raise_for_status()
+
+    def close(self) -> None:
+        self._http.close()
 
 
 class Rows:
@@ -102,39 +195,35 @@ class Rows:
 class Book:
     """The functions, wired as `handlers.bootstrap` does it, and what a test does to them."""
 
-    def __init__(self, dynamodb, sqs, lml: StandIn, rows: Rows) -> None:
-        self.lml, self.rows, self.sqs = lml, rows, sqs
+    def __init__(self, sdk: Sdk, lml: StandIn, rows: Rows) -> None:
+        self.sdk, self.sqs, self.lml, self.rows = sdk, sdk.sqs, lml, rows
         self.delays: list[int] = []
         self.allowed = Gate(allowed=True, reason="tested")
         self.clock = VirtualClock()
-        self._clients = (dynamodb, sqs)
-        self._events = [client.meta.events for client in self._clients]
-        self._clock_sleep: Callable[[float], None] = lambda seconds: self.clock.advance(seconds)
-        table = Table(dynamodb, TABLE, self._clock_sleep)
-        self.ledger = Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table))
-        self.table = table
+        self.table = Table(sdk.dynamodb, TABLE, self.clock.advance)
+        self.ledger = ledger_in(self.table)
         self.telemetry = Telemetry(
             settings.Sentry(dsn=secret("SENTRY_DSN", None), release=None, environment="test", traces_sample_rate=1.0)
         )
         self.keeper = Keeper(self.ledger, self.telemetry, self.clock)
-        self.urls = {name: sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
-        self.queue = RefreshQueue(sqs, self.urls["refresh"], self._clock_sleep)
-        self.desk = Desk(self.keeper, self.queue, ParkedQueue(sqs, self.urls["parked"]))
+        self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
+        self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
+        self.desk = Desk(self.keeper, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
         self.undertaker = Undertaker(self.desk)
-        self._lml = Lml(settings.Lml(url=lml.url, api_key=secret("LML_API_KEY", KEY)), self.clock)
+        self._clients: dict[str, Lml] = {}
         self.receiver = self.receiver_with()
 
     def close(self) -> None:
-        self._lml.close()
+        for client in self._clients.values():
+            client.close()
 
-    def receiver_with(self, *, slice_max: int = 50, max_attempts: int = 3, key: str | None = None) -> Receiver:
+    def receiver_with(self, *, slice_max: int = 50, key: str = KEY) -> Receiver:
         """The refresh function with settings of its own; a message is one request unless they say otherwise."""
-        lml = self._lml
-        if key is not None:
-            lml = Lml(settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key)), self.clock)
+        client = settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key))
+        lml = self._clients.get(key) or self._clients.setdefault(key, Lml(client, self.clock))
         limits = settings.Pacing(slice_max=slice_max)
-        throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))
-        return Receiver(self.desk, Worker(lml, throttle, self.clock, self.telemetry, max_attempts), 50)
+        throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible
+        return Receiver(self.desk, Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3), 50)
 
     # What people and AWS do
 
@@ -195,8 +284,12 @@ class Book:
     ) -> None:
         """Invoke the refresh function with a body."""
         ends = self.clock.utc() + timedelta(seconds=timeout)
+
+        def time_left() -> float:
+            return (ends - self.clock.utc()).total_seconds()
+
         for delivery in read_deliveries(event_of(body, message), request_id or str(uuid.uuid4())):
-            (to or self.receiver).receive(delivery, lambda: (ends - self.clock.utc()).total_seconds())
+            (to or self.receiver).receive(delivery, time_left)
 
     def deliver_all(self, **how) -> int:
         """Deliver until the queue is empty; returns how many deliveries that took."""
@@ -254,73 +347,6 @@ class Book:
         del expected["discogs_calls"]  # an estimate, and the stand-in's cache stays warm between tests
         assert {name: self.totals(run_id)[name] for name in expected} == expected
 
-    # What goes wrong
-
-    @contextmanager
-    def killed(self, operation: str, *, when: str, holding: str = "", nth: int = 1) -> Iterator[None]:
-        """Kill the worker `before` or `after` the nth request of an operation whose body holds a text."""
-        seen, armed = 0, False
-
-        def before(model, params, **_):
-            nonlocal seen, armed
-            if model.name == operation and holding in str(params["body"]):
-                seen += 1
-                armed = seen == nth
-                if armed and when == "before":
-                    raise Crash
-
-        def after(model, **_):
-            if armed and model.name == operation:
-                raise Crash
-
-        with self._hooked(("before-call", before), ("after-call", after)), pytest.raises(Crash):
-            yield
-
-    @contextmanager
-    def refused(self, operation: str, *answers: dict | None, holding: str = "") -> Iterator[list[str]]:
-        """Answer the first requests of an operation with errors instead (None: pass on); yields what was sent."""
-        sent: list[str] = []
-
-        def before(model, params, **_):
-            body = str(params["body"])
-            if model.name != operation or holding not in body:
-                return None
-            sent.append(body)
-            error = answers[len(sent) - 1] if len(sent) <= len(answers) else None
-            if error is None:
-                return None
-            return SimpleNamespace(status_code=400), {"ResponseMetadata": {}, **error}
-
-        with self._hooked(("before-call", before)):
-            yield sent
-
-    @contextmanager
-    def interrupted(self, operation: str, act: Callable[[], object], *, holding: str = "") -> Iterator[None]:
-        """Do something just before the first request of an operation, as another worker might."""
-        done = False
-
-        def before(model, params, **_):
-            nonlocal done
-            if not done and model.name == operation and holding in str(params["body"]):
-                done = True
-                act()
-
-        with self._hooked(("before-call", before)):
-            yield
-        assert done
-
-    @contextmanager
-    def _hooked(self, *hooks) -> Iterator[None]:
-        for events in self._events:
-            for name, hook in hooks:
-                events.register(name, hook)
-        try:
-            yield
-        finally:
-            for events in self._events:
-                for name, hook in hooks:
-                    events.unregister(name, hook)
-
     def _receive(self, queue: str) -> dict | None:
         took = self.sqs.receive_message(
             QueueUrl=self.urls[queue], AttributeNames=["All"], MessageAttributeNames=["All"], VisibilityTimeout=960
@@ -334,6 +360,10 @@ class Book:
 
     def _delete(self, queue: str, message: dict) -> None:
         self.sqs.delete_message(QueueUrl=self.urls[queue], ReceiptHandle=message["ReceiptHandle"])
+
+
+def ledger_in(table: Table) -> Ledger:
+    return Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table))
 
 
 def event_of(body: str, message: dict | None = None) -> dict[str, object]:

@@ -12,7 +12,7 @@ from moto import mock_aws
 from local import postgres, serve
 from local.lml import app
 from local.lml.limits import Limits
-from tests.integration.accounts import KEY, TABLE, WORLD, Book, Rows, StandIn
+from tests.integration.accounts import KEY, TABLE, WORLD, Book, Rows, Sdk, StandIn
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def aws_clients():
 
 
 @pytest.fixture
-def aws(aws_clients):
+def sdk(aws_clients):
     """An empty table and three queues, wired as the template does it."""
     dynamodb, sqs = aws_clients
     with mock_aws():
@@ -41,13 +41,15 @@ def aws(aws_clients):
         arn = "arn:aws:sqs:us-east-1:123456789012:dead"
         redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
         sqs.create_queue(QueueName="refresh", Attributes={"RedrivePolicy": redrive})
-        yield dynamodb, sqs
+        yield Sdk(dynamodb, sqs)
 
 
 @pytest.fixture(scope="session")
 def lml_server():
     with serve.in_thread(app.build(WORLD, token=KEY, limits=Limits.instant())) as url:
-        yield StandIn(url)
+        stand_in = StandIn(url)
+        yield stand_in
+        stand_in.close()
 
 
 @pytest.fixture
@@ -70,17 +72,16 @@ def rows(database):
 
 
 @pytest.fixture
-def book(aws, lml, rows):
-    dynamodb, sqs = aws
-    book = Book(dynamodb, sqs, lml, rows)
+def book(sdk, lml, rows):
+    book = Book(sdk, lml, rows)
 
     def undelayed(params, **_):
         if (delay := params.pop("DelaySeconds", 0)) > 0:
             book.delays.append(delay)
 
-    sqs.meta.events.register("before-parameter-build.sqs.SendMessage", undelayed)
+    sdk.sqs.meta.events.register("before-parameter-build.sqs.SendMessage", undelayed)
     yield book
-    sqs.meta.events.unregister("before-parameter-build.sqs.SendMessage", undelayed)
+    sdk.sqs.meta.events.unregister("before-parameter-build.sqs.SendMessage", undelayed)
     book.close()
 
 

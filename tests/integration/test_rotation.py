@@ -209,6 +209,21 @@ def test_a_seeded_world_is_read_as_it_was_written(server):
     assert ids(server, server.schema) == sorted(expected)
 
 
+def test_the_rows_of_stale_identities_can_be_named(server):
+    world = World.seeded(40)
+    postgres.load(server, world)
+    stale = [row for row in world.rows if row.active and row.lml_identity_id in world.stale()]
+
+    with rotation.connect(database(server, server.schema)) as opened:
+        rows = opened.rows_of(sorted(world.stale()))
+
+    assert [(row.id, row.artist_name, row.album_title) for row in rows] == [
+        (row.id, row.artist_name, row.album_title) for row in sorted(stale, key=lambda row: row.id)
+    ]
+    assert rows
+    assert f"identity {rows[0].lml_identity_id}" in str(rows[0])
+
+
 @pytest.mark.parametrize("name", ['a"; DROP TABLE rotation; --', "Großes :after $1 {schema} '", "select"])
 def test_a_schema_is_a_name_and_never_sql(server, schema, name):
     schema(name)
