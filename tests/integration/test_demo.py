@@ -1,0 +1,93 @@
+"""`rotation demo` as a newcomer runs it: its exit status, its last line, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.tally import SEVEN
+from local import serve
+from local.lml import app
+from local.world import World
+
+pytestmark = pytest.mark.xdist_group("cloud")
+
+ROTATION = Path(sys.executable).with_name("rotation")
+
+
+def demo(*arguments):
+    return subprocess.run(  # noqa: S603 - our own command
+        [ROTATION, "demo", "--json", *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def last_line(finished):
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def test_the_demo_ends_well_and_says_so_on_its_last_line():
+    finished = demo("--identities", "30", "--speed", "200")
+
+    summary = last_line(finished)
+    assert (finished.returncode, summary["status"]) == (0, "complete"), finished.stdout
+    expected = World.seeded(30).expected(World.seeded(30).identity_ids())
+    assert {name: summary[name] for name in SEVEN} == {name: expected[name] for name in SEVEN}
+    assert (summary["planned"], summary["not_attempted"]) == (30, 0)
+    assert summary["seconds"] > 0
+    assert "Stale" in finished.stdout
+
+
+def test_no_identities_are_a_complete_run_too():
+    finished = demo("--identities", "0")
+
+    assert (finished.returncode, last_line(finished)["planned"]) == (0, 0), finished.stdout
+
+
+def test_an_lml_of_ones_own_is_asked_with_its_key():
+    world = World.seeded(12, warm=True)
+    with serve.in_thread(app.build(world, speed=100, token="a-key-of-its-own")) as url:
+        finished = demo("--identities", "12", "--speed", "100", "--lml-url", url, "--lml-api-key", "a-key-of-its-own")
+
+    assert (finished.returncode, last_line(finished)["identities_scanned"]) == (0, 12), finished.stdout
+    assert "a-key-of-its-own" not in finished.stdout
+
+
+def test_a_wrong_key_stops_the_run_and_the_demo_fails():
+    """The gate lets a known commit pass, so that the refresh is what meets the refusal."""
+    with serve.in_thread(app.build(World.seeded(12), speed=100, token="right")) as url:
+        finished = demo("--identities", "12", "--speed", "100", "--lml-url", url, "--lml-api-key", "wrong")
+
+    summary = last_line(finished)
+    assert (finished.returncode, summary["status"]) == (1, "stopped"), finished.stdout
+    assert (summary["identities_scanned"], summary["not_attempted"]) == (0, 12)
+
+
+def test_an_unreachable_lml_is_refused_with_the_reason():
+    finished = demo("--identities", "3", "--lml-url", "http://127.0.0.1:1")
+
+    assert (finished.returncode, last_line(finished)["status"]) == (1, "refused")
+    assert "LML's health is not known" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        pytest.param("BACKFILL_LML_BATCH_SIZE=51", "LML refuses a request of more than 50", id="over LML's cap"),
+        pytest.param("REFRESH_SLICE_MAX=none", "REFRESH_SLICE_MAX", id="no number"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_anything_starts(setting, named):
+    finished = demo("--set", setting)
+
+    assert finished.returncode == 1
+    assert named in finished.stdout
+    assert "Starting the cloud" not in finished.stdout
+
+
+def test_a_setting_nobody_knows_is_named():
+    finished = demo("--set", "NO_SUCH=1")
+
+    assert finished.returncode == 2
+    assert "NO_SUCH=1" in finished.stderr
