@@ -7,7 +7,7 @@ are HTTP, AWS and the ledger; a round trip takes 30 ms.
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import msgspec
@@ -21,7 +21,7 @@ from local.lml.library import Library
 from local.lml.limits import Limits
 from local.lml.readers import Order, Readers
 from local.world import World
-from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, worker
+from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, Request, worker
 from ops.loadtest.virtual import Blocking, VirtualLmlClock, VirtualLoop
 
 ROUND_TRIP: Final = 0.03
@@ -46,6 +46,10 @@ class Scenario:
     """Calls of a second heavy job, evenly spread."""
     breaker_opens: float | None = None
     """Seconds after the start at which LML's breaker opens, for `lml.breaker_seconds`."""
+
+    def without_job(self) -> "Scenario":
+        """The same day without the job: what the readers have anyway."""
+        return replace(self, job="none")
 
 
 def simulate(scenario: Scenario, *, at_least: float = 0) -> Day:
@@ -92,6 +96,7 @@ class _Model:
         async def trip(at: float) -> None:
             await asyncio.sleep(at)
             discogs.breaker.open(self._scenario.lml.breaker_seconds)
+            self._day.breaker_open.append((at, at + self._scenario.lml.breaker_seconds))
 
         scenario = self._scenario
         work = [] if scenario.breaker_opens is None else [trip(scenario.breaker_opens)]
@@ -127,7 +132,7 @@ class _Model:
                     lost = len(ids)
                 else:
                     lost = sum(result.status == "error" for result in results)
-                self._day.requests.append(self._loop.time() - started)
+                self._day.requests.append(Request(started, self._loop.time() - started))
                 self._day.totals += Totals(
                     identities_scanned=len(ids), identities_resolved=len(ids) - lost, lml_error=lost, lml_requests=1
                 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from core import refresh, throttle
 from core.clock import Clock
@@ -28,6 +28,13 @@ _POLL: Final = 1.0
 """Seconds after which an idle slot looks for a message again."""
 
 
+class Request(NamedTuple):
+    """A request of the job: paced time and seconds."""
+
+    at: float
+    seconds: float
+
+
 @dataclass(slots=True)
 class Day:
     """What happened, in paced seconds from the start; Discogs' calls are those of all callers."""
@@ -36,10 +43,11 @@ class Day:
     totals: Totals = field(default_factory=Totals)
     calls: list[Call] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
-    requests: list[float] = field(default_factory=list)
-    """Duration of each request of the job."""
-    slice_costs: list[float] = field(default_factory=list)
-    """What the job was charged for each slice, in calls."""
+    requests: list[Request] = field(default_factory=list)
+    charges: list[tuple[float, float]] = field(default_factory=list)
+    """When a slice ended, and the calls that the job was charged for it."""
+    breaker_open: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when a scenario had LML's breaker open."""
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds that the slots waited, by what for."""
 
@@ -122,7 +130,7 @@ class WatchedLml:
         try:
             return self._lml.refresh(ids, limit=limit)
         finally:
-            self._day.requests.append(self._clock.pace() - started)
+            self._day.requests.append(Request(started, self._clock.pace() - started))
 
 
 class WatchedThrottle(Throttle):
@@ -132,7 +140,7 @@ class WatchedThrottle(Throttle):
 
     def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
         cost = super().settle(permit, outcomes=outcomes, elapsed=elapsed)
-        self.day.slice_costs.append(cost)
+        self.day.charges.append((self._clock.pace(), cost))
         return cost
 
     def pause(self, wait: Wait) -> float:

@@ -11,7 +11,7 @@ from msgspec.structs import asdict, replace
 
 from core import start
 from core.deploy_gate import Gate
-from core.ledger import Run, Trigger
+from core.ledger import Ledger, Run, Trigger
 from core.plan import RefreshMessage, batches
 from core.queues import SEND_BATCH, RefreshQueue
 from core.rotation import Coverage, DatabaseError, Rotation
@@ -59,7 +59,7 @@ class FanOut:
             telemetry.warning(
                 "init", "scheduled_time was not filled in: today stands in for it", value=asked.placeholder
             )
-        given = self._replayed(asked.replay_of) if asked.replay_of else asked.identity_ids
+        given = left_of(self.keeper.ledger, asked.replay_of) if asked.replay_of else asked.identity_ids
         if asked.dry_run:
             return self._dry_run(given, start.manual_id(now))
         run_id, run = self._find(asked, request_id, now)
@@ -173,20 +173,6 @@ class FanOut:
                 )
             yield _Ids(rotation.identity_ids(), rotation.coverage())
 
-    def _replayed(self, origin: str) -> list[int]:
-        """The ids of an ended run that failed or were not attempted; raises `StartError` where there are none."""
-        run = self.keeper.ledger.runs.read(origin)
-        if run is None:
-            raise StartError(f"replay_of: run {origin} is not in the ledger, which keeps runs for 30 days")
-        if run.closed_at is None:
-            raise StartError(f"replay_of: run {origin} is {run.status}; it can be replayed when it has ended")
-        ids: set[int] = set()
-        for message in self.keeper.ledger.messages.all(origin, run.messages_planned):
-            ids.update(message.failed, message.not_attempted, message.left.identity_ids if message.left else ())
-        if not ids:
-            raise StartError(f"replay_of: run {origin} ({run.status}) left nothing to replay")
-        return sorted(ids)
-
     @contextmanager
     def _failing(self, run: Run) -> Iterator[None]:
         """End the run as failed when its ids cannot be read; nothing was sent."""
@@ -211,6 +197,21 @@ class FanOut:
         ledger.lock.release(run.run_id)
         if run.check_in_id is not None:
             self.keeper.telemetry.check_in_close(run.check_in_id, ok=False, seconds=None)
+
+
+def left_of(ledger: Ledger, run_id: str) -> list[int]:
+    """The ids of an ended run that failed or were not attempted; raises `StartError` where there are none."""
+    run = ledger.runs.read(run_id)
+    if run is None:
+        raise StartError(f"replay_of: run {run_id} is not in the ledger, which keeps runs for 30 days")
+    if run.closed_at is None:
+        raise StartError(f"replay_of: run {run_id} is {run.status}; it can be replayed when it has ended")
+    ids: set[int] = set()
+    for message in ledger.messages.all(run_id, run.messages_planned):
+        ids.update(message.failed, message.not_attempted, message.left.identity_ids if message.left else ())
+    if not ids:
+        raise StartError(f"replay_of: run {run_id} ({run.status}) left nothing to replay")
+    return sorted(ids)
 
 
 def _already(run: Run) -> Outcome:

@@ -1,4 +1,4 @@
-"""The budget's arithmetic (DESIGN §6): who may call Discogs when, and what a slice has cost.
+"""The budget's arithmetic (DESIGN §6): who may call Discogs, and when.
 
 Pure: no I/O and no clock of its own. Times are paced seconds (`Clock.pace`), costs are Discogs calls, rates are calls a
 minute. `Pace` is the state that all slots share; a function here takes one and returns the next.
@@ -31,20 +31,6 @@ OTHERS_AT_FIRST: Final = 20.0
 OTHERS_MEMORY: Final = 300.0
 """Seconds over which the slow mean of others' calls forgets."""
 
-FIRST_COST: Final = 4.0
-LEAST_COST: Final = 0.1
-DEAREST_COST: Final = 20.0
-SMOOTHING: Final = 0.2
-"""Weight of the newest slice in the smoothed cost of an id."""
-CALLS_OF_AN_ID: Final = 21
-"""The most that one identity costs: a release and its artists (LML.md)."""
-CALLS_AT_ONCE: Final = 2
-"""Discogs calls that LML makes side by side for this kind of request."""
-FASTEST_CALL: Final = 0.15
-"""Seconds of Discogs' fastest answer."""
-LONGEST_BACKOFF: Final = 300.0
-"""Seconds of the longest wait after failed requests."""
-
 
 class Charge(msgspec.Struct, frozen=True):
     """Calls that a slice or a sample may have made: expected until it is settled, then what it cost."""
@@ -56,12 +42,16 @@ class Charge(msgspec.Struct, frozen=True):
     """Identities in the slice; 0 for a sample."""
     settled_at: float | None = None
 
+    @property
+    def until(self) -> float:
+        """When the last of the calls was made, as far as is known."""
+        return self.at if self.settled_at is None else self.settled_at
+
     def within(self, start: float, end: float) -> float:
         """The calls that fall between two times, spread evenly over the time that the slice took."""
-        finish = self.at if self.settled_at is None else self.settled_at
-        if finish <= self.at:
+        if self.until <= self.at:
             return self.cost if start < self.at <= end else 0.0
-        return self.cost * max(0.0, min(end, finish) - max(start, self.at)) / (finish - self.at)
+        return self.cost * max(0.0, min(end, self.until) - max(start, self.at)) / (self.until - self.at)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -122,12 +112,12 @@ class Wait:
 
 def remembered(pace: Pace, now: float) -> Pace:
     """`pace` without what is older than 150 s; what lies ahead, since a clock was set back, as if written now."""
-    ahead = max((*(c.settled_at or c.at for c in pace.charges), *(s.at for s in pace.samples)), default=now) - now
+    ahead = max((*(c.until for c in pace.charges), *(s.at for s in pace.samples)), default=now) - now
     if ahead > SKEW:
         pace = _earlier(pace, ahead)
     return replace(
         pace,
-        charges=tuple(charge for charge in pace.charges if charge.at > now - MEMORY),
+        charges=tuple(charge for charge in pace.charges if charge.until > now - MEMORY),
         samples=tuple(sample for sample in pace.samples if sample.at > now - MEMORY),
     )
 
@@ -212,54 +202,6 @@ def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
     rate = _beyond_ours(pace, last, sample) * WINDOW / seconds
     weight = 1 - math.exp(-seconds / OTHERS_MEMORY)
     return replace(pace, others_mean=max(0.0, pace.others_mean + weight * (rate - pace.others_mean)))
-
-
-def slice_cost(*, ids: int, outcomes: int | None, elapsed: float, round_trip: float, limits: Pacing) -> float:
-    """Discogs calls of a slice: the lowest of its bounds; `outcomes` is None when no usable body came.
-
-    LML does not say what was a cache hit. It cannot have made more calls than the outcomes that it lists, than its two
-    slots have time for (`elapsed` less the `round_trip` of an empty request), or than its limiter lets through.
-    """
-    by_time = max(0.0, elapsed - round_trip) * CALLS_AT_ONCE / FASTEST_CALL
-    limiter = min(ids * CALLS_OF_AN_ID, _let_through(max(0.0, elapsed), limits.rate_limit))
-    if outcomes is None:
-        return max(float(ids), min(by_time, limiter))
-    return min(float(outcomes), by_time, limiter)
-
-
-def back_off(failures: int, retry_after: float | None, fraction: float) -> float:
-    """Seconds to wait after `failures` failed requests in a row; `fraction` is random in 0..1 (full jitter)."""
-    return max(fraction * min(LONGEST_BACKOFF, 2.0 * 2.0 ** min(failures, 30)), retry_after or 0.0)
-
-
-def request_limit(ids: int) -> float:
-    """Seconds that a request of `ids` may take, body included: below LML's own end only where it cannot matter."""
-    return min(330.0, max(60.0, ids * 30.0))
-
-
-@dataclass(slots=True)
-class SliceSize:
-    """How many ids a slot asks for next, and what it expects each to cost: learned from its last slices."""
-
-    most: int
-    cost_per_id: float = FIRST_COST
-    _ids: int = 1
-
-    @property
-    def ids(self) -> int:
-        """One while the cache is cold, two, then the maximum; always the maximum where that is a full message."""
-        return self.most if self.most == LML_REFRESH_BATCH_CAP else min(self._ids, self.most)
-
-    def learn(self, *, ids: int, cost: float) -> None:
-        """Take in a slice that counted outcomes: less than one call an id makes the next larger, else it is one."""
-        each = cost / ids
-        self.cost_per_id += SMOOTHING * (min(DEAREST_COST, max(LEAST_COST, each)) - self.cost_per_id)
-        self._ids = 1 if each >= 1 else (2 if self._ids == 1 else self.most)
-
-
-def _let_through(seconds: float, rate_limit: float) -> float:
-    """The most calls that LML's bucket, full at the start, lets through in a time."""
-    return rate_limit * (1 + seconds / WINDOW)
 
 
 def _earlier(pace: Pace, seconds: float) -> Pace:

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from core import pacing
 from core.clock import Clock
 from core.lml import Answer, Kind, LmlError
 from core.pacing import Wait
 from core.plan import RefreshMessage
+from core.slices import request_limit
 from core.tally import ERROR_TOTALS, Reading, Totals, read_answer
 from core.telemetry import MetricName, Step
 from core.throttle import Permit, Throttle
@@ -116,7 +116,6 @@ class _Part:
             self._send(permit)
         result.left = {identity: self._failures[identity] for identity in self._queue}
         result.totals += Totals(discogs_calls_estimated=round(self._discogs_calls))
-        self._telemetry.metric("DiscogsCallsEstimated", self._discogs_calls)
         return result
 
     def _wait_for_permit(self) -> Permit | None:
@@ -131,7 +130,7 @@ class _Part:
             if isinstance(answer, Permit):
                 self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
                 return answer
-            needed = pacing.request_limit(wanted) + FAREWELL
+            needed = request_limit(wanted) + FAREWELL
             ahead = max(0.0, answer.until - self._clock.pace())
             if self._time_left() < needed + (0.0 if answer.reason == "breaker" else ahead):
                 self._result.delay = ahead
@@ -141,13 +140,13 @@ class _Part:
     def _answer(self, wanted: int) -> Permit | Wait:
         if self._not_before > self._clock.pace():
             return Wait(self._not_before, "budget")
-        if self._time_left() < pacing.request_limit(wanted) + FAREWELL:
+        if self._time_left() < request_limit(wanted) + FAREWELL:
             return Wait(self._clock.pace(), "budget")
         return self._throttle.ask(wanted)
 
     def _send(self, permit: Permit) -> None:
         ids = [self._queue.popleft() for _ in range(permit.ids)]
-        limit = pacing.request_limit(len(ids))
+        limit = request_limit(len(ids))
         self._result.totals += Totals(lml_requests=1, retries=len(self._asked_before.intersection(ids)))
         self._asked_before.update(ids)
         try:
@@ -166,8 +165,10 @@ class _Part:
             self._take_reading(ids, reading)
 
     def _settle(self, permit: Permit, outcomes: int | None, elapsed: float) -> None:
+        calls = self._throttle.settle(permit, outcomes=outcomes, elapsed=elapsed)
         self._telemetry.metric("LmlRequestMillis", elapsed * 1000)
-        self._discogs_calls += self._throttle.settle(permit, outcomes=outcomes, elapsed=elapsed)
+        self._telemetry.metric("DiscogsCallsEstimated", calls)
+        self._discogs_calls += calls
 
     def _take_reading(self, ids: list[int], reading: Reading) -> None:
         for identity in ids:

@@ -40,17 +40,10 @@ class Keeper:
         return None
 
     def finalise(self, run: Run, reason: str) -> None:
-        """End a run with what it has: what was not scanned is not attempted, and its totals are told."""
-        current: Run | None = run
-        while current is not None and (current.is_open or current.status == "planning"):
-            now = self.clock.utc()
-            if current.is_open:
-                self.ledger.runs.finalise(current, reason, self.ledger.lock, now)
-            else:
-                self.ledger.runs.end_unplanned(current, "failed", reason, now)
-            current = self.ledger.runs.read(run.run_id)
-        if current is not None:
-            self.emit(current)
+        """End a run with what it has, and tell its totals."""
+        ended = finalise(self.ledger, self.clock, run, reason)
+        if ended is not None:
+            self.emit(ended)
 
     def stop(self, run_id: str, cause: str, reason: str) -> None:
         """Let a run come to its end without calling LML any more; one Sentry event for a run and cause."""
@@ -103,3 +96,16 @@ class Keeper:
         self.telemetry.info("done", f"run {run.status}", planned=run.planned, seconds=run.seconds, **totals)
         self.telemetry.flush()
         self.ledger.runs.mark_emitted(run.run_id, self.clock.utc())
+
+
+def finalise(ledger: Ledger, clock: Clock, run: Run, reason: str) -> Run | None:
+    """End a run with what it has, whoever is at work on it: what was not scanned is not attempted."""
+    current: Run | None = run
+    while current is not None and (current.is_open or current.status == "planning"):
+        now = clock.utc()
+        if current.is_open:
+            ledger.runs.finalise(current, reason, ledger.lock, now)
+        else:
+            ledger.runs.end_unplanned(current, "failed", reason, now)
+        current = ledger.runs.read(run.run_id)
+    return current

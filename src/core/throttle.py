@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from core import pacing
+from core import pacing, slices
 from core.clock import Clock
 from core.lml import Health, LmlError
-from core.pacing import Charge, Pace, Sample, SliceSize, Wait
+from core.pacing import Charge, Pace, Sample, Wait
 from core.settings import Pacing
+from core.slices import SliceSize
 
 _FIRST_ROUND_TRIPS: Final = 4
 """Timed before an environment's first slice: the first opens the connection, and one of the rest is undisturbed."""
@@ -97,8 +98,12 @@ class Throttle:
     def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
         """Put what a slice cost in the place of what it was expected to cost; returns the cost in calls."""
         charge = permit.charge
-        cost = pacing.slice_cost(
-            ids=charge.ids, outcomes=outcomes, elapsed=elapsed, round_trip=self._round_trip or 0.0, limits=self._limits
+        cost = slices.slice_cost(
+            ids=charge.ids,
+            outcomes=outcomes,
+            elapsed=elapsed,
+            round_trip=self._round_trip or 0.0,
+            rate_limit=self._limits.rate_limit,
         )
         self._change(lambda pace: pacing.settle(pace, self._clock.pace(), self._limits, charge=charge, cost=cost))
         if outcomes:
@@ -119,7 +124,7 @@ class Throttle:
 
     def back_off(self, failures: int, retry_after: float | None) -> float:
         """Paced seconds to wait after so many failed requests in a row."""
-        return pacing.back_off(failures, retry_after, self._rng.random())
+        return slices.back_off(failures, retry_after, self._rng.random())
 
     def _sampled(self, pace: Pace, revision: int) -> bool:
         """Take a sample if one is due and no other slot is at it; whether `PACE` has changed."""

@@ -7,7 +7,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core.delivery import ClaimedError
+from core.ledger import Commit
 from core.plan import MAX_PARTS, RefreshMessage, encode
+from core.tally import Totals
 from tests.integration.accounts import IDS, RUN, SCHEDULED, TIMEOUT, WORLD, error
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -224,13 +226,19 @@ def test_a_run_past_its_deadline_attempts_no_more(book):
 
 def test_a_message_has_a_hundred_parts(book, few, told):
     """With too little time for a request each time, the ids of a message go on a hundred times, and no more."""
-    assert book.deliver_all(timeout=60) == MAX_PARTS == 100
+    for _ in range(97):
+        item = book.message(run_id=few)
+        left = item.left.next_part(item.left.attempts)
+        commit = Commit(message=item, request_id="earlier", totals=Totals(), left=left)
+        book.ledger.messages.commit(commit, book.ledger.runs)
 
-    assert book.message(run_id=few).next_part == 100
+    book.deliver_all(timeout=60)
+
+    assert [line["part"] for line in told("handed_on")] == [97, 98, 99]
+    assert book.message(run_id=few).next_part == MAX_PARTS == 100
     assert book.run(few).status == "stopped"
     assert book.totals(few)["not_attempted"] == len(FEW)
     book.assert_balanced(few)
-    assert len(told("handed_on")) == 99
 
 
 # What LML says
@@ -263,13 +271,13 @@ def test_a_wrong_key_is_found_before_any_id_is_sent(book, few):
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_ids_that_lml_refuses_are_errors_at_once(book, status):
-    book.start(SCHEDULED)
+    book.start(SCHEDULED, batch_size=25)
     book.lml.fault(path="refresh", status=status, body="no such thing", times=2)
 
     book.deliver_all()
 
     assert book.run().status == "complete"
-    assert book.totals()["lml_error"] == 100
+    assert book.totals()["lml_error"] == 50
     assert book.totals()["retries"] == 0
     assert f"answered {status}: no such thing" in book.message().failed[IDS[0]]
     assert f"lml_{status}" in book.said(), "one Sentry event for both"
@@ -336,7 +344,6 @@ def test_what_lml_asks_to_wait_for_is_no_attempt_and_is_handed_on_that_late(book
     book.deliver_all()
     book.assert_balanced(few)
     book.assert_world(FEW, few)
-    assert book.totals(few)["retries"] == len(FEW)
 
 
 @pytest.mark.usefixtures("few")

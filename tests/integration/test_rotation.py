@@ -316,7 +316,7 @@ def test_the_password_is_in_no_message_and_in_no_frame(server):
 
 
 def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(rotation, "_CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("core.postgres._CONNECT_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = refusal(database(server, server.schema, port=silent.getsockname()[1]))
 

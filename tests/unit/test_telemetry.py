@@ -605,6 +605,26 @@ class TestMetrics:
             "DeadLettered": "Count",
         }
 
+    def test_metrics_of_a_delivery_say_which_part_they_are_of(self, environment, capsys):
+        """The report draws from these lines; the next invocation of a warm environment does not inherit the facts."""
+        telemetry = environment()
+        before = time.time()
+        with telemetry.message_span({}, run_id=RUN, message=3, part=1, ids=50, receive_count=2):
+            for millis in range(150):
+                telemetry.metric("LmlRequestMillis", millis)
+        telemetry.flush()
+        with telemetry.message_span({}, run_id=RUN, message=4, part=0, ids=50, receive_count=1):
+            pass
+        telemetry.flush()
+        telemetry.metric("RunRefused", 1)
+        telemetry.flush()
+
+        *lines, last = emf_lines(capsys)
+        assert [(line["run_id"], line["message"], line["part"]) for line in lines] == [(RUN, 3, 1)] * 2
+        assert all(before <= line["began"] <= time.time() for line in lines)
+        assert {tuple(dimensions(line)) for line in lines} == {("service",)}
+        assert not {"run_id", "message", "part", "began"} & last.keys()
+
     def test_a_flush_without_metrics_writes_nothing(self, environment, capsys):
         assert environment().flush()
         assert capsys.readouterr().out == ""

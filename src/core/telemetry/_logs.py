@@ -24,6 +24,8 @@ Step: TypeAlias = Literal[
     "done",
     "refused",
     "failed",
+    "picker",
+    "warm",
 ]
 
 

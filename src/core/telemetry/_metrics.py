@@ -35,9 +35,15 @@ class Metrics:
     def add(self, name: MetricName, value: float) -> None:
         self._any_time.add_metric(name, _UNITS[name], value)
 
+    def describe(self, facts: Mapping[str, object]) -> None:
+        """Put facts on this invocation's lines beside the metrics: no dimensions, for whoever reads the log."""
+        for name, value in facts.items():
+            self._any_time.add_metadata(name, value)
+
     def flush(self) -> None:
         if self._any_time.metric_set:
             self._any_time.flush_metrics()
+        self._any_time.clear_metrics()  # facts of an invocation that had no metrics must not wait for the next
 
     @staticmethod
     def run_closed(

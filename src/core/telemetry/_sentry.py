@@ -165,10 +165,10 @@ def trace_headers() -> TraceHeaders:
     return {name: value for name, value in headers.items() if value}
 
 
-def flush() -> bool:
-    """Send what is waiting, in `FLUSH_SECONDS` at most; False if Sentry did not take everything."""
+def flush(seconds: float) -> bool:
+    """Send what is waiting, in that time at most; False if Sentry did not take everything."""
     client = sentry_sdk.get_client()
-    client.flush(FLUSH_SECONDS)
+    client.flush(seconds)
     return not isinstance(client.transport, _Transport) or client.transport.took_all
 
 

@@ -1,0 +1,181 @@
+"""A day over HTTP: the job's own client, throttle and worker in threads, against the stand-in or a real LML."""
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final, Protocol
+
+import httpx
+import msgspec
+
+from core import settings
+from core.clock import SystemClock
+from core.lml import Lml
+from core.settings import Pacing, Secret
+from local import process
+from local.lml.discogs import MINUTE, Call
+from local.lml.readers import Order, Reading
+from local.world import RELEASE_IDS, World
+from ops.loadtest.measures import Figures, figures
+from ops.loadtest.model import ROUND_TRIP
+from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, worker
+
+ALONE_SECONDS: Final = 600.0
+"""Paced seconds for which readers are watched without the job."""
+_READERS_AT_ONCE: Final = 16
+_START_SECONDS: Final = 20.0
+
+Say = Callable[[str], None]
+
+
+class Seen(msgspec.Struct):
+    """What went to Discogs and how long readers waited, on the clock of `SystemClock.pace`."""
+
+    calls: list[Call]
+    readings: list[Reading]
+
+
+class Audience(Protocol):
+    """Readers beside the job, and what is known of everybody's calls."""
+
+    def begin(self, order: Order) -> None: ...
+
+    def seen(self) -> Seen: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StandInAudience:
+    """The stand-in brings its own readers, and knows every call."""
+
+    url: str
+
+    def begin(self, order: Order) -> None:
+        httpx.post(f"{self.url}/_runtime", content=msgspec.json.encode(order)).raise_for_status()
+
+    def seen(self) -> Seen:
+        answer = httpx.get(f"{self.url}/_discogs").raise_for_status()
+        return msgspec.json.decode(answer.content, type=Seen)
+
+
+class HttpAudience:
+    """Readers of a real LML: each asks for a release that hardly anybody asks for, which costs a Discogs call.
+
+    Of the calls only these are known.
+    """
+
+    def __init__(self, url: str, key: Secret, clock: SystemClock) -> None:
+        headers = {"Authorization": f"Bearer {key.get()}"} if key.get() else {}
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=60)
+        self._clock = clock
+        self._ended = threading.Event()
+        self._seen = Seen([], [])
+
+    def begin(self, order: Order) -> None:
+        threading.Thread(target=self._arrive, args=[order], daemon=True).start()
+
+    def seen(self) -> Seen:
+        self._ended.set()
+        return self._seen
+
+    def _arrive(self, order: Order) -> None:
+        luck = Random(order.seed)  # noqa: S311  reproducible, not secret
+        with ThreadPoolExecutor(_READERS_AT_ONCE) as readers:
+            while order.per_minute and not self._ended.wait(
+                self._clock.wall(luck.expovariate(order.per_minute / order.burst / MINUTE))
+            ):
+                for _ in range(order.burst):
+                    readers.submit(self._read, luck.randrange(*RELEASE_IDS))
+
+    def _read(self, release: int) -> None:
+        arrived, answered = self._clock.pace(), False
+        with suppress(httpx.HTTPError):
+            answered = self._client.get(f"/api/v1/discogs/release/{release}").status_code in {200, 404}
+        self._seen.calls.append(Call(arrived, "runtime", refused=False))
+        self._seen.readings.append(Reading(arrived, self._clock.pace() - arrived, answered))
+
+
+@contextmanager
+def stand_in(world: World, speed: float) -> Iterator[str]:
+    """Run the stand-in as a process of its own while the context lasts; gives its base URL."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        world.save(folder / "world.json")
+        url_file = folder / "lml.url"
+        options = {
+            "world": folder / "world.json",
+            "url-file": url_file,
+            "speed": speed,
+            "round-trip-seconds": ROUND_TRIP,
+        }
+        arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        running = process.spawn([sys.executable, "-m", "local.lml", *arguments], folder / "lml.log")
+        try:
+            give_up = time.monotonic() + _START_SECONDS
+            while not url_file.exists():
+                if not running.alive or time.monotonic() > give_up:
+                    raise running.failure("the stand-in does not listen")
+                time.sleep(0.05)
+            yield url_file.read_text()
+        finally:
+            process.end([running])
+
+
+def run(
+    lml: settings.Lml, audience: Audience, ids: Sequence[int], *, readers: Order, limits: Pacing, speed: float, say: Say
+) -> tuple[Day, Figures]:
+    """Watch the readers alone, then beside the job; what is known of Discogs' calls is the audience's to say."""
+    clock = SystemClock(speed)
+    alone_since = clock.pace()
+    audience.begin(readers)
+    say(f"readers alone for {ALONE_SECONDS:.0f} s")
+    clock.sleep(ALONE_SECONDS)
+    started = clock.pace()
+    day, store, deliveries = Day(), MemoryPace(), Deliveries(ids)
+
+    def slot(number: int) -> None:
+        with Lml(lml, clock) as client:
+            seed = f"{readers.seed}/slot {number}"
+            deliveries.work_off(worker(store, client, clock, limits=limits, seed=seed, day=day), day)
+
+    with ThreadPoolExecutor(SLOTS) as slots:
+        at_work = [slots.submit(slot, number) for number in range(SLOTS)]
+        while not all(task.done() for task in at_work):
+            done = day.totals.identities_scanned
+            say(f"{len(day.charges)} slices sent, {done} of {len(ids)} identities in finished parts")
+            clock.sleep(MINUTE)
+        for task in at_work:
+            task.result()
+    seen = audience.seen()
+    alone = Day(
+        calls=[call._replace(at=call.at - alone_since) for call in seen.calls if call.at < started],
+        readings=[reading._replace(at=reading.at - alone_since) for reading in seen.readings if reading.at < started],
+    )
+    day.seconds = max(at for at, _ in day.charges) - started
+    if not any(call.kind == "refresh" for call in seen.calls):  # a real LML: our own charges stand for our calls
+        seen.calls += [Call(at, "refresh", refused=False) for at, cost in day.charges for _ in range(round(cost))]
+        seen.calls.sort()
+    day.calls = [call._replace(at=call.at - started) for call in seen.calls if call.at >= started]
+    day.readings = [reading._replace(at=reading.at - started) for reading in seen.readings if reading.at >= started]
+    return day, figures(day, alone, len(ids))
+
+
+def run_stand_in(
+    seed: int, *, identities: int, warm: int, readers: float, limits: Pacing, speed: float, say: Say
+) -> tuple[Day, Figures]:
+    """Run a day of a seed against a stand-in of its own."""
+    world = World.seeded(identities, seed).warmed(warm)
+    with stand_in(world, speed) as url:
+        lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=_nothing_to_fetch))
+        order = Order(per_minute=readers, seed=seed)
+        return run(lml, StandInAudience(url), world.identity_ids(), readers=order, limits=limits, speed=speed, say=say)
+
+
+def _nothing_to_fetch(arn: str, anew: bool) -> str:  # noqa: ARG001 - a SecretFetcher
+    raise AssertionError("the stand-in's key has no ARN")

@@ -1,0 +1,236 @@
+"""The functions as Lambda calls them: every file of events/ through its handler, and what is refused at the door."""
+
+import json
+from itertools import count
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from core.environment import SettingsError
+from core.ledger import Commit
+from core.start import StartError
+from core.tally import Totals
+from handlers import bootstrap, dead_letter, fan_out, refresh
+from tests.integration.accounts import IDS, KEY, RUN, TABLE
+
+pytest_plugins = ("tests.integration.fixtures",)
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+class Context:
+    """What Lambda passes beside the event."""
+
+    _ids = count()
+
+    def __init__(self) -> None:
+        self.aws_request_id = f"request-{next(self._ids)}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
+def event(name):
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def body_of(name):
+    return event(name)["Records"][0]["body"]
+
+
+@pytest.fixture
+def environment(book, monkeypatch):
+    """Set what the template sets, for a clock on which nobody waits; the functions are built anew."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "LEDGER_TABLE": TABLE,
+        "REFRESH_QUEUE_URL": book.urls["refresh"],
+        "PARKED_QUEUE_URL": book.urls["parked"],
+        "LIBRARY_METADATA_URL": book.lml.url,
+        "LML_API_KEY": KEY,
+        "LOCAL_DEV": "1",
+        "CLOCK_SPEED": "1000",
+        "REFRESH_SLICE_MAX": "50",
+        **book.rows.environment,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    built = (bootstrap.fan_out, bootstrap.refresh, bootstrap.dead_letter)
+    for function in built:
+        function.cache_clear()
+    yield monkeypatch
+    if bootstrap.fan_out.cache_info().currsize:
+        bootstrap.fan_out().gate.args[0].close()  # the client of LML
+    if bootstrap.refresh.cache_info().currsize:
+        bootstrap.refresh().worker.lml.close()
+    for function in built:
+        function.cache_clear()
+
+
+@pytest.fixture
+def started(environment, book):  # noqa: ARG001 - the environment is what the handler reads
+    """The run of events/schedule.json."""
+    fan_out.handler(event("schedule"), Context())
+    return book
+
+
+@pytest.mark.usefixtures("environment")
+def test_schedule_starts_the_run_of_its_time(book):
+    answer = fan_out.handler(event("schedule"), Context())
+
+    assert answer == {"outcome": "started", "run_id": RUN, "planned": 125, "messages": 3}
+    assert len(book.waiting()) == 3
+    json.dumps(answer)
+
+
+@pytest.mark.usefixtures("environment")
+def test_schedule_placeholder_starts_todays_run(told):
+    answer = fan_out.handler(event("schedule-placeholder"), Context())
+
+    assert answer["outcome"] == "started"
+    assert answer["run_id"].count(":") == 0, "a day, not a time"
+    assert "today stands in for it" in told("init")[0]["message"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_dry_run_sends_nothing(book):
+    answer = fan_out.handler(event("dry-run"), Context())
+
+    assert (answer["outcome"], answer["planned"], answer["messages"]) == ("dry_run", 125, 3)
+    assert book.waiting() == []
+    assert book.lml.asked() == []
+
+
+@pytest.mark.usefixtures("environment")
+def test_identity_ids_starts_a_run_of_these(book):
+    answer = fan_out.handler(event("identity-ids"), Context())
+
+    assert (answer["outcome"], answer["planned"], answer["messages"]) == ("started", 3, 1)
+    assert [json.loads(body)["identity_ids"] for body in book.waiting()] == [event("identity-ids")["identity_ids"]]
+
+
+def test_refresh_message_is_worked_on(started):
+    refresh.handler(event("refresh-message"), Context())
+
+    assert started.totals()["identities_scanned"] == 50
+    assert started.lml.asked_for() == IDS[:50]
+    assert started.message(0).left is None
+
+
+def test_refresh_part_goes_on_where_the_ledger_is(started):
+    item = started.message(1)
+    left = item.left.next_part(dict.fromkeys(IDS[98:100], 2))
+    commit = Commit(message=item, request_id="earlier", totals=Totals(identities_scanned=48), left=left)
+    started.ledger.messages.commit(commit, started.ledger.runs)
+
+    refresh.handler(event("refresh-part"), Context())
+
+    assert started.lml.asked_for() == IDS[98:100]
+    assert started.message(1).left is None
+
+
+@pytest.mark.usefixtures("environment")
+def test_refresh_replay_stays_out_of_the_ledger(book, told):
+    refresh.handler(event("refresh-replay"), Context())
+
+    assert book.lml.asked_for() == [15470, 15476, 15488]
+    assert [line["IdentitiesScanned"] for line in told() if "RunCompleted" in line] == [[3]]
+    assert book.ledger.runs.read(RUN) is None
+
+
+def test_dead_letter_accounts_for_its_message(started, told):
+    dead_letter.handler(event("dead-letter"), Context())
+
+    assert started.totals()["lml_error"] == 25
+    assert [line["DeadLettered"] for line in told() if "DeadLettered" in line] == [[1]]
+
+
+def test_all_of_them_are_one_run(started):
+    """What SQS would do with the messages of events/schedule.json, through the handlers."""
+    for body in started.waiting():
+        refresh.handler({"Records": [{"body": body}]}, Context())
+
+    assert started.run().status == "complete"
+    started.assert_balanced()
+    started.assert_world()
+
+
+def test_every_event_is_for_the_run_of_the_schedule():
+    for name in ("refresh-message", "refresh-part", "dead-letter"):
+        assert json.loads(body_of(name))["run_id"] == RUN
+
+
+@pytest.mark.parametrize("function", [refresh, dead_letter], ids=["refresh", "dead_letter"])
+@pytest.mark.parametrize(
+    "wrong", [{}, [], None, json.loads(body_of("refresh-message"))], ids=["empty", "a list", "null", "bare"]
+)
+@pytest.mark.usefixtures("environment")
+def test_what_is_no_sqs_event_is_refused_with_an_example(told, function, wrong):
+    with pytest.raises(ValueError, match=r"not an SQS event \(events/refresh-message\.json is one\)"):
+        function.handler(wrong, Context())
+
+    assert told("slice_error")[0]["error"] == "ValueError"
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_start_that_cannot_be_read_is_raised_and_logged(told):
+    with pytest.raises(StartError, match="identity_ids: repeats an id"):
+        fan_out.handler({"identity_ids": [1, 1]}, Context())
+
+    assert told("failed")[0]["message"] == "identity_ids: repeats an id"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({"BACKFILL_LML_BATCH_SIZE": "51"}, ["BACKFILL_LML_BATCH_SIZE is '51'"]),
+        ({"LOCAL_DEV": "0", "LML_API_KEY": ""}, ["LML_API_KEY or LML_API_KEY_SECRET_ARN is required"]),
+        ({"BACKFILL_LML_BATCH_SIZE": "0", "DB_PORT": "x"}, ["BACKFILL_LML_BATCH_SIZE is '0'", "DB_PORT is 'x'"]),
+    ],
+    ids=["51 ids a message", "no key", "several at once"],
+)
+def test_fan_out_refuses_wrong_settings_before_it_does_anything(environment, book, changes, problems):
+    for name, value in changes.items():
+        environment.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        fan_out.handler(event("schedule"), Context())
+
+    assert all(problem in str(caught.value) for problem in problems)
+    assert book.sdk.dynamodb.scan(TableName=TABLE)["Count"] == 0
+    assert book.lml.asked() == []
+
+
+def test_a_key_in_secrets_manager_is_fetched_when_it_is_needed_and_never_shown(environment, book, told):
+    arn = boto3.client("secretsmanager").create_secret(Name="lml", SecretString=KEY)["ARN"]
+    environment.delenv("LML_API_KEY")
+    environment.setenv("LML_API_KEY_SECRET_ARN", arn)
+
+    refresh.handler(event("refresh-replay"), Context())
+
+    assert book.lml.asked_for() == [15470, 15476, 15488]
+    assert KEY not in json.dumps(told())
+
+
+def test_an_environment_is_built_once(started):
+    """A warm invocation costs no client, no secret and no settings again."""
+    first = bootstrap.fan_out()
+
+    fan_out.handler(event("schedule"), Context())
+
+    assert bootstrap.fan_out() is first
+    assert started.run().status == "running"
+
+
+def test_an_invocation_without_its_ledger_fails_and_says_why(started, told):
+    started.sdk.dynamodb.delete_table(TableName=TABLE)
+
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        refresh.handler(event("refresh-message"), Context())
+
+    (line,) = told("slice_error")
+    assert line["error"] == "ResourceNotFoundException"
