@@ -231,7 +231,8 @@ class Receiver:
             self.desk.send(delivery.headers, message.next_part(result.left), delay=delay)
         elif result.left:
             reason = result.stop.reason if result.stop else f"a replay by hand has {MAX_PARTS_BY_HAND} parts at most"
-            self.desk.park(replace(delivery, body=encode(message.next_part(result.left))), reason)
+            rest = msgspec.structs.replace(message.next_part(result.left), part=0)  # a redrive has ten parts again
+            self.desk.park(replace(delivery, body=encode(rest)), reason)
 
     def _span(self, headers: Headers, delivery: Delivery, message: RefreshMessage) -> AbstractContextManager[None]:
         return self.desk.keeper.telemetry.message_span(

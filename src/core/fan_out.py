@@ -68,7 +68,7 @@ class FanOut:
             return self._send(run)
         if run is not None and not run.may_be_planned:
             self.keeper.look_after(run_id)
-            return _already(run)
+            return _already(self.keeper.ledger.runs.read(run_id) or run)
         return self._plan(asked, given, run_id, request_id, now)
 
     def _find(self, asked: Start, request_id: str, now: datetime) -> tuple[str, Run | None]:
