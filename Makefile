@@ -1,5 +1,7 @@
 # make demo    the whole job on this machine, from nothing but Python 3.11+ and make
 # make test    every test            make check   style, types, the template
+# make loadtest-full    the throttle's proof: 30 seeds in the model, 3 over HTTP; half an hour of an idle machine
+# make test-long    minutes of the tests that `make test` has seconds of
 # make lock    new pins from requirements/*.in    make clean   what the others made
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ INSTALL = pip install -qq --no-deps --require-hashes -r
 # The project itself, editable; its build backend is one of the pins.
 INSTALL_PROJECT = pip install -qq --no-deps --no-build-isolation -e .
 
-.PHONY: demo test check lock clean
+.PHONY: demo test test-long loadtest-full check lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -25,6 +27,13 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+test-long: $(VENV)/.dev
+	@$(BIN)/pytest -n 2 --dist loadgroup -m long $(ARGS)
+
+loadtest-full: $(VENV)/.dev
+	@$(BIN)/rotation loadtest --proof --seeds 30 -o .build/loadtest
+	@$(BIN)/rotation loadtest --stand-in --seeds 3 -o .build/stand-in
 
 check: $(VENV)/.dev $(SAM)/.sam
 	@$(BIN)/ruff check -q .

@@ -102,7 +102,7 @@ def start(options: Options, directory: Path, say: Callable[[str], None]) -> Clou
             lml_api_key = lml_api_key or secrets.token_urlsafe()
             world = directory / "world.json"
             options.world.save(world)
-            arguments = ["--world", str(world), "--speed", str(options.speed), "--token", lml_api_key]
+            arguments = ["--world", str(world), "--speed", str(options.speed), f"--token={lml_api_key}"]
             lml = _stand_in("lml", arguments, directory, processes)
         database = postgres.start(directory)
         postgres.load(database, options.world)

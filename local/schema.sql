@@ -28,6 +28,16 @@ CREATE TABLE library_identity (
     discogs_release_id integer
 );
 
+CREATE TYPE flowsheet_entry_type AS ENUM (
+    'track', 'show_start', 'show_end', 'dj_join', 'dj_leave', 'talkset', 'breakpoint', 'message'
+);
+
+CREATE TABLE flowsheet (
+    id serial PRIMARY KEY,
+    entry_type flowsheet_entry_type NOT NULL,
+    add_time timestamptz NOT NULL DEFAULT now()
+);
+
 -- name: reader
 -- The role that the functions connect as, with the grants that the README asks for.
 CREATE ROLE rotation_reader LOGIN PASSWORD {password};
@@ -36,7 +46,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO rotation_reader;
 GRANT UPDATE (tracklist_lookup_attempted_at) ON {schema}.rotation TO rotation_reader;
 
 -- name: empty
-TRUNCATE {schema}.rotation, {schema}.library_identity;
+TRUNCATE {schema}.rotation, {schema}.library_identity, {schema}.flowsheet;
 
 -- name: rotation
 COPY {schema}.rotation (id, album_id, rotation_bin, add_date, kill_date, artist_name, album_title, record_label,

@@ -5,7 +5,19 @@ from typing import Final
 
 import click
 
-_COMMANDS: Final = {"demo": "ops.demo", "loadtest": "ops.loadtest.cli"}
+_COMMANDS: Final = {
+    "demo": "ops.demo",
+    "up": "ops.up",
+    "down": "ops.up",
+    "run": "ops.runs",
+    "status": "ops.status",
+    "stop": "ops.runs",
+    "replay": "ops.runs",
+    "letters": "ops.letters",
+    "report": "ops.report",
+    "sentry": "ops.sentry",
+    "loadtest": "ops.loadtest.cli",
+}
 """Each command and the module that holds it, imported when it is asked for."""
 
 

@@ -33,6 +33,9 @@ from local.process import ProcessError
 from local.world import World
 from ops import watch
 from ops.audit import Asked, Evidence, Finding, audit
+from ops.picker import play as play_picker
+from ops.report import gather, write_report
+from ops.target import OperatorError, local_target
 
 SPEED: Final = 100.0
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
@@ -59,6 +62,7 @@ class Report:
     findings: Sequence[Finding]
     stale: Sequence[Row]
     failed: Mapping[int, str]
+    page: Path
 
     @property
     def holds(self) -> bool:
@@ -89,6 +93,9 @@ class _Assignment(click.ParamType[tuple[str, str]]):
 @click.option(
     "--set", "assignments", type=_Assignment(), multiple=True, help="A variable for the functions; repeatable."
 )
+@click.option(
+    "--picker", is_flag=True, help="Show the picker instead: a cold first open, the walk, the same open again."
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on the last line.")
 def demo(
     *,
@@ -98,6 +105,7 @@ def demo(
     lml_url: str | None,
     lml_api_key: str,
     assignments: Sequence[tuple[str, str]],
+    picker: bool,
     as_json: bool,
 ) -> None:
     """Run the job once on this machine, from the schedule to the totals, and check its accounts.
@@ -107,6 +115,11 @@ def demo(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cloud is stopped then too
     console = Console()
+    if picker:
+        shown = play_picker(World.seeded(identities), Console(stderr=True) if as_json else console)
+        if as_json:
+            click.echo(json.dumps(shown))
+        return
     options = Options(
         world=World.seeded(identities, warm=warm),
         speed=speed or (1.0 if lml_url else SPEED),
@@ -114,18 +127,17 @@ def demo(
         lml_api_key=lml_api_key,
         settings=dict(assignments),
     )
-    run: Run | None = None
-    holds, seconds = False, 0.0
+    report, run = None, None
     try:
         report = play(options, _checked(options), console)
         _print(report, options, console)
-        run, holds, seconds = report.run, report.holds, report.seconds
-    except (DemoError, settings.SettingsError, DeployError, PostgresError, ProcessError) as error:
+        run = report.run
+    except (DemoError, settings.SettingsError, DeployError, OperatorError, PostgresError, ProcessError) as error:
         console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
         run = getattr(error, "run", None)
     if as_json:
-        click.echo(json.dumps(_summary(run, seconds)))
-    sys.exit(0 if holds else 1)
+        click.echo(json.dumps(_summary(run, report)))
+    sys.exit(0 if report is not None and report.holds else 1)
 
 
 def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
@@ -170,7 +182,8 @@ def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Cons
         waiting=_waiting(there),
     )
     failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
-    return Report(run=run, seconds=seconds, findings=audit(run, evidence), stale=stale, failed=failed)
+    page = write_report(gather(local_target(there), run_id))
+    return Report(run=run, seconds=seconds, findings=audit(run, evidence), stale=stale, failed=failed, page=page)
 
 
 def _checked(options: Options) -> settings.Pacing:
@@ -245,7 +258,7 @@ def _print(report: Report, options: Options, console: Console) -> None:
             f"Stale: LML does not know {len({row.lml_identity_id for row in report.stale})} identities. Their rows:"
         )
         for row in report.stale:
-            console.print(f"  {row}", highlight=False, markup=False)
+            console.print(f"  {row}", highlight=False, markup=False, soft_wrap=True)
     if report.failed:
         console.print(f"Failed: {len(report.failed)} identities.")
         for identity, reason in list(report.failed.items())[:FAILED_SHOWN]:
@@ -257,14 +270,16 @@ def _print(report: Report, options: Options, console: Console) -> None:
     console.print(
         f"{held} of {len(report.findings)} accounts agree with the database, LML's log, Sentry and CloudWatch."
     )
+    console.print(f"The run as a page: {report.page}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _summary(run: Run | None, seconds: float) -> dict[str, object]:
+def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
     totals = Totals() if run is None else run.totals
     return {
         "run_id": None if run is None else run.run_id,
         "status": "not_started" if run is None else run.status,
         "planned": 0 if run is None else run.planned,
         **{name: getattr(totals, name) for name in (*SEVEN, "not_attempted")},
-        "seconds": round(seconds, 1),
+        "seconds": 0.0 if report is None else round(report.seconds, 1),
+        "report": None if report is None else str(report.page),
     }

@@ -7,6 +7,7 @@ from starlette.routing import Route
 
 from local.lml import control
 from local.lml.limits import Clock, Limits
+from local.lml.picker import PickerRoutes
 from local.lml.service import StandIn
 from local.world import World
 
@@ -25,4 +26,4 @@ def build(
     """Return a fresh LML process that knows this world; without a token everybody is let in."""
     lml = StandIn(world, Clock(speed), limits or Limits(), token, commit_sha)
     lml_routes = [Route(REFRESH_PATH, lml.refresh, methods=["POST"]), Route("/health", lml.health)]
-    return Starlette(routes=[*lml_routes, *control.routes(lml)])
+    return Starlette(routes=[*lml_routes, *PickerRoutes(lml, world).routes(), *control.routes(lml)])

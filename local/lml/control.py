@@ -69,6 +69,7 @@ def routes(lml: StandIn) -> list[Route]:
     return [
         _get("/_stats", lambda: stats(lml)),
         _get("/_calls", lambda: lml.calls),
+        _get("/_asked", lambda: lml.asked),
         _get("/_discogs", lambda: {"calls": lml.discogs.calls, "readings": lml.readers.readings}),
         _post("/_faults", faults),
         _post("/_runtime", runtime),

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-Path = Literal["refresh", "probe", "health"]
+Path = Literal["refresh", "probe", "health", "lookup", "release"]
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -16,7 +16,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     # Which requests.
-    path: Literal["refresh", "probe", "health", "any"] = "any"
+    path: Literal["refresh", "probe", "health", "lookup", "release", "any"] = "any"
     ids: frozenset[int] | None = None  # only requests with one of these; then `result` and `omit` concern only these
     skip: int = 0  # fitting requests that pass unharmed first
     times: int | None = 1

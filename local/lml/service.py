@@ -4,7 +4,7 @@ import asyncio
 import hmac
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -32,6 +32,18 @@ class Call(msgspec.Struct):
     results: list[tuple[int, str]] = []
 
 
+class Asked(msgspec.Struct):
+    """A request of the picker as the log keeps it; `ids` are the rows it may mean, or its release."""
+
+    at: float
+    path: Literal["lookup", "release"]
+    headers: dict[str, str]
+    body: bytes = b""
+    ids: list[int] = []
+    status: int | None = None
+    seconds: float | None = None
+
+
 class RefusedError(Exception):
     """A request that LML turns away before any work."""
 
@@ -53,6 +65,7 @@ class StandIn:
         self.readers = Readers(self.discogs, clock)
         self.faults = Faults()
         self.calls: list[Call] = []
+        self.asked: list[Asked] = []
         self.in_flight = self.in_flight_most = self.held = 0
         self._library = Library(world, self.discogs, clock, limits)
         self._limits = limits
@@ -69,6 +82,7 @@ class StandIn:
         """Clear the logs and the faults; caches, limits and LML's own counter stay."""
         self.faults.clear()
         self.calls.clear()
+        self.asked.clear()
         self.discogs.calls.clear()
         self.readers.readings.clear()
         self.in_flight_most = self.in_flight
@@ -79,24 +93,24 @@ class StandIn:
         self.calls.append(call)
         body = await request.body()
         try:
-            self._let_in(request)
+            self.let_in(request)
             call.ids = _identity_ids(body)
         except RefusedError as refusal:
             reply = Reply.json(refusal.status, {"detail": str(refusal)})
         else:
             fault = self.faults.take("refresh" if call.ids else "probe", call.ids)
             with self._in_flight() if call.ids else nullcontext():
-                reply = await _unless_hung_up(request, self._refreshed(call, fault))
+                reply = await unless_hung_up(request, self._refreshed(call, fault))
         call.status, call.seconds = reply.status, self.clock.now() - call.at
         return deliver(request, reply, fault, self.clock)
 
     async def health(self, request: Request) -> Response:
         fault = self.faults.take("health")
-        reply = await _unless_hung_up(request, self._checked(fault))
+        reply = await unless_hung_up(request, self._checked(fault))
         return deliver(request, reply, fault, self.clock)
 
     async def _refreshed(self, call: Call, fault: Fault) -> Reply:
-        await self._before(fault)
+        await self.before(fault)
         try:
             async with asyncio.timeout(self.clock.wall(self._limits.ingress_seconds)):
                 await self.clock.sleep(self._limits.round_trip_seconds + fault.delay)
@@ -112,7 +126,7 @@ class StandIn:
         return Reply.json(200, fault.body_of({"results": answers}))
 
     async def _checked(self, fault: Fault) -> Reply:
-        await self._before(fault)
+        await self.before(fault)
         await self.clock.sleep(fault.delay)
         if (instead := fault.instead()) is not None:
             return Reply(*instead)
@@ -132,7 +146,8 @@ class StandIn:
         }
         return Reply.json(200, fault.body_of(body))
 
-    async def _before(self, fault: Fault) -> None:
+    async def before(self, fault: Fault) -> None:
+        """Do what a fault does before the work."""
         if fault.restart:
             self.discogs.live_requests = 0
         if fault.breaker is not None:
@@ -144,7 +159,8 @@ class StandIn:
             finally:
                 self.held -= 1
 
-    def _let_in(self, request: Request) -> None:
+    def let_in(self, request: Request) -> None:
+        """Check the token; raises RefusedError."""
         if self._token is None:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -184,7 +200,7 @@ def _changed(results: Sequence[Result], fault: Fault) -> list[dict[str, object]]
     return answers
 
 
-async def _unless_hung_up(request: Request, work: Coroutine[None, None, Reply]) -> Reply:
+async def unless_hung_up(request: Request, work: Coroutine[None, None, Reply]) -> Reply:
     """Return what the work makes; a caller that hangs up cancels what is left of it."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_hung_up(request))

@@ -26,6 +26,7 @@ from local.world import RELEASE_IDS, World
 from ops.loadtest.measures import Figures, figures
 from ops.loadtest.model import ROUND_TRIP
 from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, worker
+from ops.loadtest.sweep import Case
 
 ALONE_SECONDS: Final = 600.0
 """Paced seconds for which readers are watched without the job."""
@@ -78,10 +79,13 @@ class HttpAudience:
         self._seen = Seen([], [])
 
     def begin(self, order: Order) -> None:
-        threading.Thread(target=self._arrive, args=[order], daemon=True).start()
+        self._arrivals = threading.Thread(target=self._arrive, args=[order], daemon=True)
+        self._arrivals.start()
 
     def seen(self) -> Seen:
         self._ended.set()
+        self._arrivals.join()
+        self._client.close()
         return self._seen
 
     def _arrive(self, order: Order) -> None:
@@ -128,14 +132,22 @@ def stand_in(world: World, speed: float) -> Iterator[str]:
 
 
 def run(
-    lml: settings.Lml, audience: Audience, ids: Sequence[int], *, readers: Order, limits: Pacing, speed: float, say: Say
-) -> tuple[Day, Figures]:
+    lml: settings.Lml,
+    audience: Audience,
+    ids: Sequence[int],
+    *,
+    readers: Order,
+    limits: Pacing,
+    speed: float,
+    say: Say,
+    alone_for: float = ALONE_SECONDS,
+) -> tuple[Day, Day, Figures]:
     """Watch the readers alone, then beside the job; what is known of Discogs' calls is the audience's to say."""
     clock = SystemClock(speed)
     alone_since = clock.pace()
     audience.begin(readers)
-    say(f"readers alone for {ALONE_SECONDS:.0f} s")
-    clock.sleep(ALONE_SECONDS)
+    say(f"readers alone for {alone_for:.0f} s")
+    clock.sleep(alone_for)
     started = clock.pace()
     day, store, deliveries = Day(), MemoryPace(), Deliveries(ids)
 
@@ -154,6 +166,7 @@ def run(
             task.result()
     seen = audience.seen()
     alone = Day(
+        seconds=alone_for,
         calls=[call._replace(at=call.at - alone_since) for call in seen.calls if call.at < started],
         readings=[reading._replace(at=reading.at - alone_since) for reading in seen.readings if reading.at < started],
     )
@@ -163,19 +176,27 @@ def run(
         seen.calls.sort()
     day.calls = [call._replace(at=call.at - started) for call in seen.calls if call.at >= started]
     day.readings = [reading._replace(at=reading.at - started) for reading in seen.readings if reading.at >= started]
-    return day, figures(day, alone, len(ids))
+    return day, alone, figures(day, alone, len(ids))
 
 
-def run_stand_in(
-    seed: int, *, identities: int, warm: int, readers: float, limits: Pacing, speed: float, say: Say
-) -> tuple[Day, Figures]:
-    """Run a day of a seed against a stand-in of its own."""
-    world = World.seeded(identities, seed).warmed(warm)
+def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE_SECONDS) -> tuple[Day, Day, Figures]:
+    """Run a case against a stand-in of its own."""
+    world = World.seeded(case.identities, case.seed).warmed(case.warm)
     with stand_in(world, speed) as url:
-        lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=_nothing_to_fetch))
-        order = Order(per_minute=readers, seed=seed)
-        return run(lml, StandInAudience(url), world.identity_ids(), readers=order, limits=limits, speed=speed, say=say)
+        lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=nothing_to_fetch))
+        order = Order(per_minute=case.readers, seed=case.seed, burst=case.burst)
+        return run(
+            lml,
+            StandInAudience(url),
+            world.identity_ids(),
+            readers=order,
+            limits=case.policy.limits,
+            speed=speed,
+            say=say,
+            alone_for=alone_for,
+        )
 
 
-def _nothing_to_fetch(arn: str, anew: bool) -> str:  # noqa: ARG001 - a SecretFetcher
-    raise AssertionError("the stand-in's key has no ARN")
+def nothing_to_fetch(arn: str, anew: bool) -> str:  # noqa: ARG001 - a SecretFetcher
+    """Stand in for the fetcher of a key that has no ARN."""
+    raise AssertionError(arn)

@@ -151,6 +151,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return median(day.own_most_in_a_minute for day in self.days)
 
     @property
+    def refresh_calls(self) -> int:
+        return sum(day.refresh_calls for day in self.days)
+
+    @property
     def own_most_at_worst(self) -> int:
         return max(day.own_most_in_a_minute for day in self.days)
 

@@ -76,8 +76,8 @@ class _Model:
         readers.start(scenario.readers)
         beside = [asyncio.create_task(work) for work in self._beside(discogs)]
         await self._job(library, discogs)
+        await asyncio.sleep(at_least - self._loop.time())
         day.seconds = self._loop.time()
-        await asyncio.sleep(at_least - day.seconds)
         day.calls, day.readings = list(discogs.calls), list(readers.readings)
         readers.stop()
         for task in beside:

@@ -14,6 +14,8 @@ from ops.loadtest.slots import SLOTS
 from ops.loadtest.sweep import MEASURED, Case, Progress, sweep
 
 IDENTITIES: Final = 310
+KINDS_OF_DAY: Final = 10
+"""How many days `prove` simulates on each seed."""
 BREAKER_OPENS: Final = 600.0
 BREAKER_SECONDS: Final = 600.0
 
@@ -103,3 +105,17 @@ def prove(seeds: Sequence[int], progress: Progress) -> Iterator[Line]:
     yield Line("breaker open for 10 minutes: identities without a verdict", shut.without_verdict, 0)
     yield Line("breaker open for 10 minutes: requests sent, most", max(day.sent_while_open for day in shut.days), SLOTS)
     yield Line("breaker open for 10 minutes: makespan, median", shut.seconds, None, "s")
+
+
+def lines_of_the_stand_in(stand_in: Summary, model: Summary, case: Case) -> Iterator[Line]:
+    """Yield how far stand-in and model are apart on the same seeds, and of a whole cold day all its lines."""
+    for what, there, here in (
+        ("makespan", stand_in.seconds, model.seconds),
+        ("refresh calls to Discogs", stand_in.refresh_calls, model.refresh_calls),
+        ("own calls in any 60 s", stand_in.own_most_in_a_minute, model.own_most_in_a_minute),
+        ("readers' p95 by theirs alone", stand_in.p95_ratio, model.p95_ratio),
+    ):
+        apart = 100 * abs(there - here) / max(here, 1)
+        yield Line(f"stand-in and model: {what}, {there:,.4g} and {here:,.4g}", apart, 10, "%")
+    if case.readers in COLD_DAY and case.identities == IDENTITIES and not case.warm:
+        yield from lines_of_a_cold_day(stand_in, case.readers, case.policy.limits)

@@ -84,20 +84,29 @@ class Deliveries:
         self._unfinished = len(self._due)
 
     def work_off(self, worker: Worker, day: Day) -> None:
-        """Be one slot: take what is due, as the refresh function does, until every message is finished."""
-        clock = worker.clock
-        while self._unfinished:
-            message = self._take(clock.pace())
-            if message is None:
-                clock.sleep(_POLL)
-                continue
-            result = worker.work(message, time_left=_time_left(clock), run_goes_on=lambda: True)
-            with self._lock:
-                day.totals += result.totals
-                if result.left:
-                    self._due.append((clock.pace() + result.delay, message.next_part(result.left)))
+        """Be one slot: take what is due, as the refresh function does, until every message is finished.
+
+        What a slot raises ends the others too.
+        """
+        try:
+            while self._unfinished:
+                message = self._take(worker.clock.pace())
+                if message is None:
+                    worker.clock.sleep(_POLL)
                 else:
-                    self._unfinished -= 1
+                    self._work(worker, message, day)
+        except BaseException:
+            self._unfinished = 0
+            raise
+
+    def _work(self, worker: Worker, message: RefreshMessage, day: Day) -> None:
+        result = worker.work(message, time_left=_time_left(worker.clock), run_goes_on=lambda: True)
+        with self._lock:
+            day.totals += result.totals
+            if result.left:
+                self._due.append((worker.clock.pace() + result.delay, message.next_part(result.left)))
+            else:
+                self._unfinished -= 1
 
     def _take(self, now: float) -> RefreshMessage | None:
         with self._lock:

@@ -21,7 +21,7 @@ _DEAD: Final = "received 5 times and never finished"
 
 
 class ClaimedError(Exception):
-    """Another invocation is at this part; SQS delivers the message again."""
+    """Another invocation is at this part, or at the totals of its run; SQS delivers the message again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,8 @@ class Desk:
             self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
             return None
         if not run.is_open:
-            self.keeper.emit(run)
+            if not self.keeper.emit(run):
+                raise ClaimedError(f"another invocation is telling the totals of {run_id}")
             self.keeper.telemetry.info(
                 "done", f"run {run.status}: message ignored; `rotation replay {run_id}` asks again"
             )

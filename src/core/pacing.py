@@ -168,10 +168,11 @@ def settle(pace: Pace, now: float, limits: Pacing, *, charge: Charge, cost: floa
 def begin_sample(pace: Pace, now: float, limits: Pacing, *, charge_id: str, abandoned: bool = False) -> Pace | None:
     """The state that makes the caller the one sampler, its call charged; None when no sample is due or one is taken.
 
-    `abandoned` says that nobody has written for a minute: nobody can be taking the sample that seems to be under way.
+    `abandoned` says that nobody has written for a minute: after a clock was set back, no time in `pace` can tell.
     """
     pace = remembered(pace, now)
-    if (pace.sampling_until > now and not abandoned) or (pace.samples and now - pace.samples[-1].at < SAMPLE_EVERY):
+    recent = bool(pace.samples) and now - pace.samples[-1].at < SAMPLE_EVERY
+    if (pace.sampling_until > now or recent) and not abandoned:
         return None
     charged = _charged(pace, now, room(pace, now, limits).budget, Charge(charge_id, now, 1.0, 0, now))
     return replace(charged, sampling_until=now + SAMPLE_EVERY)
@@ -181,6 +182,8 @@ def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
     """Take a sample in: others' slow mean learns, and charges beyond the counter's difference are refunded."""
     pace = remembered(pace, sample.at)
     last = pace.samples[-1] if pace.samples else None
+    if last == sample:
+        return pace  # a write whose answer was lost, and that is made again
     pace = replace(pace, samples=(*pace.samples, sample))
     if last is None or not _comparable(last, sample):
         return pace

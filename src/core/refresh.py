@@ -121,27 +121,28 @@ class _Part:
     def _wait_for_permit(self) -> Permit | None:
         """Wait until a slice may start; None when the run ends, or when what time is left does not cover it."""
         started = self._clock.pace()
+        wait = Wait(started, "budget")
         while True:
             if not self._run_goes_on():
                 self._result.ended = True
                 return None
             wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue))
-            answer = self._answer(wanted)
-            if isinstance(answer, Permit):
-                self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
-                return answer
             needed = request_limit(wanted) + FAREWELL
-            ahead = max(0.0, answer.until - self._clock.pace())
-            if self._time_left() < needed + (0.0 if answer.reason == "breaker" else ahead):
+            if self._time_left() >= needed:
+                answer = self._answer(wanted)
+                if isinstance(answer, Permit):
+                    self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
+                    return answer
+                wait = answer
+            ahead = max(0.0, wait.until - self._clock.pace())
+            if self._time_left() < needed + (0.0 if wait.reason == "breaker" else ahead):
                 self._result.delay = ahead
                 return None
-            self._clock.sleep(self._throttle.pause(answer))
+            self._clock.sleep(self._throttle.pause(wait))
 
     def _answer(self, wanted: int) -> Permit | Wait:
         if self._not_before > self._clock.pace():
             return Wait(self._not_before, "budget")
-        if self._time_left() < request_limit(wanted) + FAREWELL:
-            return Wait(self._clock.pace(), "budget")
         return self._throttle.ask(wanted)
 
     def _send(self, permit: Permit) -> None:

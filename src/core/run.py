@@ -76,10 +76,15 @@ class Keeper:
             run = self.ledger.runs.read(run_id) or run
         self.emit(run)
 
-    def emit(self, run: Run) -> None:
-        """Tell the totals of a run that has ended, unless they have been told: span, metrics and check-in."""
-        if not run.to_be_told or not self.ledger.runs.claim_emission(run.run_id, self.clock.utc()):
-            return
+    def emit(self, run: Run) -> bool:
+        """Tell the totals of a run that has ended, unless they have been told: span, metrics and check-in.
+
+        False when another invocation is at it, and might die before it is done.
+        """
+        if not run.to_be_told:
+            return True
+        if not self.ledger.runs.claim_emission(run.run_id, self.clock.utc()):
+            return False
         completed = run.status == "complete"
         totals = msgspec.structs.asdict(run.totals)
         self.telemetry.report_totals(
@@ -96,6 +101,7 @@ class Keeper:
         self.telemetry.info("done", f"run {run.status}", planned=run.planned, seconds=run.seconds, **totals)
         self.telemetry.flush()
         self.ledger.runs.mark_emitted(run.run_id, self.clock.utc())
+        return True
 
 
 def finalise(ledger: Ledger, clock: Clock, run: Run, reason: str) -> Run | None:

@@ -21,6 +21,7 @@ __all__ = [
     "SecretFetcher",
     "Sentry",
     "SettingsError",
+    "SettingsReader",
     "dead_letter",
     "fan_out",
     "refresh",
@@ -62,6 +63,8 @@ VARIABLES: Final = (
     Variable("DISCOGS_RATE_LIMIT", "50", "calls a minute that LML allows all its callers"),
     Variable("DISCOGS_BUDGET_PER_MINUTE", "20", "our calls a minute when LML cannot be measured"),
     Variable("DISCOGS_BUDGET_MAX_PER_MINUTE", "40", "our calls a minute at most; 6 below the limit or less"),
+    Variable("WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS", None, "the warm-up waits for tracks this new; 0 never, unset 60"),
+    Variable("WARM_RELEASES", "1", "0 leaves the release fetch out of the warm-up"),
     Variable("SENTRY_RELEASE", None, "release tag of every event"),
     Variable("SENTRY_ENVIRONMENT", "production", "environment tag of every event"),
     Variable("SENTRY_TRACES_SAMPLE_RATE", "1.0", "0 to 1; empty or malformed is 1.0"),
@@ -152,7 +155,7 @@ class DeadLetter:
 
 def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOut:
     """Build the fan-out function's settings; raises SettingsError with every problem."""
-    read = _Reader(environ, fetch)
+    read = SettingsReader(environ, fetch)
     batch_size = read.batch_size()
     return read.checked(
         FanOut(
@@ -172,7 +175,7 @@ def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOut:
 
 def refresh(environ: Mapping[str, str], fetch: SecretFetcher) -> Refresh:
     """Build the refresh function's settings; raises SettingsError with every problem."""
-    read = _Reader(environ, fetch)
+    read = SettingsReader(environ, fetch)
     return read.checked(
         Refresh(
             local_dev=read.local_dev,
@@ -191,7 +194,7 @@ def refresh(environ: Mapping[str, str], fetch: SecretFetcher) -> Refresh:
 
 def dead_letter(environ: Mapping[str, str], fetch: SecretFetcher) -> DeadLetter:
     """Build the dead-letter function's settings, which needs no LML; raises SettingsError with every problem."""
-    read = _Reader(environ, fetch)
+    read = SettingsReader(environ, fetch)
     return read.checked(
         DeadLetter(
             local_dev=read.local_dev,
@@ -204,7 +207,7 @@ def dead_letter(environ: Mapping[str, str], fetch: SecretFetcher) -> DeadLetter:
     )
 
 
-class _Reader(Reader):
+class SettingsReader(Reader):
     """Knows which variables belong together, and their limits."""
 
     def __init__(self, environ: Mapping[str, str], fetch: SecretFetcher) -> None:

@@ -165,4 +165,4 @@ def _reason(item: dict[str, object], status: object) -> str:
 def _line(value: object) -> str:
     """A text of LML's as log and ledger can hold it, short and on one line; anything else by its type."""
     text = value if isinstance(value, str) else type(value).__name__
-    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN])
+    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]) or "an empty text"

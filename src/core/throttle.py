@@ -146,8 +146,8 @@ class Throttle:
         sample = Sample(
             at=self._clock.pace(),
             calls=calls if type(calls) is int else None,
-            breaker=breaker if isinstance(breaker, str) else None,
-            commit=commit if isinstance(commit, str) else None,
+            breaker=_known(breaker) if isinstance(breaker, str) else None,
+            commit=ascii(commit[:64])[1:-1] if isinstance(commit, str) else None,
         )
         self._change(lambda pace: pacing.add_sample(pace, sample, self._limits))
         return True
@@ -165,6 +165,11 @@ class Throttle:
             if self._store.write_pace(step(pace), revision):
                 return
             self._clock.sleep(self._rng.uniform(0.0, _LOST_RACE))
+
+
+def _known(breaker: str) -> str:
+    """A state of LML's breaker; a new one is not `closed`, and whatever else came must not fill the ledger."""
+    return breaker if breaker in {"closed", "open", "half_open"} else "unknown"
 
 
 def _new_id() -> str:

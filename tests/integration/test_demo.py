@@ -36,11 +36,15 @@ def test_the_demo_ends_well_and_says_so_on_its_last_line():
     assert {name: summary[name] for name in SEVEN} == {name: expected[name] for name in SEVEN}
     assert (summary["planned"], summary["not_attempted"]) == (30, 0)
     assert summary["seconds"] > 0
+    page = Path(summary["report"])
+    assert summary["run_id"] in page.read_text(encoding="utf-8")
+    page.unlink()
     assert "Stale" in finished.stdout
 
 
 def test_no_identities_are_a_complete_run_too():
-    finished = demo("--identities", "0")
+    """With a key that looks like an option, as one in 64 random ones does."""
+    finished = demo("--identities", "0", "--lml-api-key=-a-key")
 
     assert (finished.returncode, last_line(finished)["planned"]) == (0, 0), finished.stdout
 

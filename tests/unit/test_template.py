@@ -7,6 +7,8 @@ from typing import get_args
 import pytest
 
 from core import settings, telemetry
+from core.picker import api
+from core.picker import config as picker_settings
 from local import deploy
 
 TEMPLATE = deploy.read()
@@ -14,11 +16,15 @@ PARAMETERS = TEMPLATE["Parameters"]
 RESOURCES = deploy.transform(deploy.read())["Resources"]
 FUNCTIONS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::Lambda::Function"}
 ALARMS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::CloudWatch::Alarm"}
+PLAIN_ALARMS = {name: alarm for name, alarm in ALARMS.items() if "MetricName" in alarm}
 BUILDERS = {
     "FanOutFunction": settings.fan_out,
     "RefreshFunction": settings.refresh,
     "DeadLetterFunction": settings.dead_letter,
+    "RotationTracksFunction": picker_settings.read,
+    "WarmTracksFunction": picker_settings.read,
 }
+PICKER = {"PickerState": "ENABLED", "PickerJwtIssuer": "https://issuer.example/", "PickerJwtAudience": "catalog"}
 GIVEN = {
     "LibraryMetadataUrl": "https://lml.example",
     "DatabaseHost": "db.example",
@@ -184,14 +190,18 @@ def test_permissions_name_exact_actions_and_exact_resources():
         actions = listed(statement["Action"])
         assert not [action for action in actions if "*" in str(action)]
         if all(str(action).startswith("ec2:") for action in actions):
-            assert role == "FanOutRole"
+            assert role in {"FanOutRole", "RotationTracksRole", "WarmTracksRole"}
         else:
             assert "*" not in listed(statement["Resource"])
     assert not [name for name, it in RESOURCES.items() if "ManagedPolicyArns" in it.get("Properties", {})]
 
 
-def test_only_fan_out_enters_the_vpc():
-    assert [name for name, function in FUNCTIONS.items() if "VpcConfig" in function] == ["FanOutFunction"]
+def test_only_who_reads_the_database_enters_the_vpc():
+    assert [name for name, function in FUNCTIONS.items() if "VpcConfig" in function] == [
+        "FanOutFunction",
+        "RotationTracksFunction",
+        "WarmTracksFunction",
+    ]
 
 
 def test_queues_are_encrypted_and_keep_what_a_person_must_see_for_two_weeks():
@@ -216,10 +226,11 @@ def test_every_function_has_its_own_logs_and_they_end():
 
 
 def test_the_alarms_are_those_of_the_design():
-    """DESIGN §9, less those that need metric maths."""
+    """DESIGN §9; what those with metric maths do is for test_alarms.py."""
+    assert ALARMS.keys() - PLAIN_ALARMS.keys() == {"StaleHandlesAlarm", "ErrorShareAlarm"}
     watched = {
         (alarm["MetricName"], resolve(alarm["Dimensions"][0]["Value"]), alarm["ComparisonOperator"], alarm["Threshold"])
-        for alarm in ALARMS.values()
+        for alarm in PLAIN_ALARMS.values()
     }
     above, below, tool = "GreaterThanThreshold", "LessThanThreshold", telemetry.TOOL
     assert watched == {
@@ -233,7 +244,7 @@ def test_the_alarms_are_those_of_the_design():
 
 
 def test_our_own_metrics_are_watched_where_they_are_written():
-    ours = [alarm for alarm in ALARMS.values() if not alarm["Namespace"].startswith("AWS/")]
+    ours = [alarm for alarm in PLAIN_ALARMS.values() if not alarm["Namespace"].startswith("AWS/")]
 
     assert {alarm["Namespace"] for alarm in ours} == {telemetry.NAMESPACE}
     assert {alarm["MetricName"] for alarm in ours} - {"RunCompleted"} <= set(get_args(telemetry.MetricName))
@@ -269,3 +280,51 @@ def test_the_local_clock_and_the_local_mode_are_not_for_the_cloud():
     text = (deploy.ROOT / "template.yaml").read_text()
     assert "LOCAL_DEV" not in text
     assert "CLOCK_SPEED" not in text
+
+
+def test_the_picker_is_left_out_unless_somebody_asks_for_it():
+    picker = {name for name, it in RESOURCES.items() if it.get("Condition") == "PickerEnabled"}
+
+    assert picker >= {"PickerApi", "RotationTracksFunction", "WarmTracksFunction", "WarmTracksFunctionDaily"}
+    assert not [
+        name for name in RESOURCES.keys() - picker if name.startswith(("Picker", "RotationTracks", "WarmTracks"))
+    ]
+    assert resolve(TEMPLATE["Conditions"]["PickerEnabled"]) is False
+    assert resolve(TEMPLATE["Conditions"]["PickerEnabled"], GIVEN | PICKER) is True
+
+
+@pytest.mark.parametrize("missing", [None, "PickerJwtIssuer", "PickerJwtAudience"])
+def test_the_picker_needs_an_issuer_and_an_audience(missing):
+    given = GIVEN | PICKER | ({missing: ""} if missing else {})
+    rule = TEMPLATE["Rules"]["ThePickerIsClosedByDefault"]
+
+    assert resolve(rule["RuleCondition"], given)
+    assert all(resolve(assertion["Assert"], given) for assertion in rule["Assertions"]) == (missing is None)
+
+
+def test_every_route_of_the_picker_is_the_code_s_and_asks_for_its_permission():
+    body = RESOURCES["PickerApi"]["Properties"]["Body"]
+
+    paths = {path: guarded["Fn::If"][1]["get"] for path, guarded in body["paths"].items()}
+    assert paths.keys() == {api.PATH, api.OPENAPI_PATH}
+    for route in paths.values():
+        assert route["Fn::If"][1]["security"] == [{"Jwt": [api.PERMISSION]}]
+    authorizer = body["components"]["securitySchemes"]["Jwt"]["x-amazon-apigateway-authorizer"]
+    assert authorizer["jwtConfiguration"] == {
+        "issuer": {"Ref": "PickerJwtIssuer"},
+        "audience": [{"Ref": "PickerJwtAudience"}],
+    }
+
+
+def test_lml_sees_five_requests_of_the_picker_at_once():
+    """The walk one, DJs four: the permits of one process are not enough where there are several (PICKER.md)."""
+    reserved = {name: FUNCTIONS[name]["ReservedConcurrentExecutions"] for name in FUNCTIONS if "Tracks" in name}
+    assert reserved == {"RotationTracksFunction": 4, "WarmTracksFunction": 1}
+
+
+def test_the_walk_starts_with_every_deploy_and_every_day():
+    pattern = RESOURCES["WarmTracksFunctionDeploy"]["Properties"]["EventPattern"]
+
+    assert pattern["detail"]["stack-id"] == [{"Ref": "AWS::StackId"}]
+    assert pattern["detail"]["status-details"]["status"] == ["CREATE_COMPLETE", "UPDATE_COMPLETE"]
+    assert RESOURCES["WarmTracksFunctionDaily"]["Properties"]["ScheduleExpression"] == "cron(45 5 * * ? *)"

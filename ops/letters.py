@@ -1,0 +1,146 @@
+"""`rotation letters`: messages and starts that nobody could work on, listed, replayed or thrown away."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import click
+from msgspec.structs import replace
+from rich.markup import escape
+
+from core.plan import decode
+from core.queues import RefreshQueue
+from core.utc import utc_text
+from ops.answer import Answer, at_a_target
+from ops.runs import invoke
+from ops.target import OperatorError, Target
+
+Kind = Literal["parked", "dead", "start"]
+QUEUES: Final[dict[Kind, str]] = {
+    "parked": "ParkedQueue",
+    "dead": "DeadLetterQueue",
+    "start": "FanOutFailureQueue",
+}
+HELD: Final = 60  # seconds for which a listed message is ours
+SHOWN: Final = 100  # characters of a body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A message that waits for a person."""
+
+    kind: Kind
+    id: str
+    sent: str
+    reason: str
+    body: str
+    receipt: str
+
+    @property
+    def data(self) -> dict[str, str]:
+        return {"kind": self.kind, "id": self.id, "sent": self.sent, "reason": self.reason, "body": self.body}
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--replay", "deed", flag_value="replay", help="Send them on their way again.")
+@click.option("--discard", "deed", flag_value="discard", help="Throw them away.")
+@at_a_target
+def letters(target: Target, *, ids: Sequence[str], deed: str | None) -> Answer:
+    """List what waits for a person, or replay or discard it: the messages of these IDs, or all.
+
+    A parked message is replayed by hand, its ids without a run; one of the dead-letter queue goes back to the refresh
+    queue as it is; a start goes to fan-out. What the dead-letter function has buried already is part of its run's
+    accounts: `rotation replay RUN`.
+    """
+    found = [letter for kind in QUEUES for letter in _receive(target, kind)]
+    held = {letter.id: letter for letter in found}
+    lines, not_done = list[str](), list[dict[str, str]]()
+    try:
+        if unknown := set(ids) - held.keys():
+            raise OperatorError(f"no such message: {', '.join(sorted(unknown))}")
+        for letter in found:
+            lines += [f"{letter.kind} {letter.id}, {letter.sent}: {escape(letter.reason)}"]
+            lines += [f"  {escape(letter.body[:SHOWN])}"]
+            if deed is None or (ids and letter.id not in ids):
+                continue
+            try:
+                if deed == "replay":
+                    _replay(target, letter)
+            except (ValueError, OperatorError) as error:
+                lines += [f"  [red]not replayed[/]: {escape(str(error))}"]
+                not_done += [{"id": letter.id, "error": str(error)}]
+            else:
+                _delete(target, held.pop(letter.id))
+    finally:
+        _give_back(target, held.values())
+    done = [letter.id for letter in found if letter.id not in held]
+    lines += [f"{len(found)} found" + (f", {len(done)} {deed}ed" if deed else "")]
+    return Answer(
+        lines, {"letters": [letter.data for letter in found], "done": done, "not_done": not_done}, ok=not not_done
+    )
+
+
+def _replay(target: Target, letter: Letter) -> None:
+    """Send a letter on its way again; raises what says why it cannot go."""
+    if letter.kind == "start":
+        event = json.loads(letter.body)
+        if isinstance(
+            event, dict
+        ):  # Lambda's record holds the input in a field, the schedule's dead letter is the input
+            event = event.get("requestPayload", event)
+        invoke(target, event)
+        return
+    message = decode(letter.body)
+    if letter.kind == "parked":
+        message = replace(message, run_id=None, message=0, part=0, failed={})
+    RefreshQueue(target.client("sqs"), target.names["RefreshQueue"]).send(message, {}, delay=0)
+
+
+def _receive(target: Target, kind: Kind) -> Iterator[Letter]:
+    """Take all that wait in a queue; nobody else sees them for a minute."""
+    sqs, url = target.client("sqs"), target.names[QUEUES[kind]]
+    while messages := sqs.receive_message(
+        QueueUrl=url,
+        MaxNumberOfMessages=10,
+        WaitTimeSeconds=1,  # a look that does not wait may miss some
+        VisibilityTimeout=HELD,
+        MessageAttributeNames=["All"],
+        AttributeNames=["SentTimestamp"],
+    ).get("Messages"):
+        for message in messages:
+            sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
+            yield Letter(
+                kind=kind,
+                id=message["MessageId"],
+                sent=utc_text(sent),
+                reason=_reason(kind, message),
+                body=message["Body"],
+                receipt=message["ReceiptHandle"],
+            )
+
+
+def _reason(kind: Kind, message: dict[str, Any]) -> str:
+    match kind:
+        case "parked":
+            return str(message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", "no reason given"))
+        case "dead":
+            return "the dead-letter function has not accounted for it"
+        case "start":
+            try:
+                return str(json.loads(message["Body"])["responsePayload"]["errorMessage"])
+            except (ValueError, LookupError, TypeError):
+                return "given up"
+
+
+def _delete(target: Target, letter: Letter) -> None:
+    target.client("sqs").delete_message(QueueUrl=target.names[QUEUES[letter.kind]], ReceiptHandle=letter.receipt)
+
+
+def _give_back(target: Target, letters: Iterable[Letter]) -> None:
+    sqs = target.client("sqs")
+    for letter in letters:
+        url = target.names[QUEUES[letter.kind]]
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=letter.receipt, VisibilityTimeout=0)

@@ -1,0 +1,257 @@
+"""`rotation loadtest`: whether the job keeps its budget, and what another budget would do."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from core import settings
+from core.clock import SystemClock
+from core.lml import Lml
+from core.settings import Pacing, Secret
+from local.lml.readers import Order
+from ops.answer import Answer, answers
+from ops.loadtest import live, page, proof, runtime
+from ops.loadtest.measures import Summary
+from ops.loadtest.page import Shown
+from ops.loadtest.report import Origin, Report, markdown
+from ops.loadtest.sweep import (
+    BUDGETS,
+    MEASURED,
+    TODAY,
+    TODAY_UNPUNISHED,
+    WHOLE,
+    Case,
+    chosen,
+    days,
+    open_loop,
+    sweep,
+)
+
+STAND_IN_SPEED: Final = 10.0
+
+
+class _Budgets(click.ParamType[tuple[int, ...]]):
+    name = "calls,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"[1-9][0-9]?(,[1-9][0-9]?)*", str(value)):
+            self.fail(f"{value} is not a list of calls a minute, such as 16,20,24", param, ctx)
+        return tuple(sorted({int(part) for part in str(value).split(",")}))
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if not (found := re.fullmatch(r"([0-9]+)([smh])", str(value))):
+            self.fail(f"{value} is not a duration such as 60m", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+@click.command()
+@click.option(
+    "--runtime-per-minute",
+    "readers",
+    type=click.FloatRange(0, 200),
+    default=20.0,
+    show_default=True,
+    help="Readers beside the job.",
+)
+@click.option("--identities", type=click.IntRange(1, 5000), default=310, show_default=True)
+@click.option("--cold/--warm", default=True, help="What LML has cached at the start.  [default: cold]")
+@click.option(
+    "--budget",
+    "budgets",
+    type=_Budgets(),
+    help="DISCOGS_BUDGET_PER_MINUTE to sweep; over HTTP one, the default or less.  [default: 16,18,20,22,24,30]",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Days of each kind, seeds 1 to N."
+)
+@click.option(
+    "--proof", "prove", is_flag=True, help="Also check every line that has to hold; exit status 1 if one is broken."
+)
+@click.option("--stand-in", is_flag=True, help="Over HTTP against the stand-in, instead of the model.")
+@click.option("--lml-url", help="Over HTTP against this LML, with LML_API_KEY; really refreshes the ids of --ids.")
+@click.option(
+    "--ids",
+    "ids_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Identity ids for --lml-url, one a line.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.1, 50),
+    help="Paced seconds in a second, over HTTP.  [default: 10 for the stand-in, else 1]",
+)
+@click.option(
+    "--measure-runtime",
+    "measured_for",
+    type=_Duration(),
+    help="Only watch the LML of --lml-url, say for 60m, and propose --runtime-per-minute.",
+)
+@click.option(
+    "-o",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write an HTML page, its SVG plots and the runbook's table there.",
+)
+@answers
+def loadtest(
+    *,
+    readers: float,
+    identities: int,
+    cold: bool,
+    budgets: tuple[int, ...] | None,
+    seeds: int,
+    prove: bool,
+    stand_in: bool,
+    lml_url: str | None,
+    ids_file: Path | None,
+    speed: float | None,
+    measured_for: float | None,
+    directory: Path | None,
+) -> Answer:
+    """Run whole days of the job beside readers, in a model of LML or over HTTP, and tell what Discogs and they saw.
+
+    The model runs the job's own throttle in virtual time, a cold day in a second. It sweeps open-loop budgets, and
+    adds measured room, slices of 50 and the job of today.
+    """
+    if measured_for is not None:
+        return _measured(_reachable(lml_url), measured_for)
+    warm = 0 if cold else identities
+    cases = [Case(seed=seed, identities=identities, warm=warm, readers=readers) for seed in range(1, seeds + 1)]
+    if stand_in:
+        with _progress("days", seeds) as (step, say):
+            policy = replace(MEASURED, limits=_limits(budgets))
+            cases = [replace(case, policy=policy) for case in cases]
+            report, shown = _against_stand_in(cases, speed or STAND_IN_SPEED, step, say)
+    elif lml_url:
+        lml, ids = _reachable(lml_url), _ids(ids_file)[:identities]
+        if speed not in {None, 1} and urlsplit(lml.url).hostname != "127.0.0.1":
+            raise click.UsageError(f"--speed is for a stand-in: this LML would get {speed:g} times the budget")
+        with _progress("days", 1) as (_, say):
+            order = Order(per_minute=readers)
+            report, shown = _against(lml, ids, order, limits=_limits(budgets), speed=speed or 1, say=say)
+    else:
+        report, shown = _by_model(cases, budgets or BUDGETS, prove=prove)
+    told = list(markdown(report))
+    if directory:
+        told += ["", f"page: {_written(directory, report, shown)}"]
+    return Answer(told, msgspec.to_builtins(report), ok=report.holds)
+
+
+def _by_model(cases: Sequence[Case], budgets: Sequence[int], *, prove: bool) -> tuple[Report, Shown]:
+    policies = [TODAY, TODAY_UNPUNISHED, WHOLE, *map(open_loop, budgets), MEASURED]
+    with _progress("days", len(policies) * len(cases) + prove * len(cases) * proof.KINDS_OF_DAY) as (step, _):
+        summaries = sweep(policies, cases, step)
+        lines = tuple(proof.prove([case.seed for case in cases], step)) if prove else ()
+    report = Report(
+        origin=Origin.here(),
+        days=f"{_kind(cases)}, in the model",
+        summaries=summaries,
+        chosen_budget=chosen(summaries, budgets),
+        lines=lines,
+    )
+    shown = {policy.name: days(replace(cases[0], policy=policy)) for policy in (MEASURED, TODAY_UNPUNISHED)}
+    return report, shown
+
+
+def _against_stand_in(
+    cases: Sequence[Case], speed: float, step: Callable[[], None], say: live.Say
+) -> tuple[Report, Shown]:
+    measured, shown = [], Shown()
+    for case in cases:
+        day, alone, figures = live.run_stand_in(case, speed=speed, say=say)
+        measured.append(figures)
+        shown.setdefault(MEASURED.name, (day, alone))
+        step()
+    over_http, model = Summary(days=tuple(measured)), sweep([cases[0].policy], cases, lambda: None)[MEASURED.name]
+    report = Report(
+        origin=Origin.here(),
+        days=f"{_kind(cases)}, against the stand-in at speed {speed:g} and in the model",
+        summaries={"over HTTP": over_http, MEASURED.name: model},
+        lines=tuple(proof.lines_of_the_stand_in(over_http, model, cases[0])),
+    )
+    return report, shown
+
+
+def _against(
+    lml: settings.Lml, ids: Sequence[int], readers: Order, *, limits: Pacing, speed: float, say: live.Say
+) -> tuple[Report, Shown]:
+    audience = live.HttpAudience(lml.url, lml.api_key, SystemClock(speed))
+    day, alone, figures = live.run(lml, audience, ids, readers=readers, limits=limits, speed=speed, say=say)
+    report = Report(
+        origin=Origin.here(),
+        days=f"one day of {len(ids)} identities against {lml.url}, {readers.per_minute:g} readers a minute; calls are "
+        "those readers' and what the job was charged",
+        summaries={MEASURED.name: Summary(days=(figures,))},
+    )
+    return report, {MEASURED.name: (day, alone)}
+
+
+def _measured(lml: settings.Lml, seconds: float) -> Answer:
+    with _progress("samples", int(seconds // runtime.SAMPLE_EVERY)) as (step, _), Lml(lml, SystemClock()) as client:
+        seen = runtime.measure(client, SystemClock(), seconds, step)
+    return Answer(list(seen.lines()), msgspec.to_builtins(seen), ok=seen.minutes > 0)
+
+
+def _limits(budgets: Sequence[int] | None) -> Pacing:
+    """Return how to pace over HTTP: as always, or at one lower budget even where LML can be measured."""
+    usual = Pacing()
+    if not budgets:
+        return usual
+    if len(budgets) > 1 or budgets[0] > usual.budget:
+        raise click.UsageError(f"over HTTP --budget is one number, {usual.budget} at most; the model knows the rest")
+    return Pacing(budget=budgets[0], budget_max=budgets[0])
+
+
+def _reachable(lml_url: str | None) -> settings.Lml:
+    if not lml_url:
+        raise click.UsageError("this needs --lml-url")
+    key = Secret("LML_API_KEY", os.environ.get("LML_API_KEY"), fetch=live.nothing_to_fetch)
+    return settings.Lml(url=lml_url.rstrip("/").removesuffix("/api/v1"), api_key=key)
+
+
+def _ids(file: Path | None) -> list[int]:
+    if file is None:
+        raise click.UsageError("--lml-url needs --ids: name the identities that may be refreshed")
+    texts = file.read_text().split()
+    if not texts or not all(re.fullmatch(r"[1-9][0-9]{0,18}", text) for text in texts):
+        raise click.UsageError(f"{file} must hold identity ids above 0, one a line")
+    return list(dict.fromkeys(map(int, texts)))
+
+
+def _kind(cases: Sequence[Case]) -> str:
+    first = cases[0]
+    days = f"{len(cases)} {'warm' if first.warm else 'cold'} {'day' if len(cases) == 1 else 'days'}"
+    return f"{days} of {first.identities} identities, {first.readers:g} readers a minute"
+
+
+def _written(directory: Path, report: Report, shown: Shown) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "loadtest.md").write_text("\n".join(markdown(report)) + "\n")
+    return page.write(directory, report, shown)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[tuple[Callable[[], None], live.Say]]:
+    """Show on stderr how many of a total are done; gives the step, and a way to say what happens meanwhile."""
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task), lambda text: bar.update(task, description=text)

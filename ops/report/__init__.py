@@ -1,0 +1,53 @@
+"""`rotation report`: a run as one HTML page that works from disk, on a phone, in the dark and without scripts."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ops.answer import Answer, at_a_target
+from ops.report.material import Material, gather
+from ops.report.page import render
+from ops.target import HOME, OperatorError, Target
+
+__all__ = ["gather", "render", "report", "write_report"]
+
+REPORTS: Final = HOME / "reports"
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: .local/reports/RUN.html]"
+)
+@at_a_target
+def report(target: Target, *, run_id: str | None, output: Path | None) -> Answer:
+    """Write RUN's page: verdicts, pace, slots, stale and failed ids, the last runs; the last run by default."""
+    material = gather(target, run_id)
+    path = write_report(material, output)
+    run = material.run
+    missing = [f"not in it: {source} ({why})" for source, why in material.unknown.items()]
+    return Answer(
+        [f"[bold]{path}[/]: run {run.run_id}, {run.status}", *missing],
+        {
+            "report": str(path),
+            "run_id": run.run_id,
+            "status": run.status,
+            "stale": material.stale,
+            "failed": list(material.failed),
+            "unknown": dict(material.unknown),
+        },
+    )
+
+
+def write_report(material: Material, path: Path | None = None) -> Path:
+    """Write a run's page, whole or not at all, and return its path; raises OperatorError."""
+    chosen = path or REPORTS / f"{material.run.run_id.replace(':', '-')}.html"
+    draft = chosen.with_name(f"{chosen.name}.draft")
+    try:
+        chosen.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(render(material), encoding="utf-8")
+        draft.replace(chosen)
+    except OSError as error:
+        raise OperatorError(f"the report cannot be written: {error}") from None
+    return chosen.absolute()

@@ -1,0 +1,149 @@
+"""`rotation run`, `replay` and `stop`: what a person does to a run."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+import click
+from rich.console import Console
+
+from core import fan_out, start
+from core import run as lives
+from core.ledger import Run
+from core.plan import RefreshMessage
+from core.queues import RefreshQueue
+from core.tally import TOTALS
+from ops import watch
+from ops.answer import Answer, at_a_target
+from ops.target import OperatorError, Target
+
+PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
+_wait = click.option("--wait", is_flag=True, help="Watch the run to its end; exit with 0 only if it is complete.")
+
+
+class _Ids(click.ParamType[tuple[int, ...]]):
+    name = "ID,ID,..."
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if not re.fullmatch("[0-9]+(,[0-9]+)*", value):
+            self.fail(f"{value!r} is no list of ids such as 17,18", param, ctx)
+        return tuple(map(int, value.split(",")))
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Count what a run would plan; ask LML for nothing.")
+@click.option("--ids", type=_Ids(), help="Only these identities, as a run of their own.")
+@click.option(
+    "--force", is_flag=True, help="Even if today's run is complete, or another one holds the lock: it is ended."
+)
+@_wait
+@at_a_target
+def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool) -> Answer:
+    """Start a run now: today's full one, or one of some identities.
+
+    Without a time of its own a full run is the day's, so that starting it twice is starting it once.
+    """
+    asked: dict[str, object] = {"dry_run": dry_run, "force": force}
+    return _started(target, asked | ({"identity_ids": ids} if ids else {}), wait=wait and not dry_run)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@_wait
+@at_a_target
+def replay(target: Target, run_id: str, *, wait: bool) -> Answer:
+    """Ask LML once more for the ids of RUN that failed or were not attempted, as a new run that names RUN."""
+    fan_out.left_of(target.ledger, run_id)  # refused here, nobody's error alarm goes off
+    return _started(target, {"replay_of": run_id}, wait=wait)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--now", is_flag=True, help="End it at once: what has no verdict yet is not attempted.")
+@_wait
+@at_a_target
+def stop(target: Target, run_id: str, *, now: bool, wait: bool) -> Answer:
+    """Bring RUN to its end: its messages no longer ask LML, and what they hold is not attempted.
+
+    What LML is working on still counts. A run that is past its deadline, or has not begun to send, ends at once. Of one
+    that has ended without a word the totals are told.
+    """
+    found, ledger, clock = target.run(run_id), target.ledger, target.clock()
+    if found.closed_at is not None and not found.to_be_told:
+        raise OperatorError(f"run {run_id} is {found.status} since {found.closed_at}")
+    if now or found.status == "planning" or clock.utc().timestamp() >= found.deadline:
+        ended = lives.finalise(ledger, clock, found, "ended by `rotation stop`") or found
+    else:
+        ledger.runs.stop(run_id, "stopped by `rotation stop`")
+        ended = target.run(run_id)
+    if ended.to_be_told:
+        _wake(target, ended)
+    if wait:
+        ended = _watched(target, run_id)
+    return Answer(
+        [f"run {run_id} is [bold]{ended.status}[/]", *_more(ended)], summary(ended), ok=ended.status != "failed"
+    )
+
+
+def summary(run: Run) -> dict[str, object]:
+    """What `--json` tells of a run."""
+    about = ("run_id", "status", "trigger", "origin", "reason", "started_at", "closed_at", "planned")
+    counts = ("messages_planned", "messages_done")
+    totals = {name: getattr(run.totals, name) for name in TOTALS}
+    return {name: getattr(run, name) for name in (*about, *counts)} | totals
+
+
+def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answer:
+    """Invoke fan-out and tell its answer; a start that is refused or already done is not ok."""
+    outcome = invoke(target, {name: value for name, value in asked.items() if value})
+    words = ", ".join(f"{name} {value}" for name, value in outcome.items() if name not in {"outcome", "hint"})
+    lines = [f"[bold]{outcome['outcome']}[/]: {words}"]
+    if "hint" in outcome:
+        lines.append(str(outcome["hint"]))
+    if outcome["outcome"] not in {"started", "dry_run"}:
+        return Answer(lines, outcome, ok=False)
+    if not wait:
+        return Answer(lines, outcome)
+    ended = _watched(target, str(outcome["run_id"]))
+    return Answer(
+        [*lines, f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
+        summary(ended),
+        ok=ended.status == "complete",
+    )
+
+
+def invoke(target: Target, event: object) -> dict[str, object]:
+    """Start through fan-out and wait for its answer; raises StartError, or OperatorError with what it raised."""
+    start.read_start(event)  # refused here, nobody's error alarm goes off
+    functions = target.client("lambda")
+    try:
+        answer = functions.invoke(FunctionName=target.names["FanOutFunction"], Payload=json.dumps(event))
+    except functions.exceptions.TooManyRequestsException:
+        raise OperatorError("fan-out is at work on another start; try again in a minute") from None
+    outcome: dict[str, object] = json.loads(answer["Payload"].read())
+    if "FunctionError" in answer:
+        raise OperatorError(str(outcome.get("errorMessage", outcome)))
+    return outcome
+
+
+def _wake(target: Target, run: Run) -> None:
+    """Send the refresh function a message of a run that has ended: it tells the totals, and does nothing else."""
+    queue = RefreshQueue(target.client("sqs"), target.names["RefreshQueue"])
+    for message in islice(target.ledger.messages.all(run.run_id, run.messages_planned), 1):
+        ids = message.planned
+        queue.send(RefreshMessage(version=1, run_id=run.run_id, identity_ids=ids), run.headers, delay=0)
+
+
+def _watched(target: Target, run_id: str) -> Run:
+    config = target.refresh_settings()
+    views = watch.watch(target.ledger, run_id, target.clock(), config.pacing, patience=PATIENCE)
+    return watch.show(views, Console(stderr=True))
+
+
+def _more(run: Run) -> Sequence[str]:
+    if run.closed_at is None:
+        return [f"`rotation status {run.run_id} --follow` shows the rest"]
+    scanned, failed, left = run.totals.identities_scanned, run.totals.lml_error, run.totals.not_attempted
+    return [f"{scanned} of {run.planned} scanned, {failed} failed, {left} not attempted"]

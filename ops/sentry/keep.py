@@ -1,0 +1,70 @@
+"""The alert rule, the cron monitor and the dashboard, as files beside this module, and what differs in Sentry."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ops.sentry import api
+from ops.sentry.api import Api, Object, SentryError
+from ops.sentry.changes import KEYS, NAMES, Change
+
+FILES: Final[dict[api.Path, str]] = {
+    "alert-rules": "stale-handles.yaml",
+    "monitors": "monitor.yaml",
+    "dashboards": "dashboard.yaml",
+}
+
+
+def wanted(path: api.Path, words: Mapping[str, object]) -> Object:
+    """Return what a file wants, with `$project`, `$project_id` and `$environment` filled in."""
+    read: Object = yaml.safe_load((Path(__file__).parent / FILES[path]).read_text())
+    filled: Object = _filled(read, words)
+    return filled
+
+
+def plan(sentry: Api, project: str, environment: str) -> list[tuple[Change, list[str]]]:
+    """Return each object that is not as its file says, with the differences in words; empty when all is right."""
+    words = {"$project": project, "$project_id": sentry.project_id(project), "$environment": environment}
+    found = []
+    for path in FILES:
+        name, want = NAMES[path], wanted(path, words)
+        same = [other for other in sentry.all(path) if other.get(name) == want[name]]
+        if len(same) > 1:
+            raise SentryError(f"{len(same)} {path} are called {want[name]!r}: remove or rename all but one")
+        before = sentry.read(path, str(same[0][KEYS.get(path, "id")])) if same else None
+        lines = ["is not there"] if before is None else list(differences(want, before))
+        if lines:
+            after = want if before is None else overlaid(before, want)
+            found.append((Change(path=path, name=want[name], before=before, after=after), lines))
+    return found
+
+
+def differences(want: Any, found: Any, where: str = "") -> Iterator[str]:  # noqa: ANN401 - any JSON
+    """Yield a line for each value that is wanted and not found; what Sentry has beside it is its own."""
+    if isinstance(want, dict) and isinstance(found, dict):
+        for name, value in want.items():
+            yield from differences(value, found.get(name), f"{where}.{name}" if where else name)
+    elif isinstance(want, list) and isinstance(found, list) and len(want) == len(found):
+        for number, (value, other) in enumerate(zip(want, found, strict=True)):
+            yield from differences(value, other, f"{where}[{number}]")
+    elif want != found and not (isinstance(found, dict) and want == found.get("slug")):
+        yield f"{where}: {found!r} becomes {want!r}"
+
+
+def overlaid(found: Any, want: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return what is found with what is wanted over it: people's own settings beside it are kept."""
+    if isinstance(want, dict) and isinstance(found, dict):
+        return found | {name: overlaid(found.get(name), value) for name, value in want.items()}
+    if isinstance(want, list) and isinstance(found, list) and len(want) == len(found):
+        return [overlaid(other, value) for other, value in zip(found, want, strict=True)]
+    return want
+
+
+def _filled(node: Any, words: Mapping[str, object]) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(node, dict):
+        return {name: _filled(value, words) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, words) for value in node]
+    return words.get(node, node) if isinstance(node, str) else node

@@ -1,0 +1,78 @@
+"""`rotation status`: how a run is getting on, from the ledger alone."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from core import pacing
+from core.ledger import Run
+from ops import watch
+from ops.answer import Answer, at_a_target
+from ops.runs import PATIENCE, summary
+from ops.target import Target
+from ops.watch import View
+
+REASONS_SHOWN: Final = 5
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--follow", is_flag=True, help="Stay until the run has ended.")
+@at_a_target
+def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
+    """Show how RUN is getting on, or how it ended; the last one by default."""
+    run = target.run(run_id)
+    if follow and run.closed_at is None:
+        limits = target.refresh_settings().pacing
+        views = watch.watch(target.ledger, run.run_id, target.clock(), limits, patience=PATIENCE)
+        run = watch.show(views, Console(stderr=True))
+    view, why = look(target, run), _failures(target, run)
+    return Answer(list(_lines(view, why)), _data(view, why))
+
+
+def look(target: Target, run: Run) -> View:
+    """Return one look at a run; what is left is estimated from its pace since it began."""
+    clock, totals = target.clock(), run.totals
+    pace, _ = target.ledger.pace.read_pace()
+    room = pacing.room(pace, clock.pace(), target.refresh_settings().pacing)
+    done = totals.identities_scanned + totals.not_attempted
+    waited = (clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds()
+    left = (run.planned - done) * waited / done if done and run.is_open else None
+    return View(run=run, asked=done, calls_a_minute=room.spent, loop=room.loop, seconds_left=left)
+
+
+def _failures(target: Target, run: Run) -> Counter[str]:
+    """Why ids failed, the most frequent reason first."""
+    messages = target.ledger.messages.all(run.run_id, run.messages_planned)
+    return Counter(reason for message in messages for reason in message.failed.values())
+
+
+def _data(view: View, why: Counter[str]) -> dict[str, object]:
+    left = None if view.seconds_left is None else round(view.seconds_left)
+    pace = {"calls_a_minute": round(view.calls_a_minute, 1), "loop": view.loop, "seconds_left": left}
+    return summary(view.run) | pace | {"failures": dict(why.most_common(REASONS_SHOWN))}
+
+
+def _lines(view: View, why: Counter[str]) -> Iterator[str]:
+    run, totals = view.run, view.run.totals
+    origin = f", replays {run.origin}" if run.origin else ""
+    yield f"run {run.run_id} ({run.trigger}{origin}) is [bold]{run.status}[/]"
+    if run.reason:
+        yield f"  {escape(run.reason)}"
+    yield f"  began {run.started_at}" + (f", ended {run.closed_at}" if run.closed_at else "")
+    yield (
+        f"  {view.asked} of {run.planned} ids done, {run.messages_done} of {run.messages_planned} messages; "
+        f"{totals.lml_error} failed, {totals.not_found} not found, {totals.not_attempted} not attempted"
+    )
+    if run.is_open:
+        left = "" if view.seconds_left is None else f"; about {view.seconds_left / 60:.0f} min left"
+        yield f"  {view.calls_a_minute:.0f} Discogs calls in the last minute, {view.loop} loop{left}"
+    if run.to_be_told:
+        yield f"  its totals are not told yet: `rotation stop {run.run_id}` has that done"
+    for reason, count in why.most_common(REASONS_SHOWN):
+        yield f"  {count} failed: {escape(reason)}"

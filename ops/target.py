@@ -1,0 +1,126 @@
+"""The cloud that a command talks to: the one that `rotation up` left running here, or a deployed stack."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import msgspec
+from botocore.config import Config
+
+from core import settings
+from core.clock import SystemClock
+from core.ledger import Ledger, Run, open_ledger
+from local import deploy
+from local.cloud import Cloud
+from local.process import Process
+
+HOME: Final = Path(".local")
+"""What `rotation up` leaves in the current directory."""
+DESCRIPTION: Final = HOME / "cloud.json"
+# Fan-out may take all of its time-out, and a repeat by the SDK would be a second start.
+_PATIENT_ONCE: Final = Config(read_timeout=930, retries={"total_max_attempts": 1})
+
+
+class OperatorError(Exception):
+    """What a command could not do, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What `rotation up` started, as `.local/cloud.json` holds it."""
+
+    cloud: Cloud
+    health: Process
+    health_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One deployed template. `names` holds the physical id of each logical id."""
+
+    title: str
+    names: Mapping[str, str]
+    session: boto3.Session
+    endpoint_url: str | None = None
+
+    def client(self, service: deploy.Service) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
+        config = _PATIENT_ONCE if service == "lambda" else None
+        return self.session.client(service, endpoint_url=self.endpoint_url, config=config)
+
+    @property
+    def ledger(self) -> Ledger:
+        return open_ledger(self.client("dynamodb"), self.names["LedgerTable"])
+
+    def refresh_settings(self) -> settings.Refresh:
+        """Read the refresh function's settings: its clock and its budget are what a run goes by."""
+        return settings.refresh(self.environment("RefreshFunction"), _no_secret)
+
+    def clock(self) -> SystemClock:
+        return SystemClock(self.refresh_settings().clock_speed)
+
+    def environment(self, function: str) -> dict[str, str]:
+        """Return the variables that a function has."""
+        configuration = self.client("lambda").get_function_configuration(FunctionName=self.names[function])
+        variables: dict[str, str] = configuration["Environment"]["Variables"]
+        return variables
+
+    def run(self, run_id: str | None) -> Run:
+        """Return a run, the last one by default; raises OperatorError where there is none."""
+        found = next((last for _, last in self.runs_begun()), None) if run_id is None else run_id
+        run = None if found is None else self.ledger.runs.read(found)
+        if run is None:
+            what = "there is no run" if run_id is None else f"run {run_id} is not"
+            raise OperatorError(f"{what} in the ledger of {self.title}, which keeps runs for 30 days")
+        return run
+
+    def runs_begun(self) -> list[tuple[str, str]]:
+        """Return (start, run id) of every run of the last 30 days, the newest first."""
+        # All items of 30 days, a megabyte a request: rare, and cheaper than an index that nothing else needs.
+        pages = self.client("dynamodb").get_paginator("scan")
+        begun = [
+            (item["started_at"]["S"], item["pk"]["S"].removeprefix("RUN#"))
+            for page in pages.paginate(
+                TableName=self.names["LedgerTable"],
+                FilterExpression="sk = :run",
+                ExpressionAttributeValues={":run": {"S": "RUN"}},
+                ProjectionExpression="pk, started_at",
+            )
+            for item in page["Items"]
+        ]
+        return sorted(begun, reverse=True)
+
+
+def find(stack_name: str | None, region: str | None) -> Target:
+    """Return the stack of that name, or the cloud of `rotation up`; raises OperatorError where there is none."""
+    if stack_name is None:
+        return local_target(running().cloud)
+    session = boto3.Session(region_name=region)
+    pages = session.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_name)
+    rows = [row for page in pages for row in page["StackResourceSummaries"]]
+    names = {row["LogicalResourceId"]: row.get("PhysicalResourceId", "") for row in rows}
+    if not {"FanOutFunction", "RefreshFunction", "LedgerTable", "RefreshQueue"} <= names.keys():
+        raise OperatorError(f"stack {stack_name} in {session.region_name} was not made from this project's template")
+    return Target(title=f"stack {stack_name} in {session.region_name}", names=names, session=session)
+
+
+def local_target(cloud: Cloud) -> Target:
+    session = boto3.Session("test", "test", region_name=deploy.REGION)
+    return Target(title="the local cloud", names=cloud.names, session=session, endpoint_url=cloud.aws_url)
+
+
+def running() -> Running:
+    """Return what `rotation up` left here; raises OperatorError where nothing was, or it is gone."""
+    try:
+        return msgspec.json.decode(DESCRIPTION.read_bytes(), type=Running)
+    except FileNotFoundError:
+        raise OperatorError(
+            "no cloud: `rotation up` starts one in this directory, --stack-name names a deployed one"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise OperatorError(f"{DESCRIPTION} is not what `rotation up` wrote ({error}); remove it") from None
+
+
+def _no_secret(arn: str, _anew: bool) -> str:
+    raise LookupError(arn)

@@ -1,0 +1,124 @@
+"""`rotation up` and `rotation down`: the demo's cloud, left running on this machine."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+
+from local import cloud, deploy
+from local.cloud import Cloud, Options
+from local.deploy import DeployError
+from local.postgres import PostgresError
+from local.process import Process, ProcessError, end, spawn
+from local.world import World
+from ops.answer import Answer, answers
+from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, local_target, running
+
+FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
+SAM_ENVIRONMENT: Final = HOME / "sam-env.json"
+SAM_TEMPLATE: Final = HOME / "template.json"
+NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
+"""What functions need on this machine only; sam passes on nothing that its template does not name."""
+
+
+@click.command()
+@click.option("--identities", type=click.IntRange(0, 30_000), default=310, show_default=True, help="Active identities.")
+@click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    default=100.0,
+    show_default=True,
+    help="Times faster than real time.",
+)
+@answers
+def up(*, identities: int, warm: bool, speed: float) -> Answer:
+    """Start the demo's cloud and leave it running, for `run`, `status` and the others, and for `sam local invoke`."""
+    if DESCRIPTION.exists():
+        if any(process.alive for process in running().cloud.processes):
+            raise OperatorError("a cloud is running already; `rotation down` stops it")
+        _clear(running())
+    console = Console(stderr=True)
+    options = Options(world=World.seeded(identities, warm=warm), speed=speed)
+    directory = HOME.resolve() / "cloud"
+    try:
+        there = cloud.start(options, directory, lambda line: console.print(line, highlight=False))
+        try:
+            health, health_url = _watched_over(there, directory)
+            DESCRIPTION.touch(mode=0o600)  # it holds the database's password
+            DESCRIPTION.write_bytes(msgspec.json.encode(Running(cloud=there, health=health, health_url=health_url)))
+            _prepare_sam(local_target(there))
+        except BaseException:
+            cloud.stop(there)
+            raise
+    except (DeployError, PostgresError, ProcessError) as error:
+        raise OperatorError(f"the cloud did not start: {error}") from None
+    parts = {
+        "health_url": f"{health_url}/health",
+        "aws_url": there.aws_url,
+        "lml_url": there.lml_url,
+        "sentry_url": there.sentry_url,
+    }
+    lines = [f"{name.removesuffix('_url')}: {url}" for name, url in parts.items()]
+    return Answer([*lines, "`rotation run --wait` starts a run, `rotation down` stops all of it"], parts)
+
+
+@click.command()
+@answers
+def down() -> Answer:
+    """Stop the cloud of `rotation up`, and delete all that it holds."""
+    _clear(running())
+    return Answer(["stopped"], {"stopped": True})
+
+
+def _clear(there: Running) -> None:
+    end([there.health])
+    try:
+        cloud.stop(there.cloud)
+    except PostgresError as error:  # its server, or this machine, was stopped some other way
+        raise OperatorError(f"PostgreSQL could not be stopped, the rest is: {error}") from None
+    finally:
+        for path in (DESCRIPTION, SAM_ENVIRONMENT, SAM_TEMPLATE):
+            path.unlink(missing_ok=True)
+
+
+def _watched_over(there: Cloud, directory: Path) -> tuple[Process, str]:
+    """Start what answers `/health`; returns its process and address."""
+    description, url_file = directory / "cloud.json", directory / "health.url"
+    description.write_bytes(msgspec.json.encode(there))
+    command = [sys.executable, "-m", "local.health", "--cloud", str(description), "--url-file", str(url_file)]
+    process = spawn(command, directory / "health.log")
+    deadline = time.monotonic() + cloud.START_SECONDS
+    while not url_file.exists():
+        if not process.alive or time.monotonic() > deadline:
+            end([process])
+            raise process.failure("what answers /health did not start")
+        time.sleep(0.02)
+    return process, url_file.read_text()
+
+
+def sam_environments(target: Target) -> dict[str, dict[str, str]]:
+    """What `sam local invoke --env-vars` takes: each function's variables, and where AWS is."""
+    aws = {
+        "AWS_ENDPOINT_URL": str(target.endpoint_url),
+        "AWS_DEFAULT_REGION": deploy.REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    return {name: target.environment(name) | aws for name in FUNCTIONS}
+
+
+def _prepare_sam(target: Target) -> None:
+    """Write what `sam local invoke` needs to run a function against this cloud."""
+    SAM_ENVIRONMENT.write_text(json.dumps(sam_environments(target), indent=1))
+    template = deploy.read()
+    everywhere = template["Globals"]["Function"]
+    everywhere["CodeUri"] = os.path.relpath(deploy.ROOT / "src", HOME)
+    everywhere["Environment"]["Variables"] |= dict.fromkeys(NOT_IN_THE_TEMPLATE, "")
+    SAM_TEMPLATE.write_text(json.dumps(template, indent=1))

@@ -1,0 +1,65 @@
+"""The picker's parts, put together once a process: with a table that others share, or with this memory alone."""
+
+from dataclasses import dataclass
+
+from core.clock import SystemClock
+from core.ledger._table import Table
+from core.picker import api
+from core.picker.config import PickerSettings
+from core.picker.limiter import Limiter, OwnMeter
+from core.picker.lookup import LookupClient
+from core.picker.resolver import Resolver
+from core.picker.rows import Rows
+from core.picker.shared import SharedAnswers, SharedMeter
+from core.picker.tracks import Pick, Release
+from core.picker.warm import Warmer
+from core.telemetry import Telemetry
+
+FLUSH_SECONDS = 0.3
+"""What a DJ may wait for Sentry (DESIGN §8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picker:
+    resolver: Resolver
+    warmer: Warmer
+    telemetry: Telemetry
+
+    def reply_to(self, rotation_id: str) -> api.Reply:
+        """Answer a DJ's request; what goes wrong is told to Sentry and the log."""
+        return api.reply_to(rotation_id, self.resolver.tracks, self._report)
+
+    def close(self) -> None:
+        self.resolver.close()
+
+    def _report(self, error: Exception) -> None:
+        self.telemetry.error("picker", str(error), error=type(error).__name__)
+        self.telemetry.exception(error, step="picker")
+        self.telemetry.flush(FLUSH_SECONDS)
+
+
+def build(config: PickerSettings, telemetry: Telemetry, table: Table | None = None) -> Picker:
+    """Wire a picker; makes no request."""
+    clock = SystemClock(config.clock_speed)
+
+    def warn(error: Exception) -> None:
+        telemetry.warning("picker", str(error), error=type(error).__name__)
+
+    resolver = Resolver(
+        Rows(config.database, clock),
+        LookupClient(config.lml, clock),
+        Limiter(OwnMeter() if table is None else SharedMeter(table), clock),
+        clock,
+        warn,
+        shared_picks=None if table is None else SharedAnswers(table, "PICK", Pick, clock, warn),
+        shared_releases=None if table is None else SharedAnswers(table, "RELEASE", Release, clock, warn),
+    )
+    warmer = Warmer(
+        resolver,
+        clock,
+        telemetry,
+        live_lookback=config.live_lookback,
+        live_lookback_refused=config.live_lookback_refused,
+        releases=config.warm_releases,
+    )
+    return Picker(resolver, warmer, telemetry)

@@ -1,0 +1,157 @@
+"""The way to LML for a DJ's request and for the walk: permits, a bucket of calls, a breaker; seconds are paced."""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from core.clock import Clock
+from core.picker.lookup import AnswerError
+
+AT_ONCE: Final = 5
+CALLS: Final = 50  # a minute
+WALK_LEAVES: Final = 10  # calls of the bucket that are for DJs alone
+QUEUE_SECONDS: Final = 5.0
+BREAKER_TIMEOUTS: Final = 5  # in a row
+BREAKER_SECONDS: Final = 30.0
+WALK_SECONDS_APART: Final = 60 / (CALLS - WALK_LEAVES)
+"""Between two calls of the walk: a burst of 40 on top of a minute's refill would be more than Discogs' 60."""
+_MINUTE_MS: Final = 60_000
+_CALL_MS: Final = _MINUTE_MS // CALLS
+_LOST_RACE: Final = 0.05  # seconds, at most, before a call tries again that lost the bucket to another process
+_LOOK_AGAIN: Final = 0.25  # seconds until the walk looks whether permits are free
+
+
+class RefusedError(Exception):
+    """LML was not asked: the way to it is full for longer than a caller may wait, or the breaker is open."""
+
+
+class YieldError(Exception):
+    """The walk stands back for DJs, or while the breaker is open; `wait` seconds from now it may try again."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"the walk stands back for {wait:.1f} s")
+        self.wait = wait
+
+
+class Meter(Protocol):
+    """Where the bucket's one number is kept: the paced milliseconds at which it will be full again."""
+
+    def read(self) -> int: ...
+
+    def write(self, full_at: int, seen: int) -> bool:
+        """Replace the number that was read; False when another caller was faster."""
+        ...
+
+
+class OwnMeter:
+    """The bucket of a process that has nobody to share it with."""
+
+    def __init__(self) -> None:
+        self._full_at = 0
+        self._lock = threading.Lock()
+
+    def read(self) -> int:
+        return self._full_at
+
+    def write(self, full_at: int, seen: int) -> bool:
+        with self._lock:
+            if self._full_at != seen:
+                return False
+            self._full_at = full_at
+            return True
+
+
+def spend(full_at: int, now: int, *, leave: int) -> tuple[int, int]:
+    """Take a call out of a bucket of 50 that refills at 50 a minute, unless fewer than `leave` would be left.
+
+    All in paced milliseconds. Returns when the bucket will be full again, and how long this call has to wait for
+    that; only at 0 may it start. The bucket holds CALLS - (full_at - now) / 1200 calls.
+    """
+    after = min(max(full_at, now), now + _MINUTE_MS) + _CALL_MS  # no debt is above a bucket, should the clock step back
+    return after, max(0, after - now - (CALLS - leave) * _CALL_MS)
+
+
+class Limiter:
+    """Admits calls: 5 at once, 50 a minute, after 5 s of queueing at most; closed for 30 s after 5 time-outs in a row.
+
+    The walk never takes the last permit, leaves 10 of the 50, in the bucket and in every minute, and does not queue
+    here: it is told when to come back, so that no DJ who wants the same answer waits for a walk that waits for DJs.
+    """
+
+    def __init__(self, meter: Meter, clock: Clock) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._in_flight = 0
+        self._timeouts = 0
+        self._open_until = 0.0
+        self._walk_from = 0.0
+
+    @contextmanager
+    def admitted(self, *, walk: bool = False) -> Iterator[None]:
+        """Hold a permit and a call of the bucket while LML is asked; raises RefusedError, for the walk YieldError."""
+        deadline = self._clock.pace() + QUEUE_SECONDS
+        self._check_breaker(walk=walk)
+        self._take_permit(deadline, walk=walk)
+        try:
+            self._take_call(deadline, walk=walk)
+            self._check_breaker(walk=walk)
+            with self._watched():
+                yield
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                self._changed.notify()
+
+    def _take_permit(self, deadline: float, *, walk: bool) -> None:
+        with self._changed:
+            if walk and self._in_flight >= AT_ONCE - 1:
+                raise YieldError(_LOOK_AGAIN)
+            left = self._clock.wall(deadline - self._clock.pace())
+            if not self._changed.wait_for(lambda: self._in_flight < AT_ONCE, left):
+                raise RefusedError(f"{AT_ONCE} calls to LML were under way for {QUEUE_SECONDS:g} s")
+            self._in_flight += 1
+
+    def _take_call(self, deadline: float, *, walk: bool) -> None:
+        while True:
+            now = self._clock.pace()
+            if walk and 0 < self._walk_from - now <= WALK_SECONDS_APART:
+                raise YieldError(self._walk_from - now)
+            seen = self._meter.read()
+            full_at, wait = spend(seen, int(now * 1000), leave=WALK_LEAVES if walk else 0)
+            if wait and walk:
+                raise YieldError(wait / 1000)
+            if now + wait / 1000 > deadline:
+                raise RefusedError(f"{CALLS} calls to LML were made in the last minute")
+            if wait:
+                self._clock.sleep(wait / 1000)
+            elif self._meter.write(full_at, seen):
+                self._walk_from = now + WALK_SECONDS_APART if walk else self._walk_from
+                return
+            else:
+                self._clock.sleep(random.uniform(0, _LOST_RACE))  # noqa: S311 - jitter
+
+    def _check_breaker(self, *, walk: bool) -> None:
+        left = self._open_until - self._clock.pace()
+        if left > 0:
+            if walk:
+                raise YieldError(left)
+            raise RefusedError(f"LML timed out {BREAKER_TIMEOUTS} times in a row; it is left alone for {left:.0f} s")
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Count time-outs in a row; the first after a pause opens the breaker again, any answer ends the row."""
+        try:
+            yield
+        except AnswerError as error:
+            self._note(timed_out=error.cause == "timeout")
+            raise
+        self._note(timed_out=False)
+
+    def _note(self, *, timed_out: bool) -> None:
+        with self._changed:
+            self._timeouts = self._timeouts + 1 if timed_out else 0
+            if self._timeouts >= BREAKER_TIMEOUTS:
+                self._open_until = self._clock.pace() + BREAKER_SECONDS

@@ -1,0 +1,17 @@
+"""Walks the active rows, so that no DJ meets a cold one; what does not fit goes on in its next invocation."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from handlers import picker_bootstrap
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+
+def handler(event: object, context: "LambdaContext") -> dict[str, object]:
+    return picker_bootstrap.picker().warmer.invocation(
+        event,
+        time_left=lambda: context.get_remaining_time_in_millis() / 1000,
+        hand_over=partial(picker_bootstrap.invoke_again, context.function_name),
+    )

@@ -1,0 +1,222 @@
+"""Several slots of the job at work in virtual time, beside an LML that behaves as a test says."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from core.clock import Clock
+from core.lml import Answer, Health, LmlError
+from core.pacing import Pace
+from core.plan import RefreshMessage
+from core.refresh import PartResult, Worker
+from core.settings import Pacing
+from core.throttle import Throttle
+from ops.loadtest.virtual import Blocking, VirtualLoop
+
+FUNCTION_SECONDS = 900.0
+REDELIVERED_AFTER = 960.0
+
+
+class KilledError(BaseException):
+    """The slot is gone in the middle of what it did, as after SIGKILL: nothing runs any more, no settling either."""
+
+
+def warmed(identity: int, artists: int = 3) -> dict[str, object]:
+    """LML's result for a release with so many artists."""
+    told = [{"external_id": str(n), "outcome": "success", "message": None} for n in range(artists)]
+    source = {"release_outcome": "success", "artists": told, "message": None}
+    return {"identity_id": identity, "status": "warmed", "sources": {"discogs_release": source}, "message": None}
+
+
+@dataclass
+class Script:
+    """LML as a test wants it: `answer` makes the body for some ids or raises, `seconds` says how long that takes."""
+
+    answer: Callable[[Sequence[int]], object] = lambda ids: {"results": [warmed(identity) for identity in ids]}
+    seconds: Callable[[Sequence[int]], float] = lambda ids: 1.0 * len(ids)
+    health: Callable[[], dict[str, object]] = dict
+    asked: list[tuple[float, list[int]]] = field(default_factory=list)
+    sampled: list[float] = field(default_factory=list)
+
+
+class ScriptedLml:
+    def __init__(self, script: Script, clock: Clock) -> None:
+        self._script = script
+        self._clock = clock
+
+    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+        self._script.asked.append((self._clock.pace(), list(ids)))
+        started, seconds = self._clock.pace(), self._script.seconds(ids)
+        self._clock.sleep(min(seconds, limit))
+        if seconds > limit:
+            raise failure(cause="timeout", elapsed=limit)
+        try:
+            body = self._script.answer(ids)
+        except LmlError as error:
+            error.elapsed = seconds
+            raise
+        return Answer(body, self._clock.pace() - started)
+
+    def round_trip(self) -> float:
+        return 0.0
+
+    def health(self) -> Health:
+        self._script.sampled.append(self._clock.pace())
+        self._clock.sleep(0.2)
+        return Health(200, self._script.health())
+
+
+def failure(status: int | None = None, *, retry_after: float | None = None, cause="status", elapsed=0.0) -> LmlError:
+    """What the client raises for an answer of this status, or for none."""
+    return LmlError(
+        request="POST",
+        kind="permanent_error" if status in {400, 401, 403, 404, 405, 413, 422} else "retryable_error",
+        cause=cause,
+        elapsed=elapsed,
+        status=status,
+        retry_after=retry_after,
+        detail="as the test says",
+    )
+
+
+class MemoryStore:
+    """`PACE` in memory; keeps every state that was written."""
+
+    def __init__(self) -> None:
+        self.written: list[Pace] = []
+
+    def read_pace(self) -> tuple[Pace, int]:
+        return (self.written[-1] if self.written else Pace()), len(self.written)
+
+    def write_pace(self, pace: Pace, revision: int) -> bool:
+        if revision != len(self.written):
+            return False
+        self.written.append(pace)
+        return True
+
+
+class Told:
+    """A `Reporter` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.warnings: list[tuple[str, dict[str, object]]] = []
+        self.metrics: list[tuple[str, float]] = []
+        self.failed_spans: list[str] = []
+
+    def metric(self, name: str, value: float) -> None:
+        self.metrics.append((name, value))
+
+    def warning(self, step: str, message: str, **fields: object) -> None:
+        self.warnings.append((step, fields | {"message": message}))
+
+    @contextmanager
+    def request_span(self, **_: int) -> Iterator["Told"]:
+        yield self
+
+    def failed(self, kind: str) -> None:
+        self.failed_spans.append(kind)
+
+
+class SteppingClock(Blocking):
+    """A slot's clock that a test can set: all slots of a fleet see the same steps."""
+
+    def __init__(self, loop: VirtualLoop, fleet: "Fleet") -> None:
+        super().__init__(loop)
+        self._fleet = fleet
+
+    def pace(self) -> float:
+        return super().pace() + self._fleet.clock_is_off_by
+
+
+class Fleet:
+    """Slots that work messages off, as SQS would deliver them, until nothing is left or patience ends."""
+
+    def __init__(self, script: Script, messages: Sequence[RefreshMessage], *, slots: int = 2, limits: Pacing, seed=0):
+        self.script = script
+        self.store = MemoryStore()
+        self.verdicts: dict[int, str] = {}
+        self.left: list[RefreshMessage] = list(messages)
+        self.seconds = 0.0
+        self.clock_is_off_by = 0.0
+        self.charged: list[tuple[float, float]] = []
+        self._due = [(0.0, message) for message in messages]
+        self._slots = slots
+        self._limits = limits
+        self._seed = seed
+        self._loop = VirtualLoop()
+
+    def run(self, *, patience: float, steps: Sequence[tuple[float, float]] = ()) -> None:
+        """Let time pass; `steps` are moments at which the clock jumps by some seconds."""
+        try:
+            self._loop.run_until_complete(self._run(patience, steps))
+        finally:
+            self._loop.close()
+
+    async def _run(self, patience: float, steps: Sequence[tuple[float, float]]) -> None:
+        for at, seconds in steps:
+            self._loop.call_at(at, self._step, seconds)
+        clocks = [SteppingClock(self._loop, self) for _ in range(self._slots)]
+        await asyncio.gather(*(clock.run(lambda c=clock: self._slot(c, patience)) for clock in clocks))
+        self.seconds = self._loop.time()
+
+    def _step(self, seconds: float) -> None:
+        self.clock_is_off_by += seconds
+
+    def _slot(self, clock: SteppingClock, patience: float) -> None:
+        number = 0
+        while self.left and self._loop.time() < patience:
+            message = self._next()
+            if message is None:
+                clock.sleep(1.0)
+                continue
+            number += 1
+            throttle = _Watched(self, clock, self._limits, Random(f"{self._seed}/{number}"))  # noqa: S311
+            worker = Worker(ScriptedLml(self.script, clock), throttle, clock, Told(), 3)
+            ends = self._loop.time() + FUNCTION_SECONDS
+            try:
+                result = worker.work(
+                    message,
+                    time_left=lambda ends=ends: ends - self._loop.time(),
+                    run_goes_on=lambda: self._loop.time() < patience,
+                )
+            except KilledError:
+                self._due.append((self._loop.time() + REDELIVERED_AFTER, message))
+                continue
+            self._commit(message, result)
+
+    def _next(self) -> RefreshMessage | None:
+        for position, (due, message) in enumerate(self._due):
+            if due <= self._loop.time():
+                del self._due[position]
+                return message
+        return None
+
+    def _commit(self, message: RefreshMessage, result: PartResult) -> None:
+        self.left.remove(message)
+        for identity in set(message.identity_ids) - result.left.keys():
+            assert identity not in self.verdicts, "two verdicts"
+            self.verdicts[identity] = "failed" if identity in result.failed else "resolved"
+        if result.left:
+            rest = message.next_part(result.left)
+            self.left.append(rest)
+            if not result.ended:
+                self._due.append((self._loop.time() + result.delay, rest))
+
+
+class _Watched(Throttle):
+    def __init__(self, fleet: Fleet, clock: SteppingClock, limits: Pacing, luck: Random) -> None:
+        super().__init__(fleet.store, ScriptedLml(fleet.script, clock), clock, limits, luck)
+        self._fleet = fleet
+        self._started = 0.0
+
+    def ask(self, wanted: int):
+        answer = super().ask(wanted)
+        self._started = self._fleet._loop.time()
+        return answer
+
+    def settle(self, permit, *, outcomes, elapsed):
+        cost = super().settle(permit, outcomes=outcomes, elapsed=elapsed)
+        self._fleet.charged.append((self._started, cost))
+        return cost

@@ -1,0 +1,95 @@
+"""Lambda's runtime API, as much of it as `awslambdaric` asks for: drives a handler as Lambda does (LOCAL.md)."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any
+from uuid import uuid4
+
+from local.process import end, spawn
+
+PATIENCE = 60.0  # seconds for an answer, the start included
+TIMEOUT = 900.0  # seconds that an invocation is told it has
+
+
+class Runtime(ThreadingHTTPServer):
+    """Hands one event after the other to a runtime, and keeps what comes back."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Invocation)
+        self.events: Queue[str] = Queue()
+        self.answers: Queue[tuple[str, Any]] = Queue()
+
+    def invoke(self, event: str) -> Any:
+        """What the function returns; an error, its own or its start's, fails the test."""
+        self.events.put(event)
+        try:
+            kind, answer = self.answers.get(timeout=PATIENCE)
+        except Empty:
+            raise AssertionError("the function gave no answer") from None
+        assert kind == "response", answer
+        return answer
+
+
+class _Invocation(BaseHTTPRequestHandler):
+    server: Runtime
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # else an answer is two packets, and the second waits for the first: 88 ms a call
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        deadline = str(int((time.time() + TIMEOUT) * 1000))
+        headers = {  # all of them: the client reads what is missing as memory, and may die of it
+            "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
+            "Lambda-Runtime-Deadline-Ms": deadline,
+            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:here",
+            "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
+            "Content-Type": "application/json",
+        }
+        self._answer(200, self.server.events.get(), headers)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.answers.put((self.path.rpartition("/")[2], json.loads(body)))
+        self._answer(202, "", {})
+
+    def _answer(self, status: int, body: str, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body.encode()))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def running(handler: str, environment: Mapping[str, str], log: Path) -> Iterator[Runtime]:
+    """Run a handler in Lambda's own runtime client, with this environment and no more."""
+    with Runtime() as runtime:
+        Thread(target=runtime.serve_forever, daemon=True).start()
+        here = {
+            "PATH": os.environ["PATH"],
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}",
+            "AWS_LAMBDA_FUNCTION_NAME": handler,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+            "LAMBDA_TASK_ROOT": ".",
+        }
+        process = spawn([sys.executable, "-m", "awslambdaric", handler], log, {**environment, **here})
+        try:
+            yield runtime
+        finally:
+            runtime.events.put("")  # for the thread that waits for the next event
+            end([process])
+            runtime.shutdown()

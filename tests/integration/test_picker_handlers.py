@@ -1,0 +1,139 @@
+"""The picker's functions as Lambda calls them, with the events of events/."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from core.environment import SettingsError
+from handlers import picker_bootstrap, rotation_tracks, warm_tracks
+from tests.integration.picking import KEY, RELEASE, TABLE
+from tests.wire import Wire, reply
+
+pytest_plugins = ("tests.integration.picking_fixtures",)
+
+EVENTS = Path(__file__).parents[2] / "events"
+CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000, function_name="picker-warm-tracks")
+
+
+def event(name):
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def environment(monkeypatch, station, lml, dynamodb):
+    """Set what the template sets; gives a function that begins a new environment with changes to that."""
+    assert dynamodb.list_tables()["TableNames"] == [TABLE]
+    aws = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+    def begin(**changes):
+        given = {
+            "LIBRARY_METADATA_URL": lml.url,
+            "LML_API_KEY": KEY,
+            "LEDGER_TABLE": TABLE,
+            "LOCAL_DEV": "1",
+            "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS": "0",
+            **station.environment,
+            **aws,
+            **changes,
+        }
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        end()
+
+    def end():
+        if picker_bootstrap.picker.cache_info().currsize:
+            picker_bootstrap.picker().close()
+        picker_bootstrap.picker.cache_clear()
+
+    begin()
+    yield begin
+    end()
+
+
+def opened(rotation_id):
+    request = event("rotation-tracks")
+    request["pathParameters"]["rotation_id"] = str(rotation_id)
+    answer = rotation_tracks.handler(request, CONTEXT)
+    assert answer["headers"] == {"content-type": "application/json"}
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_dj_opens_a_row(station, lml):
+    lml.says("release", RELEASE)
+
+    status, tracks = opened(station.row(release=11))
+
+    assert status == 200
+    assert tracks == [{"position": "A1", "title": "Opening Balance", "duration": "3:05", "artists": ["The Ledgers"]}]
+
+
+@pytest.mark.parametrize("rotation_id", ["0", "-1", "12abc", "1.5", "2147483648", "٣"])
+def test_what_is_no_id_is_refused_before_the_database_is_asked(environment, rotation_id):
+    environment(DB_PORT="1")
+    assert opened(rotation_id) == (400, {"message": "rotation_id must be a positive integer"})
+
+
+def test_a_database_that_is_away_is_told_in_general_words(environment, capsys):
+    environment(DB_PORT="1")
+
+    status, body = opened(7)
+
+    assert (status, body) == (500, {"message": "the track list cannot be read now"})
+    assert "Connection refused" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_lml_s_own_status_stays_inside(station, lml, status):
+    lml.says("release", status=status)
+    assert opened(station.row(release=11))[0] == 502
+
+
+def test_a_time_out_of_lml_is_a_gateway_time_out(station, lml, environment):
+    environment(CLOCK_SPEED="50")
+    lml.says("release", hold=True)
+    assert opened(station.row(release=11))[0] == 504
+
+
+def test_the_openapi_document_is_served():
+    request = event("rotation-tracks") | {"routeKey": "GET /openapi.json", "pathParameters": {}}
+    answer = rotation_tracks.handler(request, CONTEXT)
+    assert json.loads(answer["body"])["openapi"].startswith("3.1")
+
+
+RULE = {"detail-type": "CloudFormation Stack Status Change", "detail": {}}
+
+
+@pytest.mark.parametrize("start", [{}, RULE, event("warm-tracks")], ids=["schedule", "deploy", "by-hand"])
+def test_after_the_walk_another_environment_answers_without_lml(station, lml, environment, start):
+    lml.says("release", RELEASE)
+    row = station.row(release=11)
+
+    answer = warm_tracks.handler(start, CONTEXT)
+
+    assert answer["done"] is True
+    assert answer["counters"]["releaseFetchPositive"] == 1
+    environment()
+    assert opened(row)[0] == 200
+    assert len(lml.asked()) == 1
+
+
+def test_without_the_table_the_walk_refuses_to_start_and_says_why(environment):
+    environment(LEDGER_TABLE="")
+    with pytest.raises(SettingsError, match="warms nobody"):
+        warm_tracks.handler({}, CONTEXT)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_next_invocation_is_asked_for_and_not_waited_for(monkeypatch):
+    with Wire(reply(202)) as aws:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url)
+        picker_bootstrap.invoke_again("picker-warm-tracks", b'{"cursor": {}}')
+
+    (request,) = aws.requests
+    assert request.target == "/2015-03-31/functions/picker-warm-tracks/invocations"
+    assert request.headers["x-amz-invocation-type"] == "Event"
+    assert request.body == b'{"cursor": {}}'

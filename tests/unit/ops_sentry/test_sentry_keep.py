@@ -1,0 +1,276 @@
+"""`rotation sentry plan` and `apply`: Sentry as the files say, all of it or nothing."""
+
+import pytest
+
+from core import telemetry
+from local.sentry_api import PROJECT_ID, Fault
+from ops.sentry import changes, keep
+from ops.sentry.api import SentryError
+
+WORDS = {"$project": "backend", "$project_id": PROJECT_ID, "$environment": "production"}
+OURS = [("alert-rules", "name"), ("monitors", "slug"), ("dashboards", "title")]
+
+
+def ours(there):
+    wanted = {path: keep.wanted(path, WORDS)[name] for path, name in OURS}
+    return {path: [it for it in there.objects(path) if it.get(name) == wanted[path]] for path, name in OURS}
+
+
+# The files
+
+
+def test_the_rule_looks_at_scheduled_runs_that_are_no_dry_ones():
+    rule = keep.wanted("alert-rules", WORDS)
+
+    # As a number: Sentry shows this as backfill.dry_run:0, and would take it for a text without its type.
+    assert rule["query"].replace("tags[backfill.dry_run,number]", "backfill.dry_run").split() == [
+        "span.op:rotation-artist-backfill.totals",
+        "backfill.dry_run:0",
+        "backfill.trigger:scheduled",
+    ]
+    assert rule["aggregate"] == "max(tags[backfill.not_found_percent,number])"
+    assert (rule["timeWindow"], rule["triggers"]) == (24 * 60, [{"label": "critical", "alertThreshold": 1}])
+    assert rule["environment"] == "production"
+
+
+def test_the_monitor_is_the_one_that_check_ins_bring():
+    config = keep.wanted("monitors", WORDS)["config"]
+
+    assert {"type": config["schedule_type"], "value": config["schedule"]} == telemetry.MONITOR["schedule"]
+    for name in ("timezone", "checkin_margin", "max_runtime"):
+        assert config[name] == telemetry.MONITOR[name]
+    assert keep.wanted("monitors", WORDS)["slug"] == telemetry.TOOL
+
+
+def test_widgets_ask_for_attributes_that_are_written():
+    accounts = {f"backfill.{name}" for name in telemetry.ACCOUNTS}
+    known = accounts | {"backfill.not_found_percent", "backfill.dry_run", "backfill.trigger"}
+    used = set()
+    for widget in keep.wanted("dashboards", WORDS)["widgets"]:
+        for query in widget["queries"]:
+            assert set(query["aggregates"]) | set(query["columns"]) == set(query["fields"])
+            text = " ".join([query["conditions"], *query["fields"]])
+            used |= {
+                word.partition(",")[0]
+                for word in text.replace("[", " ").replace(":", " ").split()
+                if "backfill." in word
+            }
+    used -= {"rotation-artist-backfill.totals"}
+
+    assert len(used) >= 7
+    assert used <= known
+
+
+# What the commands do
+
+
+def test_plan_shows_what_is_missing_and_writes_nothing(there):
+    before = there.everything()
+
+    status, told = there.rotation("plan")
+
+    assert status == 0
+    assert [it["in"] for it in told["changes"]] == ["alert-rules", "monitors", "dashboards"]
+    assert {line for it in told["changes"] for line in it["differences"]} == {"is not there"}
+    assert there.everything() == before
+    assert there.sentry.writes == []
+
+
+def test_apply_sets_it_right_and_is_a_no_op_the_second_time(there):
+    first, _ = there.rotation("apply")
+    after, writes = there.everything(), len(there.sentry.writes)
+    second, told = there.rotation("apply")
+
+    assert (first, second) == (0, 0)
+    assert {path: len(found) for path, found in ours(there).items()} == dict.fromkeys(dict(OURS), 1)
+    assert told == {"changes": []}
+    assert there.everything() == after
+    assert len(there.sentry.writes) == writes == 3
+    assert "nothing to do" in there.people_see("plan")
+
+
+def test_what_somebody_changed_is_shown_and_set_right_and_the_rest_is_kept(there):
+    """Above all who is told: actions are set in Sentry, not in the file."""
+    there.rotation("apply")
+    (rule,) = ours(there)["alert-rules"]
+    rule["timeWindow"] = 60
+    rule["triggers"][0]["actions"] = [{"type": "email", "targetIdentifier": "7"}]
+    rule["owner"] = "team:7"
+    (monitor,) = ours(there)["monitors"]
+    monitor["config"]["max_runtime"] = 30
+
+    _, told = there.rotation("plan")
+    there.rotation("apply")
+
+    assert [it["differences"] for it in told["changes"]] == [
+        ["timeWindow: 60 becomes 1440"],
+        ["config.max_runtime: 30 becomes 180"],
+    ]
+    (rule,) = ours(there)["alert-rules"]
+    assert (rule["timeWindow"], rule["owner"]) == (1440, "team:7")
+    assert rule["triggers"][0]["actions"] == [{"type": "email", "targetIdentifier": "7"}]
+    assert there.rotation("plan")[1] == {"changes": []}
+
+
+def test_two_objects_of_one_name_are_for_a_person(there):
+    for _ in range(2):
+        there.sentry.add("dashboards", title="rotation-artist-backfill", widgets=[])
+
+    status, told = there.rotation("apply")
+
+    assert status == 1
+    assert "2 dashboards are called" in told["error"]
+    assert there.sentry.writes == []
+
+
+# What can go wrong
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("GET", "alert-rules/", 403, times=9), "scopes org:read"),
+        (Fault("GET", "monitors/", 404, times=9), "no such organization, project or object"),
+        (Fault("GET", "dashboards/", 429, times=9, headers={"Retry-After": "0"}), "too many requests"),
+        (Fault("GET", "dashboards/", 429, headers={"Retry-After": "3600"}), "too many requests"),
+    ],
+    ids=["403", "404", "429", "429 for an hour"],
+)
+def test_a_refusal_while_reading_changes_nothing_and_is_said(there, fault, said):
+    there.sentry.faults.append(fault)
+    before = there.everything()
+
+    status, told = there.rotation("apply")
+
+    assert status == 1
+    assert said in told["error"]
+    assert str(fault.status) in told["error"]
+    assert there.everything() == before
+
+
+def test_a_bad_token_is_said_and_never_shown(there):
+    status, told = there.rotation("apply", token="wrong-token-1234")
+
+    assert status == 1
+    assert "SENTRY_AUTH_TOKEN" in told["error"]
+    assert "wrong-token" not in told["error"]
+
+
+def test_an_unknown_organization_is_said(there):
+    status, told = there.rotation("plan", org="nowhere")
+
+    assert (status, "no such organization" in told["error"]) == (1, True)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+@pytest.mark.parametrize("path", ["alert-rules/", "monitors/", "dashboards/"])
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done all the same"])
+def test_a_write_that_fails_leaves_everything_as_it_was(there, status, path, done):
+    """Wherever it happens, and also if it had done its work before it failed."""
+    times = 4 if status == 429 else 1  # that often it is tried
+    there.sentry.faults.append(Fault("POST", path, status, times=times, headers={"Retry-After": "0"}, done=done))
+    before = there.everything()
+
+    exit_status, told = there.rotation("apply")
+
+    assert exit_status == 1
+    assert str(status) in told["error"]
+    assert "everything is as it was before" in told["error"]
+    assert there.everything() == before
+
+
+def test_an_update_that_fails_half_way_is_taken_back(there):
+    there.rotation("apply")
+    for found in ours(there).values():
+        found[0]["name" if "slug" in found[0] else "environment"] = "changed"
+    before = there.everything()
+    key = ours(there)["dashboards"][0]["id"]
+    there.sentry.faults.append(Fault("PUT", f"dashboards/{key}/", 500))
+
+    status, told = there.rotation("apply")
+
+    assert status == 1
+    assert "everything is as it was before" in told["error"]
+    assert there.everything() == before
+
+
+def test_what_cannot_be_taken_back_is_named(there):
+    there.sentry.faults += [Fault("POST", "monitors/", 500), Fault("DELETE", "/", 500, times=9)]
+
+    status, told = there.rotation("apply")
+
+    assert status == 1
+    assert "NOT put back: alert-rules 'rotation-artist-backfill: stale handles'" in told["error"]
+
+
+def test_a_change_between_reading_and_writing_stops_it(there):
+    there.rotation("apply")
+    (rule,) = ours(there)["alert-rules"]
+    rule["timeWindow"] = 60
+    with there.api([]) as api:
+        ((change, _),) = keep.plan(api, "backend", "production")
+        rule["query"] = "somebody's own"
+        with pytest.raises(SentryError, match="changed meanwhile; nothing was written"):
+            changes.make(api, [change])
+
+    assert ours(there)["alert-rules"][0]["query"] == "somebody's own"
+
+
+def test_a_plan_that_was_agreed_on_is_the_only_one_that_is_applied(there, tmp_path):
+    there.rotation("plan", "-o", str(tmp_path / "plan.json"))
+    there.sentry.add("dashboards", title="rotation-artist-backfill", widgets=[])
+
+    status, told = there.rotation("apply", "--plan", str(tmp_path / "plan.json"))
+
+    assert status == 1
+    assert "nothing was written" in told["error"]
+    assert there.sentry.writes == []
+
+
+def test_an_agreed_plan_that_still_holds_is_applied(there, tmp_path):
+    there.rotation("plan", "-o", str(tmp_path / "plan.json"))
+
+    status, _ = there.rotation("apply", "--plan", str(tmp_path / "plan.json"))
+
+    assert status == 0
+    assert len(there.sentry.writes) == 3
+
+
+def test_reading_is_tried_again_after_a_while(there):
+    waits = []
+    there.sentry.faults += [
+        Fault("GET", "alert-rules/", 429, headers={"Retry-After": "7"}),
+        Fault("GET", "alert-rules/", 502),
+    ]
+
+    with there.api(waits) as api:
+        found = list(api.all("alert-rules"))
+
+    assert [it["name"] for it in found] == ["other 0", "other 1", "other 2"]
+    assert waits == [7.0, 4.0]
+
+
+def test_a_write_is_not_repeated_after_a_500(there):
+    """It may have been done."""
+    there.sentry.faults.append(Fault("POST", "monitors/", 500))
+
+    with there.api([]) as api, pytest.raises(SentryError, match="an error on its side"):
+        api.create("monitors", {"slug": "x"})
+
+    assert there.sentry.writes == [("POST", "monitors/")]
+
+
+def test_the_token_goes_over_https_only(there):
+    there.url = "http://sentry.example"
+
+    status, told = there.rotation("plan")
+
+    assert (status, "is not https" in told["error"]) == (1, True)
+
+
+def test_nobody_there_is_said(there):
+    there.url = "http://127.0.0.1:9"
+
+    status, told = there.rotation("plan")
+
+    assert (status, "no answer" in told["error"]) == (1, True)

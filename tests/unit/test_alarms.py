@@ -1,0 +1,286 @@
+"""What the alarms and the dashboard would have said on recorded days: the template's own, on lines the job writes."""
+
+import ast
+import json
+import re
+from collections import defaultdict
+from math import isnan, nan
+from typing import get_args
+
+import pytest
+
+from core import telemetry
+from core.environment import Secret
+from core.settings import Sentry
+from core.tally import SEVEN
+from core.telemetry import Telemetry
+from local import deploy
+
+RESOURCES = deploy.transform(deploy.read())["Resources"]
+ALARMS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::CloudWatch::Alarm"}
+ON_A_RUN = ("StaleHandlesAlarm", "ErrorShareAlarm", "NoRunCompletedAlarm", "CoverageAlarm")
+SHARES = ("StaleHandlesAlarm", "ErrorShareAlarm")
+HOUR, DAY = 3600, 86_400
+RUN_ENDED = 10 * DAY + 5 * HOUR
+
+
+class Recorded:
+    """CloudWatch as far as the alarms go: takes EMF lines, knows a metric by its name and its exact dimensions."""
+
+    def __init__(self, capsys):
+        self._capsys = capsys
+        dsn = Secret("SENTRY_DSN", fetch=lambda *_: "")
+        self._telemetry = Telemetry(Sentry(dsn=dsn, release=None, environment="test", traces_sample_rate=1.0))
+        self._points = defaultdict(list)
+
+    def run(self, ended=RUN_ENDED, *, trigger="scheduled", dry_run=False, completed=True, coverage=99.5, **totals):
+        accounts = dict.fromkeys((*SEVEN, "not_attempted"), 0) | totals
+        self._telemetry.metric("IdentityCoveragePercent", coverage)
+        self._telemetry.report_totals(
+            {}, run_id="run", trigger=trigger, dry_run=dry_run, totals=accounts, run_seconds=2000, completed=completed
+        )
+        self._telemetry.flush()
+        for text in self._capsys.readouterr().out.splitlines():
+            line = json.loads(text)
+            (directive,) = line["_aws"]["CloudWatchMetrics"]
+            for dimensions in directive["Dimensions"]:
+                of = frozenset((name, line[name]) for name in dimensions)
+                for metric in directive["Metrics"]:
+                    self._points[directive["Namespace"], metric["Name"], of] += [
+                        (ended, value) for value in line[metric["Name"]]
+                    ]
+
+    def value(self, stat, statistic, end, period):
+        """Return a statistic over the period before `end`, None where there is no data."""
+        of = frozenset((it["Name"], it["Value"]) for it in stat["Dimensions"])
+        points = self._points[stat["Namespace"], stat["MetricName"], of]
+        found = [value for at, value in points if end - period < at <= end]
+        return {"Sum": sum, "Minimum": min, "Maximum": max}[statistic](found) if found else None
+
+    def state(self, name, now=RUN_ENDED + HOUR):
+        """Evaluate an alarm as CloudWatch does: a window that ends now, moved back by whole periods."""
+        alarm = ALARMS[name]
+        stats = [it["MetricStat"] for it in alarm.get("Metrics", []) if "MetricStat" in it]
+        period = alarm.get("Period") or stats[0]["Period"]
+        assert all(stat["Period"] == period for stat in stats)
+        over = {
+            "GreaterThanThreshold": lambda value: value > alarm["Threshold"],
+            "LessThanThreshold": lambda value: value < alarm["Threshold"],
+        }[alarm["ComparisonOperator"]]
+        breaching = []
+        for back in range(alarm["EvaluationPeriods"]):
+            end = now - back * period
+            value = self._maths(alarm, end) if stats else self.value(alarm, alarm["Statistic"], end, period)
+            breaching.append(alarm["TreatMissingData"] == "breaching" if value is None else over(value))
+        return "ALARM" if all(breaching) else "OK"
+
+    def _maths(self, alarm, end):
+        (shown,) = [it for it in alarm["Metrics"] if it.get("ReturnData", True)]
+        values = {
+            it["Id"]: self.value(it["MetricStat"]["Metric"], it["MetricStat"]["Stat"], end, it["MetricStat"]["Period"])
+            for it in alarm["Metrics"]
+            if "MetricStat" in it
+        }
+        return worked_out(shown["Expression"], values)
+
+
+def worked_out(expression, values):
+    """Evaluate an expression of metric maths; a division by zero gives no data, and so does an operand without any."""
+    tree = ast.parse(expression, mode="eval").body
+    if any(values[node.id] is None for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id != "IF"):
+        return None
+    value = _value(tree, values)
+    return None if isnan(value) else value
+
+
+def _value(node, values):  # noqa: PLR0911 - one for each form of expression
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name():
+            return values[node.id]
+        case ast.Call(func=ast.Name(id="IF"), args=[condition, then, otherwise]):
+            return _value(then if _value(condition, values) else otherwise, values)
+        case ast.Compare(left=left, ops=[ast.Gt()], comparators=[right]):
+            return _value(left, values) > _value(right, values)
+        case ast.BinOp(left=left, op=operator, right=right):
+            one, other = _value(left, values), _value(right, values)
+            match operator:
+                case ast.Mult():
+                    return one * other
+                case ast.Sub():
+                    return one - other
+                case ast.Div():
+                    return one / other if other else nan
+    raise AssertionError(ast.dump(node))
+
+
+@pytest.fixture
+def recorded(capsys):
+    return Recorded(capsys)
+
+
+def alarms(recorded, names=ON_A_RUN, **when):
+    return {name for name in names if recorded.state(name, **when) == "ALARM"}
+
+
+@pytest.mark.parametrize(
+    ("totals", "raised"),
+    [
+        ({"identities_scanned": 310, "identities_resolved": 310, "warmed_releases": 303}, set()),
+        ({"identities_scanned": 300, "not_found": 3}, set()),
+        ({"identities_scanned": 300, "not_found": 6}, {"StaleHandlesAlarm"}),
+        ({"identities_scanned": 60, "not_found": 1}, {"StaleHandlesAlarm"}),
+        ({"identities_scanned": 300, "lml_error": 30}, set()),
+        ({"identities_scanned": 300, "lml_error": 31}, {"ErrorShareAlarm"}),
+        ({"identities_scanned": 0}, set()),
+        ({"identities_scanned": 1, "not_found": 1}, {"StaleHandlesAlarm"}),
+        ({"identities_scanned": 310, "coverage": 98.9}, {"CoverageAlarm"}),
+    ],
+    ids=["clean", "1 %", "2 % stale", "1 of 60", "10 % failed", "more failed", "empty", "one id, stale", "coverage"],
+)
+def test_a_day_raises_its_alarms_and_no_other(recorded, totals, raised):
+    recorded.run(**totals)
+
+    assert alarms(recorded) == raised
+
+
+def test_a_stopped_run_is_told_as_missing_and_its_shares_count(recorded):
+    recorded.run(RUN_ENDED - DAY, identities_scanned=310)
+    recorded.run(completed=False, identities_scanned=100, not_found=2, lml_error=60, not_attempted=210)
+
+    assert alarms(recorded, now=RUN_ENDED + HOUR) == {"StaleHandlesAlarm", "ErrorShareAlarm"}
+    assert alarms(recorded, now=RUN_ENDED + 2 * HOUR + 60) == {*SHARES, "NoRunCompletedAlarm"}
+
+
+@pytest.mark.parametrize(("trigger", "dry_run"), [("manual", False), ("manual", True), ("scheduled", True)])
+def test_manual_and_dry_runs_beside_it_change_nothing(recorded, trigger, dry_run):
+    """Neither for the worse nor for the better."""
+    recorded.run(identities_scanned=310)
+    recorded.run(trigger=trigger, dry_run=dry_run, identities_scanned=10, not_found=10, lml_error=10)
+    assert alarms(recorded) == set()
+
+    recorded.run(RUN_ENDED + 2 * DAY, identities_scanned=100, not_found=2)
+    recorded.run(RUN_ENDED + 2 * DAY, trigger=trigger, dry_run=dry_run, identities_scanned=10_000)
+    assert alarms(recorded, SHARES, now=RUN_ENDED + 2 * DAY + HOUR) == {"StaleHandlesAlarm"}
+
+
+def test_a_manual_run_does_not_stand_in_for_the_schedule(recorded):
+    recorded.run(trigger="manual", identities_scanned=310)
+
+    assert alarms(recorded) == {"NoRunCompletedAlarm"}
+
+
+def test_without_any_run_only_the_missing_one_is_told(recorded):
+    assert alarms(recorded) == {"NoRunCompletedAlarm"}
+
+
+def test_a_run_that_is_two_hours_late_is_in_time(recorded):
+    recorded.run(RUN_ENDED, identities_scanned=310)
+
+    assert recorded.state("NoRunCompletedAlarm", RUN_ENDED + 25 * HOUR) == "OK"
+    assert recorded.state("NoRunCompletedAlarm", RUN_ENDED + 26 * HOUR + 60) == "ALARM"
+
+
+def test_shares_are_over_24_hours_and_over_all_runs_of_them(recorded):
+    recorded.run(identities_scanned=100, not_found=2)
+    assert recorded.state("StaleHandlesAlarm", RUN_ENDED + DAY - 60) == "ALARM"
+    assert recorded.state("StaleHandlesAlarm", RUN_ENDED + DAY) == "OK"
+
+    recorded.run(RUN_ENDED + HOUR, identities_scanned=300)
+    assert recorded.state("StaleHandlesAlarm", RUN_ENDED + 2 * HOUR) == "OK"
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_an_expression_without_its_guard_would_be_seen(name):
+    """The evaluator knows what CloudWatch makes of a division by zero."""
+    (shown,) = [it for it in ALARMS[name]["Metrics"] if "Expression" in it]
+    names = {it["Id"]: 0 for it in ALARMS[name]["Metrics"] if "MetricStat" in it}
+
+    assert worked_out(shown["Expression"], names) == 0
+    assert worked_out("100 * scanned / scanned", names) is None
+
+
+# The dashboard
+
+
+def dashboard():
+    """Return the body of a stack that has the picker."""
+    body, parts = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    (condition, picker, nothing) = parts["PickerAlarms"]["Fn::If"]
+    assert (condition, nothing) == ("PickerEnabled", "")
+    json.loads(substituted(body.replace("${PickerAlarms}", nothing)))
+    return json.loads(substituted(body.replace("${PickerAlarms}", picker["Fn::Sub"])))
+
+
+def substituted(text):
+    return re.sub(r"\$\{([\w:.]+)\}", r"<\1>", text)
+
+
+def shown_metrics():
+    """Yield (widget title, namespace, name, dimensions) of each metric, dots and ellipses filled in."""
+    for widget in dashboard()["widgets"]:
+        before = []
+        for metric in widget["properties"].get("metrics", []):
+            words = [word for word in metric if isinstance(word, str)]
+            if not words:
+                continue
+            if words[0] == "...":
+                words = [*before[: len(before) - len(words) + 1], *words[1:]]
+            words = [before[at] if word == "." else word for at, word in enumerate(words)]
+            before = words
+            yield widget["properties"]["title"], words[0], words[1], words[2:]
+
+
+def test_the_dashboard_shows_every_alarm():
+    (widget,) = [it for it in dashboard()["widgets"] if it["type"] == "alarm"]
+
+    assert sorted(widget["properties"]["alarms"]) == sorted(f"<{name}.Arn>" for name in ALARMS)
+
+
+def test_the_dashboard_shows_metrics_that_are_written(recorded):
+    recorded.run(identities_scanned=1)
+    recorded.run(trigger="manual", identities_scanned=1)
+    written = {(namespace, name, dimensions) for namespace, name, dimensions in recorded._points}
+    any_time = {
+        (telemetry.NAMESPACE, name, frozenset({("service", telemetry.TOOL)})) for name in get_args(telemetry.MetricName)
+    }
+    ours = {
+        (namespace, name, frozenset(zip(words[::2], words[1::2], strict=True)))
+        for _, namespace, name, words in shown_metrics()
+        if namespace == telemetry.NAMESPACE
+    }
+
+    assert len(ours) >= 12
+    assert ours <= written | any_time
+
+
+def test_the_dashboard_shows_every_queue():
+    queues = {name for name, it in RESOURCES.items() if it["Type"] == "AWS::SQS::Queue"}
+    shown = {words[1] for _, namespace, _, words in shown_metrics() if namespace == "AWS/SQS"}
+
+    assert {name.removeprefix("<").partition(".")[0] for name in shown} <= queues
+    assert {f"<{name}.QueueName>" for name in ("RefreshQueue", "DeadLetterQueue", "ParkedQueue")} <= shown
+
+
+def test_the_dashboard_draws_the_alarms_own_expressions():
+    expressions = {
+        metric[0]["expression"]
+        for widget in dashboard()["widgets"]
+        for metric in widget["properties"].get("metrics", [])
+        if isinstance(metric[0], dict)
+    }
+    of_alarms = {it["Expression"] for alarm in ALARMS.values() for it in alarm.get("Metrics", []) if "Expression" in it}
+
+    assert of_alarms <= expressions
+
+
+def test_widgets_do_not_overlap():
+    cells = [
+        (x, y)
+        for widget in dashboard()["widgets"]
+        for x in range(widget["x"], widget["x"] + widget["width"])
+        for y in range(widget["y"], widget["y"] + widget["height"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) == 23

@@ -1,0 +1,111 @@
+"""Somebody reads the runbook at four in the morning: what it and the migration name must be there."""
+
+import re
+from typing import get_args
+
+import click
+import pytest
+
+from core import settings, telemetry
+from core.ledger import Status
+from core.tally import TOTALS
+from local import deploy
+from ops.cli import main
+from ops.sentry import migrate
+
+TEXT = (deploy.ROOT / "docs" / "runbook.md").read_text()
+ALARMS_TEXT = re.search(r"^## Alarms\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)[1]
+MIGRATION_TEXT = (deploy.ROOT / "docs" / "migration.md").read_text()
+TEMPLATE = deploy.read()
+ALARMS = {
+    it["Properties"]["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-"): it["Properties"]
+    for it in TEMPLATE["Resources"].values()
+    if it["Type"] == "AWS::CloudWatch::Alarm"
+}
+SECTIONS = dict(re.findall(r"^### (\S+)\n(.*?)(?=^### |\Z)", ALARMS_TEXT, re.DOTALL | re.MULTILINE))
+ACCOUNTS = {name.title().replace("_", "") for name in TOTALS}
+ATTRIBUTES = {"backfill.dry_run", "backfill.trigger", "backfill.not_found_percent"}
+NAMED = {
+    *ALARMS,
+    *ACCOUNTS,
+    *TOTALS,
+    *ATTRIBUTES,
+    *TEMPLATE["Resources"],
+    *TEMPLATE["Parameters"],
+    *TEMPLATE["Outputs"],
+    *(value for it in TEMPLATE["Parameters"].values() for value in map(str, it.get("AllowedValues", []))),
+    *(variable.name for variable in settings.VARIABLES),
+    *get_args(telemetry.MetricName),
+    *get_args(telemetry.Step),
+    *get_args(Status),
+    telemetry.TOOL,
+    *migrate.SUCCESSORS,
+    *migrate.SUCCESSORS.values(),
+    *migrate.NO_SUCCESSOR,
+    *{"rotation-artist-backfill.totals", "job.tally", "rotation-artist-backfill.run.totals"},  # spans, old and new
+    *{"tool", "run_id", "step"},  # tags
+    *{"scheduled", "30 4 * * *", "SENTRY_AUTH_TOKEN"},
+    *{"coverage_percent", "lml_identity_id", "MaximumConcurrency"},  # of a log line, the database, the event source
+}
+
+
+def test_every_alarm_has_its_section():
+    assert ALARMS.keys() <= SECTIONS.keys()
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_a_section_says_what_it_means_how_to_look_and_what_to_do(name):
+    assert re.findall(r"\*\*(\w+)\*\*:", SECTIONS[name]) == ["Means", "Look", "Do"]
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_a_section_has_the_alarm_s_own_threshold(name):
+    """Where it is a number that somebody chose."""
+    if "percent" in str(ALARMS[name]).lower():
+        assert f"{ALARMS[name]['Threshold']} %" in SECTIONS[name]
+
+
+@pytest.mark.parametrize("span", sorted(set(re.findall(r"`([^`]+)`", ALARMS_TEXT + MIGRATION_TEXT))))
+def test_what_is_named_is_there(span):
+    """In the template, the code, or the command's own help."""
+    if span.startswith("rotation "):
+        named = _command(span.split()[1:])
+        assert set(re.findall(r"--[\w-]+", span)) <= _options(named)
+    elif span.startswith("--"):
+        assert span in _options(main)
+    else:
+        assert span in NAMED
+
+
+def test_the_table_of_attributes_is_the_migration_s():
+    rows = re.findall(r"^\| `(backfill\.\w+)` \| (?:`(\S+)`|nothing) \|(.*)\|$", MIGRATION_TEXT, re.MULTILINE)
+
+    assert {old: new for old, new, _ in rows if new} == migrate.SUCCESSORS
+    assert {old: why.strip().replace("`", "") for old, new, why in rows if not new} == migrate.NO_SUCCESSOR
+
+
+def test_the_monitor_s_numbers_are_those_of_the_check_in():
+    monitor = telemetry.MONITOR
+
+    assert f"within {monitor['checkin_margin']} minutes of 04:30 UTC" in ALARMS_TEXT
+    assert f"longer than {monitor['max_runtime']} minutes" in ALARMS_TEXT
+    assert monitor["schedule"] == {"type": "crontab", "value": "30 4 * * *"}
+
+
+def _command(words):
+    command, context = main, click.Context(main)
+    for word in words:
+        if isinstance(command, click.Group):
+            command = command.get_command(context, word)
+            assert command is not None, f"rotation has no command {word}"
+    return command
+
+
+def _options(command):
+    """Return the options of a command, and of those below a group."""
+    found = {name for parameter in command.params for name in parameter.opts}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found |= _options(command.get_command(context, name))
+    return found
