@@ -33,7 +33,9 @@ def test_every_make_target_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("option", sorted(set(re.findall(r'(?:ARGS="|demo |`)(--[a-z-]+)', README))))
+@pytest.mark.parametrize(
+    "option", sorted(set(re.findall(r'(?:ARGS="|demo |`--set NAME=VALUE` |^)(--[a-z-]+)', README)))
+)
 def test_every_option_of_the_demo_exists(option):
     assert option in {name for parameter in demo.params for name in parameter.opts} | {"--help"}
 

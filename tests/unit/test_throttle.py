@@ -15,6 +15,7 @@ from tests.fleet import Fleet, KilledError, MemoryStore, Script, ScriptedLml, fa
 from tests.virtual import VirtualClock
 
 LIMITS = Pacing()
+SAMPLES = 3  # calls in any 60 s: a sample is charged but does not wait, since it is what tells whose turn it is
 GOOD_HEALTH = {"discogs_live_requests_total": 7, "discogs_breaker_state": "closed", "commit_sha": "abc"}
 
 
@@ -315,7 +316,7 @@ def test_whatever_lml_does_the_budget_is_kept_and_no_identity_is_lost(moods, slo
     """Given any LML, two to ten slots, kills and stepping clocks.
 
     Then in any 60 s the job's own charges are at most its budget and a dearest slice for each slot (and for each step
-    of the clock, which may forgive a debt); and within 20 hours every identity has a verdict or is left by name.
+    of the clock, which may forgive a debt), beside its samples; and within 20 hours every identity has a verdict or is left by name.
     """
     lml = Moods(["cold", *moods], Random(seed))  # noqa: S311
     limits = Pacing(slice_max=slice_max)
@@ -329,7 +330,7 @@ def test_whatever_lml_does_the_budget_is_kept_and_no_identity_is_lost(moods, slo
     forgiven = len(steps)
     for start, _ in charged:
         in_a_minute = math.fsum(cost for at, cost in charged if start <= at < start + 60)
-        assert in_a_minute <= limits.budget_max + (slots + forgiven) * dearest + 1e-6
+        assert in_a_minute <= limits.budget_max + SAMPLES + (slots + forgiven) * dearest + 1e-6
     left = {identity for message in fleet.left for identity in message.identity_ids}
     assert left | fleet.verdicts.keys() == set(range(1, 13))
     assert not left & fleet.verdicts.keys()
