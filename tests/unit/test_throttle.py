@@ -316,7 +316,8 @@ def test_whatever_lml_does_the_budget_is_kept_and_no_identity_is_lost(moods, slo
     """Given any LML, two to ten slots, kills and stepping clocks.
 
     Then in any 60 s the job's own charges are at most its budget and a dearest slice for each slot (and for each step
-    of the clock, which may forgive a debt), beside its samples; and within 20 hours every identity has a verdict or is left by name.
+    of the clock, which may forgive a debt), beside its samples; and within 20 hours every identity has a verdict or is
+    left by name.
     """
     lml = Moods(["cold", *moods], Random(seed))  # noqa: S311
     limits = Pacing(slice_max=slice_max)
