@@ -98,7 +98,6 @@ class _Part:
         self._asked_before = {identity for identity, count in self._failures.items() if count}
         self._failed_in_a_row = 0
         self._not_before = 0.0
-        self._waited = 0.0
         self._discogs_calls = 0.0
         self._warned: set[str] = set()
         self._result = PartResult()
