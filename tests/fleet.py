@@ -8,7 +8,7 @@ from random import Random
 
 from core.clock import Clock
 from core.lml import Answer, Health, LmlError
-from core.pacing import Pace
+from core.pacing import Charge, Pace
 from core.plan import RefreshMessage
 from core.refresh import PartResult, Worker
 from core.settings import Pacing
@@ -97,6 +97,27 @@ class MemoryStore:
         return True
 
 
+class TimedStore(MemoryStore):
+    """Knows also when each charge was booked, on a clock that nobody steps, and what it came to in the end."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._booked: dict[str, tuple[float, Charge]] = {}
+
+    def write_pace(self, pace: Pace, revision: int) -> bool:
+        written = super().write_pace(pace, revision)
+        if written:
+            for charge in pace.charges:
+                at, _ = self._booked.get(charge.id, (self._loop.time(), charge))
+                self._booked[charge.id] = (at, charge)
+        return written
+
+    def booked(self, *, samples: bool) -> list[tuple[float, float]]:
+        """When each slice (or sample) was charged and what it cost: settled, refunded, or left standing by a kill."""
+        return sorted((at, charge.cost) for at, charge in self._booked.values() if samples == (not charge.ids))
+
+
 class Told:
     """A `Reporter` that keeps what it is told."""
 
@@ -135,17 +156,16 @@ class Fleet:
 
     def __init__(self, script: Script, messages: Sequence[RefreshMessage], *, slots: int = 2, limits: Pacing, seed=0):
         self.script = script
-        self.store = MemoryStore()
+        self._loop = VirtualLoop()
+        self.store = TimedStore(self._loop)
         self.verdicts: dict[int, str] = {}
         self.left: list[RefreshMessage] = list(messages)
         self.seconds = 0.0
         self.clock_is_off_by = 0.0
-        self.charged: list[tuple[float, float]] = []
         self._due = [(0.0, message) for message in messages]
         self._slots = slots
         self._limits = limits
         self._seed = seed
-        self._loop = VirtualLoop()
 
     def run(self, *, patience: float, steps: Sequence[tuple[float, float]] = ()) -> None:
         """Let time pass; `steps` are moments at which the clock jumps by some seconds."""
@@ -172,8 +192,9 @@ class Fleet:
                 clock.sleep(1.0)
                 continue
             number += 1
-            throttle = _Watched(self, clock, self._limits, Random(f"{self._seed}/{number}"))  # noqa: S311
-            worker = Worker(ScriptedLml(self.script, clock), throttle, clock, Told(), 3)
+            luck = Random(f"{self._seed}/{number}")  # noqa: S311
+            lml = ScriptedLml(self.script, clock)
+            worker = Worker(lml, Throttle(self.store, lml, clock, self._limits, luck), clock, Told(), 3)
             ends = self._loop.time() + FUNCTION_SECONDS
             try:
                 result = worker.work(
@@ -203,20 +224,3 @@ class Fleet:
             self.left.append(rest)
             if not result.ended:
                 self._due.append((self._loop.time() + result.delay, rest))
-
-
-class _Watched(Throttle):
-    def __init__(self, fleet: Fleet, clock: SteppingClock, limits: Pacing, luck: Random) -> None:
-        super().__init__(fleet.store, ScriptedLml(fleet.script, clock), clock, limits, luck)
-        self._fleet = fleet
-        self._started = 0.0
-
-    def ask(self, wanted: int):
-        answer = super().ask(wanted)
-        self._started = self._fleet._loop.time()
-        return answer
-
-    def settle(self, permit, *, outcomes, elapsed):
-        cost = super().settle(permit, outcomes=outcomes, elapsed=elapsed)
-        self._fleet.charged.append((self._started, cost))
-        return cost

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from core.lml import LML_REFRESH_BATCH_CAP
-from core.settings import Pacing
+from core.settings import RESERVE, Pacing
 
 WINDOW: Final = 60.0
 """Seconds in which Discogs and LML count; also the age at which a sample says nothing any more."""
@@ -24,8 +24,6 @@ SAMPLE_EVERY: Final = 30.0
 """Seconds after which a slot takes a new sample, for all."""
 SKEW: Final = 1.0
 """Seconds by which the clocks of two machines may differ; more is a clock that was set back."""
-RESERVE: Final = 6
-"""Calls a minute below LML's limit that measured room leaves alone."""
 OTHERS_AT_FIRST: Final = 20.0
 """Calls a minute that other callers are taken to make before anything is known of them."""
 OTHERS_MEMORY: Final = 300.0
@@ -144,7 +142,9 @@ def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: i
         return Wait(pace.paid_until, "budget")
     # With slices switched off, a full message is one request, whatever the minute holds.
     whole = limits.slice_max == LML_REFRESH_BATCH_CAP
-    ids = wanted if whole else min(wanted, math.floor(here.free / cost_per_id))
+    # Refunds forgive debts, so debts alone bound no minute: above this only what is in flight can come, a slice a slot.
+    within_budget = here.spent <= limits.budget_max
+    ids = wanted if whole else min(wanted, math.floor(here.free / cost_per_id)) if within_budget else 0
     if ids < 1:
         last_start = max((charge.at for charge in pace.charges if charge.ids), default=-math.inf)
         if last_start > now - WINDOW:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 LML_REFRESH_BATCH_CAP: Final = 50  # ids LML takes in one request; here and not in core.lml, which costs an HTTP client
-RATE_MARGIN: Final = 6  # calls a minute that nobody plans for (DESIGN §6, "Measured room")
+RESERVE: Final = 6  # calls a minute below LML's limit that nobody plans for (DESIGN §6, "Measured room")
 
 
 class Variable(NamedTuple):
@@ -231,13 +231,13 @@ class SettingsReader(Reader):
         )
 
     def pacing(self, batch_size: int) -> Pacing:
-        rate_limit = self.integer("DISCOGS_RATE_LIMIT", RATE_MARGIN + 1, 10_000)
+        rate_limit = self.integer("DISCOGS_RATE_LIMIT", RESERVE + 1, 10_000)
         budget = self.integer("DISCOGS_BUDGET_PER_MINUTE", 1, 10_000)
         budget_max = self.integer("DISCOGS_BUDGET_MAX_PER_MINUTE", 1, 10_000)
-        if budget_max > rate_limit - RATE_MARGIN:
+        if budget_max > rate_limit - RESERVE:
             self.problem(
                 "DISCOGS_BUDGET_MAX_PER_MINUTE",
-                f"is {budget_max}; it must stay {RATE_MARGIN} below DISCOGS_RATE_LIMIT, which is {rate_limit}",
+                f"is {budget_max}; it must stay {RESERVE} below DISCOGS_RATE_LIMIT, which is {rate_limit}",
             )
         if budget > budget_max:
             self.problem(

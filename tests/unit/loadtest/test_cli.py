@@ -70,7 +70,7 @@ def test_json_is_one_object_with_the_choice_and_every_day():
         (["--measure-runtime", "60m"], "--lml-url"),
         (["--lml-url", "http://127.0.0.1:9"], "--ids"),
         (["--seeds", "0"], "--seeds"),
-        (["--stand-in", "--budget", "24"], "20 at most"),
+        (["--stand-in", "--budget", "24,30"], "20 at most"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(arguments, why):
@@ -105,14 +105,17 @@ def test_against_the_stand_in_the_jobs_own_client_does_a_cold_day():
 
 
 @pytest.mark.usefixtures("few_moments_alone")
-def test_against_an_lml_by_address_only_the_named_ids_are_refreshed(tmp_path, monkeypatch):
+def test_against_an_lml_by_address_only_the_named_ids_are_refreshed_and_the_model_tells_the_rest(tmp_path, monkeypatch):
     monkeypatch.setenv("LML_API_KEY", "key")
     world = World.seeded(8, 1)
     (tmp_path / "ids").write_text("\n".join(map(str, world.identity_ids()[:3])))
     with serve.in_thread(app.build(world, speed=50, token="key")) as url:
-        told = run("--lml-url", url, "--ids", tmp_path / "ids", "--speed", 50, "-o", tmp_path / "out").stdout
+        options = ("--budget", "20,24", "--seeds", 1, "--speed", 50, "-o", tmp_path / "out")
+        told = run("--lml-url", url, "--ids", tmp_path / "ids", *options).stdout
 
+    assert "| over HTTP |" in told
     assert "0 of 3" in told
+    assert "| open loop, 24 a minute |" in told
     assert (tmp_path / "out" / "loadtest.html").exists()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core import pacing, settings
+from core import settings
 from ops.loadtest.cli import loadtest
 from ops.loadtest.slots import SLOTS
 
@@ -34,7 +34,7 @@ def test_the_settings_agree_with_themselves_and_with_the_reserve():
             "REFRESH_SLICE_MAX",
         )
     ]
-    assert f"| reserve below LML's limit | {pacing.RESERVE} |" in REPORT
+    assert f"| reserve below LML's limit | {settings.RESERVE} |" in REPORT
     assert f"| slots | {SLOTS} |" in REPORT
 
 
