@@ -129,6 +129,14 @@ def test_a_slice_shrinks_to_what_the_minute_holds():
     assert go.charge.ids == 2
 
 
+@pytest.mark.parametrize(("ours", "may_start"), [(40, True), (41, False)])
+def test_above_our_budget_nothing_starts_however_cheap_it_is_and_however_quiet_the_others_are(ours, may_start):
+    """Given refunds that have paid off every debt; then what the last minute holds is a bound of its own."""
+    pace = Pace(paid_until=T - 1, charges=spent(ours), others_mean=0.0)
+
+    assert isinstance(ask(pace, cost=0.1), Go) is may_start
+
+
 def test_a_full_message_is_one_request_where_slices_are_switched_off():
     go = ask(measured(others=30), wanted=50, cost=4, limits=changed(LIMITS, slice_max=50))
 
