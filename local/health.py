@@ -1,31 +1,27 @@
-"""`GET /health` of the cloud on this machine: which of its parts answer.
+"""`GET /health` of the cloud on this machine: which of its parts take connections.
 
-`python -m local.health --cloud FILE --url-file FILE` runs it as a process.
+`python -m local.health --url-file FILE --part NAME URL ...` runs it as a process.
 """
 
 import asyncio
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local import serve
-from local.cloud import Cloud
 
 PATIENCE: Final = 2.0  # seconds for a part to answer
 
 
-def build(cloud: Cloud) -> Starlette:
-    """Return an app that answers 200 while every part does, else 503; both tell each part's state."""
-    database = f"postgresql://{cloud.database.host}:{cloud.database.port}"
-    # LML's own /health is not asked: that costs a Discogs call.
-    parts = {"aws": cloud.aws_url, "lml": cloud.lml_url, "sentry": cloud.sentry_url, "postgresql": database}
+def build(parts: Mapping[str, str]) -> Starlette:
+    """Return an app that answers 200 while each part's URL does, else 503; both tell each part's state."""
 
     async def health(_: Request) -> Response:
         states = dict(zip(parts, await asyncio.gather(*map(_state, parts.values())), strict=True))
@@ -52,11 +48,10 @@ async def _state(url: str) -> str:
 
 def main() -> None:
     parser = ArgumentParser(prog="python -m local.health", description="/health of the cloud on this machine.")
-    parser.add_argument("--cloud", type=Path, required=True, help="JSON file of local.cloud.Cloud")
     parser.add_argument("--url-file", type=Path, required=True, help="gets the base URL when it listens")
+    parser.add_argument("--part", nargs=2, action="append", metavar=("NAME", "URL"), help="whom to look for")
     options = parser.parse_args()
-    cloud = msgspec.json.decode(options.cloud.read_bytes(), type=Cloud)
-    serve.run(build(cloud), options.url_file)
+    serve.run(build(dict(options.part or [])), options.url_file)
 
 
 if __name__ == "__main__":

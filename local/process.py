@@ -5,13 +5,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+START_SECONDS: Final = 30.0  # until a server listens, on a loaded machine; an idle one needs two
 PATIENCE: Final = 3.0  # seconds between asking a process to end and ending it
 TAIL: Final = 2000  # bytes of a log that say why a process ended
 
@@ -58,6 +59,19 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
         )
     _children[child.pid] = child
     return Process(child.pid, psutil.Process(child.pid).create_time(), str(log))
+
+
+def listening(process: Process, what: str, url_file: Path) -> str:
+    """Return the base URL that a server writes once it listens; if it does not, end it and raise ProcessError."""
+    deadline = time.monotonic() + START_SECONDS
+    with ExitStack() as undo:
+        undo.callback(end, [process])
+        while not url_file.exists():
+            if not process.alive or time.monotonic() > deadline:
+                raise process.failure(f"{what} did not start")
+            time.sleep(0.02)
+        undo.pop_all()
+    return url_file.read_text()
 
 
 def end(processes: Sequence[Process]) -> None:

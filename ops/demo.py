@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
-import httpx
-import msgspec
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -25,23 +23,21 @@ from core.ledger import Run, open_ledger
 from core.rotation import Row
 from core.start import Start
 from core.tally import SEVEN, TOTALS, Totals
-from local import cloud, sentry
+from local import cloud
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
 from local.postgres import PostgresError
 from local.process import ProcessError
 from local.world import World
-from ops import watch
-from ops.audit import Asked, Evidence, Finding, audit
-from ops.picker import play as play_picker
+from ops import evidence, watch
+from ops import picker as ops_picker
+from ops.audit import Finding, audit
 from ops.report import gather, write_report
-from ops.target import OperatorError, local_target
+from ops.target import OperatorError, local_target, no_secret
 
 SPEED: Final = 100.0
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
 FAILED_SHOWN: Final = 20
-CONCURRENCY: Final = 2
-QUEUES: Final = ("RefreshQueue", "DeadLetterQueue", "ParkedQueue", "FanOutFailureQueue")
 NOT_OURS: Final = frozenset({"LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_URL", "LOCAL_DEV", "CLOCK_SPEED"})
 
 
@@ -86,7 +82,8 @@ class _Assignment(click.ParamType[tuple[str, str]]):
 @click.option(
     "--speed",
     type=click.FloatRange(0, min_open=True),
-    help="Times faster than real time; 100, or 1 with --lml-url: faster would send many times the budget.",
+    help="Times faster than real time; 100, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
+    "the budget.",
 )
 @click.option("--lml-url", help="Ask this LML instead of the stand-in, whose log is then not checked.")
 @click.option("--lml-api-key", default="", help="Its bearer token.")
@@ -116,10 +113,9 @@ def demo(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cloud is stopped then too
     console = Console()
     if picker:
-        shown = play_picker(World.seeded(identities), Console(stderr=True) if as_json else console)
-        if as_json:
-            click.echo(json.dumps(shown))
-        return
+        if warm or lml_url or lml_api_key or assignments:
+            raise click.UsageError("--picker has no use for --warm, --lml-url, --lml-api-key and --set")
+        sys.exit(0 if _show_picker(World.seeded(identities), speed, as_json=as_json) else 1)
     options = Options(
         world=World.seeded(identities, warm=warm),
         speed=speed or (1.0 if lml_url else SPEED),
@@ -138,6 +134,21 @@ def demo(
     if as_json:
         click.echo(json.dumps(_summary(run, report)))
     sys.exit(0 if report is not None and report.holds else 1)
+
+
+def _show_picker(world: World, speed: float | None, *, as_json: bool) -> bool:
+    """Show the picker, as JSON its figures alone; returns whether that came to its end."""
+    console = Console(stderr=as_json)
+    shown: Mapping[str, object] = dict.fromkeys(("open_cold_ms", "open_warm_ms", "warm"))
+    finished = False
+    try:
+        shown = ops_picker.play(world, console, speed=speed or ops_picker.SPEED)
+        finished = True
+    except (PostgresError, ProcessError) as error:
+        console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps(shown))
+    return finished
 
 
 def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
@@ -167,23 +178,12 @@ def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Cons
     if run.status in {"refused", "failed"}:
         raise DemoError(f"run {run_id} was {run.status}: {run.reason}", run)
     messages = list(ledger.messages.all(run_id, run.messages_planned))
-    with rotation.connect(_database(there)) as table:
-        database_ids = list(table.identity_ids())
+    with rotation.connect(evidence.database(there)) as table:
         stale = table.rows_of([identity for message in messages for identity in message.not_found])
-    evidence = Evidence(
-        database_ids=database_ids,
-        messages=messages,
-        asked=None if options.lml_url else _asked(there),
-        expected=None if options.lml_url else options.world.expected(database_ids),
-        concurrency=CONCURRENCY,
-        spans=sentry.spans(envelopes := _envelopes(there)),
-        check_ins=sentry.check_ins(envelopes),
-        metrics=[line for function in ("FanOutFunction", "RefreshFunction") for line in there.logs(function)],
-        waiting=_waiting(there),
-    )
+    seen = evidence.gather(there, messages, None if options.lml_url else options.world)
     failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
     page = write_report(gather(local_target(there), run_id))
-    return Report(run=run, seconds=seconds, findings=audit(run, evidence), stale=stale, failed=failed, page=page)
+    return Report(run=run, seconds=seconds, findings=audit(run, seen), stale=stale, failed=failed, page=page)
 
 
 def _checked(options: Options) -> settings.Pacing:
@@ -193,50 +193,8 @@ def _checked(options: Options) -> settings.Pacing:
     )
     given = {"LIBRARY_METADATA_URL": options.lml_url} if options.lml_url else {}
     environment = stand_ins | given | {"LOCAL_DEV": "1", "CLOCK_SPEED": str(options.speed)} | dict(options.settings)
-    settings.fan_out(environment, _no_secret)
-    return settings.refresh(environment, _no_secret).pacing
-
-
-def _no_secret(arn: str, _anew: bool) -> str:
-    raise LookupError(arn)
-
-
-def _database(there: Cloud) -> settings.Database:
-    database = there.database
-    return settings.Database(
-        host=database.host,
-        port=database.port,
-        name=database.database,
-        username=database.user,
-        password=settings.Secret("DB_PASSWORD", database.password, fetch=_no_secret),
-        tls=database.tls,
-        statement_timeout_ms=60_000,
-        schema=database.schema,
-    )
-
-
-def _asked(there: Cloud) -> Asked:
-    calls = [call for call in _get(there.lml_url, "/_calls") if call["ids"]]
-    answers = {identity: status for call in calls for identity, status in call["results"]}
-    asked = {identity: answers.get(identity, "no answer") for call in calls for identity in call["ids"]}
-    return Asked(last_status=asked, requests=len(calls), at_once=_get(there.lml_url, "/_stats")["in_flight_most"])
-
-
-def _envelopes(there: Cloud) -> list[sentry.Envelope]:
-    return sentry.decode(httpx.get(f"{there.sentry_url}/_envelopes").content)
-
-
-def _get(url: str, path: str) -> Any:  # noqa: ANN401 - JSON of the stand-ins
-    return msgspec.json.decode(httpx.get(url + path).content)
-
-
-def _waiting(there: Cloud) -> dict[str, int]:
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    counts = {}
-    for queue in QUEUES:
-        answer = there.client("sqs").get_queue_attributes(QueueUrl=there.names[queue], AttributeNames=names)
-        counts[queue] = sum(int(answer["Attributes"][name]) for name in names)
-    return counts
+    settings.fan_out(environment, no_secret)
+    return settings.refresh(environment, no_secret).pacing
 
 
 def _complaints(there: Cloud) -> list[str]:

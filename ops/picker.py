@@ -3,6 +3,7 @@
 `python -m ops.picker --url-file FILE` serves it with the settings of its environment.
 """
 
+import asyncio
 import json
 import os
 import secrets
@@ -11,6 +12,7 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,20 +33,24 @@ from local import postgres, sentry, serve
 from local.cloud import Cloud
 from local.lml.picker import Catalog
 from local.postgres import Postgres
-from local.process import Process, end, spawn
+from local.process import Process, end, listening, spawn
 from local.world import World
 
 SPEED: Final = 25.0
 """Paced seconds in one: LML's 5 s are 0.2 s then, and the walk of 310 rows takes 20 s."""
-START_SECONDS: Final = 30.0
 WALK_SECONDS: Final = 300.0  # for a loaded machine
+AT_ONCE: Final = 40
+"""Requests, as many as Starlette would work on; the limiter lets few of them wait, and not for long."""
 
 
 def app(picker: Picker) -> Starlette:
     """Return the routes of the HTTP API, and a health check that asks nobody."""
+    djs = ThreadPoolExecutor(AT_ONCE, "dj")
 
-    def tracks(request: Request) -> Response:  # not async: Starlette runs it in a thread of its own
-        return _json(picker.reply_to(request.path_params["rotation_id"]))
+    # A plain `def` would be run in a thread too, in a way that costs a warm read a fifth more of the processor.
+    async def tracks(request: Request) -> Response:
+        loop = asyncio.get_running_loop()
+        return _json(await loop.run_in_executor(djs, picker.reply_to, request.path_params["rotation_id"]))
 
     async def openapi(_: Request) -> Response:
         return _json(api.Reply(200, api.openapi(authorized=False)))
@@ -81,25 +87,17 @@ def start(environment: Mapping[str, str], directory: Path, *, warm: bool = True)
     url_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "ops.picker", "--url-file", str(url_file), *([] if warm else ["--cold"])]
     process = spawn(command, directory / "picker.log", {**os.environ, **environment})
-    return process, written(process, url_file)
-
-
-def written(process: Process, url_file: Path) -> str:
-    """Return the base URL that a server writes once it listens; raises ProcessError."""
-    deadline = time.monotonic() + START_SECONDS
-    while not url_file.exists():
-        if not process.alive or time.monotonic() > deadline:
-            end([process])
-            raise process.failure(f"{url_file.stem} did not start")
-        time.sleep(0.02)
-    return url_file.read_text()
+    return process, listening(process, "the picker", url_file)
 
 
 def beside(there: Cloud, speed: float) -> tuple[Cloud, str]:
-    """Serve the picker beside a cloud of this machine, which then stops it too; returns the cloud and the base URL."""
+    """Serve the picker beside a cloud of this machine, which then stops it too; returns the cloud and the base URL.
+
+    `speed` is the cloud's; the picker's own is SPEED at most. Raises ProcessError.
+    """
     key = there.client("secretsmanager").get_secret_value(SecretId=there.names["LmlApiKeySecret"])["SecretString"]
     directory = Path(there.directory)
-    given = StandIns(there.database, there.lml_url, key, speed, directory).environment()
+    given = StandIns(there.database, there.lml_url, key, min(speed, SPEED), directory).environment()
     process, url = start({**given, "SENTRY_DSN": sentry.dsn(there.sentry_url)}, directory)
     return replace(there, processes=(*there.processes, process)), url
 
@@ -111,22 +109,23 @@ def play(world: World, console: Console, *, speed: float = SPEED) -> dict[str, o
     processes, so that the second is warm by the walk and not by the first. Only the walk is faster than real time.
     """
     row = _slowest(world)
-    with stand_ins(world, 1) as there, served(there, warm=False) as (_, url):
-        cold, tracks = _open(url, row)
-    console.print(f"A cold first open of row {row}: {cold:.0f} ms, {tracks} tracks.", highlight=False)
-    console.print(f"A new process, and its walk, {speed:g} times faster than real time:", highlight=False)
-    with stand_ins(world, speed) as there, served(there) as (process, url):
-        counters = watched(process, console)
-        warm, tracks = _open(url, row)
+    with station(world) as (database, directory):
+        with beside_lml(world, database, directory, 1) as there, served(there, warm=False) as (process, url):
+            cold, tracks = _open(process, url, row)
+        console.print(f"A cold first open of row {row}: {cold:.0f} ms, {tracks} tracks.", highlight=False)
+        console.print(f"A new process, and its walk, {speed:g} times faster than real time:", highlight=False)
+        with beside_lml(world, database, directory, speed) as there, served(there) as (process, url):
+            counters = watched(process, console)
+            warm, tracks = _open(process, url, row)
     console.print(f"The same open after the walk: {warm:.1f} ms, {tracks} tracks.", highlight=False)
     return {"open_cold_ms": round(cold, 1), "open_warm_ms": round(warm, 1), "warm": counters}
 
 
 def _slowest(world: World) -> int:
-    """Return an active row that needs both a lookup and a release fetch."""
-    active = {row.id for row in world.rows if row.active}
+    """Return an active row that needs both a lookup and a release fetch; in a small world as much as there is."""
     shapes = Catalog(world).shapes
-    return next(row for row, shape in shapes.items() if row in active and shape == "direct")
+    active = [row for row in world.rows if row.active]
+    return min(active, key=lambda row: (shapes.get(row.id) != "direct", not row.discogs_release_id)).id
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +152,38 @@ class StandIns:
 @contextmanager
 def stand_ins(world: World, speed: float, *, instant: bool = False) -> Iterator[StandIns]:
     """Run what a picker needs, if `instant` with an LML that costs nothing; raises ProcessError, PostgresError."""
+    with station(world) as found, beside_lml(world, *found, speed, instant=instant) as there:
+        yield there
+
+
+@contextmanager
+def station(world: World) -> Iterator[tuple[Postgres, Path]]:
+    """Run a database with a world in it; gives it, and a directory that lasts as long. Raises PostgresError."""
     with tempfile.TemporaryDirectory(prefix="rotation-picker-") as scratch:
         directory = Path(scratch)
-        file, url_file, key = directory / "world.json", directory / "lml.url", secrets.token_hex()
-        world.save(file)
-        arguments = ["--world", str(file), "--speed", str(speed), "--token", key, "--url-file", str(url_file)]
-        arguments += ["--instant"] if instant else []
-        lml = spawn([sys.executable, "-m", "local.lml", *arguments], directory / "lml.log")
+        database = postgres.start(directory)
         try:
-            database = postgres.start(directory)
-            try:
-                postgres.load(database, world)
-                yield StandIns(database, written(lml, url_file), key, speed, directory)
-            finally:
-                postgres.stop(database)
+            postgres.load(database, world)
+            yield database, directory
         finally:
-            end([lml])
+            postgres.stop(database)
+
+
+@contextmanager
+def beside_lml(
+    world: World, database: Postgres, directory: Path, speed: float, *, instant: bool = False
+) -> Iterator[StandIns]:
+    """Run an LML with empty caches beside a database; raises ProcessError."""
+    file, url_file, key = directory / "world.json", directory / "lml.url", secrets.token_hex()
+    world.save(file)
+    url_file.unlink(missing_ok=True)
+    arguments = ["--world", str(file), "--speed", str(speed), "--token", key, "--url-file", str(url_file)]
+    arguments += ["--instant"] if instant else []
+    lml = spawn([sys.executable, "-m", "local.lml", *arguments], directory / "lml.log")
+    try:
+        yield StandIns(database, listening(lml, "the stand-in LML", url_file), key, speed, directory)
+    finally:
+        end([lml])
 
 
 @contextmanager
@@ -181,13 +196,16 @@ def served(there: StandIns, *, warm: bool = True) -> Iterator[tuple[Process, str
         end([process])
 
 
-def _open(url: str, row: int) -> tuple[float, int]:
-    """Return how long a DJ waited, in milliseconds of this machine, and how many tracks came."""
-    with httpx.Client(base_url=url, timeout=60) as dj:
-        dj.get("/health")  # a DJ's browser has its connection already
-        began = time.perf_counter()
-        answer = dj.get(api.PATH.format(rotation_id=row)).raise_for_status()
-        return (time.perf_counter() - began) * 1000, len(answer.json())
+def _open(process: Process, url: str, row: int) -> tuple[float, int]:
+    """Return how long a DJ waited, in milliseconds of this machine, and how many tracks came; raises ProcessError."""
+    try:
+        with httpx.Client(base_url=url, timeout=60) as dj:
+            dj.get("/health")  # a DJ's browser has its connection already
+            began = time.perf_counter()
+            answer = dj.get(api.PATH.format(rotation_id=row)).raise_for_status()
+            return (time.perf_counter() - began) * 1000, len(answer.json())
+    except httpx.HTTPError as error:
+        raise process.failure(f"row {row} could not be opened: {error}") from None
 
 
 def watched(process: Process, console: Console) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,14 @@ from local import cloud, deploy
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
 from local.postgres import PostgresError
-from local.process import Process, ProcessError, end, spawn
+from local.process import ProcessError, listening, spawn
 from local.world import World
+from ops import picker
 from ops.answer import Answer, answers
 from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, local_target, running
 
 FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
+PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
 SAM_ENVIRONMENT: Final = HOME / "sam-env.json"
 SAM_TEMPLATE: Final = HOME / "template.json"
 NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
@@ -50,10 +52,12 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
     try:
         there = cloud.start(options, directory, lambda line: console.print(line, highlight=False))
         try:
-            health, health_url = _watched_over(there, directory)
-            DESCRIPTION.touch(mode=0o600)  # it holds the database's password
-            DESCRIPTION.write_bytes(msgspec.json.encode(Running(cloud=there, health=health, health_url=health_url)))
+            there, picker_url = picker.beside(there, speed)
+            there, health_url = _watched_over(there, picker_url)
             _prepare_sam(local_target(there))
+            description = Running(cloud=there, health_url=health_url, picker_url=picker_url)
+            DESCRIPTION.touch(mode=0o600)  # it holds the database's password
+            DESCRIPTION.write_bytes(msgspec.json.encode(description))
         except BaseException:
             cloud.stop(there)
             raise
@@ -61,6 +65,7 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
         raise OperatorError(f"the cloud did not start: {error}") from None
     parts = {
         "health_url": f"{health_url}/health",
+        "picker_url": picker_url,
         "aws_url": there.aws_url,
         "lml_url": there.lml_url,
         "sentry_url": there.sentry_url,
@@ -78,7 +83,6 @@ def down() -> Answer:
 
 
 def _clear(there: Running) -> None:
-    end([there.health])
     try:
         cloud.stop(there.cloud)
     except PostgresError as error:  # its server, or this machine, was stopped some other way
@@ -88,19 +92,18 @@ def _clear(there: Running) -> None:
             path.unlink(missing_ok=True)
 
 
-def _watched_over(there: Cloud, directory: Path) -> tuple[Process, str]:
-    """Start what answers `/health`; returns its process and address."""
-    description, url_file = directory / "cloud.json", directory / "health.url"
-    description.write_bytes(msgspec.json.encode(there))
-    command = [sys.executable, "-m", "local.health", "--cloud", str(description), "--url-file", str(url_file)]
+def _watched_over(there: Cloud, picker_url: str) -> tuple[Cloud, str]:
+    """Start what answers `/health`, as one more process of the cloud; returns the cloud and the base URL."""
+    directory = Path(there.directory)
+    url_file = directory / "health.url"
+    command = [sys.executable, "-m", "local.health", "--url-file", str(url_file)]
+    database = f"postgresql://{there.database.host}:{there.database.port}"
+    # LML's own /health is not asked: that costs a Discogs call.
+    parts = {"aws": there.aws_url, "lml": there.lml_url, "sentry": there.sentry_url, "postgresql": database}
+    for name, url in (parts | {"picker": picker_url}).items():
+        command += ["--part", name, url]
     process = spawn(command, directory / "health.log")
-    deadline = time.monotonic() + cloud.START_SECONDS
-    while not url_file.exists():
-        if not process.alive or time.monotonic() > deadline:
-            end([process])
-            raise process.failure("what answers /health did not start")
-        time.sleep(0.02)
-    return process, url_file.read_text()
+    return replace(there, processes=(*there.processes, process)), listening(process, "what answers /health", url_file)
 
 
 def sam_environments(target: Target) -> dict[str, dict[str, str]]:
@@ -111,7 +114,18 @@ def sam_environments(target: Target) -> dict[str, dict[str, str]]:
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
-    return {name: target.environment(name) | aws for name in FUNCTIONS}
+    environments = {name: target.environment(name) | aws for name in FUNCTIONS}
+    # The picker is served by a process of its own here; by hand it takes what fan-out has.
+    return environments | {name: _picked(name, environments["FanOutFunction"]) for name in PICKER_FUNCTIONS}
+
+
+def _picked(function: str, environment: dict[str, str]) -> dict[str, str]:
+    """The variables that the template names for a function, and those of this machine."""
+    template = deploy.read()
+    everywhere = template["Globals"]["Function"]["Environment"]["Variables"]
+    own = template["Resources"][function]["Properties"]["Environment"]["Variables"]
+    named = {*everywhere, *own, *NOT_IN_THE_TEMPLATE}
+    return {name: value for name, value in environment.items() if name in named or name.startswith("AWS_")}
 
 
 def _prepare_sam(target: Target) -> None:

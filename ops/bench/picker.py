@@ -1,94 +1,100 @@
 """`python -m ops.bench.picker`: what a warm read costs, and what the walk costs beside waiting for LML.
 
-Prints one JSON object. A warm read is a request to the served picker, its query of PostgreSQL included, against a
-server that returns the same JSON; the walk is the served picker's.
+A warm read is a request to the served picker, its query of PostgreSQL included; its baseline is the same server
+(`ops.bench.bare`) with a plain `def` that returns the same bytes. The two take turns of as many reads, over one
+connection each; a figure is the median over the turns, so that a moment in which the machine was busy is one turn and
+not a percentile. The walk is the served picker's, its baseline the sum of the times that LML took for its answers.
 """
 
-import json
 import sys
 import time
-from argparse import ArgumentParser
-from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from rich.console import Console
 
 from core.picker import api
-from local.process import end, spawn
+from local.process import end, listening, spawn
 from local.world import World
 from ops import picker
+from ops.bench import figures
+from ops.bench.figures import Figure, compared
 
-ROUND: Final = 100  # reads of one server before the other's turn: what disturbs the machine disturbs both
+READS: Final = 200
+"""Reads of a turn: its p99 is its second slowest."""
+TURNS: Final = 40
+READ_LIMIT: Final = 1.5
+WALK_LIMIT: Final = 1.1
 ANSWER_SECONDS: Final = 2.0  # of LML; the walk's 40 calls a minute are then no limit
+SPEED: Final = 10.0
+"""Of the walk, times faster than real time, which makes what is our own weigh as much more."""
+_BARE: Final = "the same server with a plain `def` that returns the same bytes"
 
 
-def warm_read(reads: int) -> dict[str, float]:
-    """Measure warm reads: p50 and p99 in milliseconds, reads a second, and each against the bare server."""
+def measure(quick: bool) -> list[Figure]:
+    return [*warm_read(2 if quick else TURNS), walk(8 if quick else 310)]
+
+
+def warm_read(turns: int) -> list[Figure]:
+    """Measure warm reads: the p50 and p99 of each turn, and the time that all its reads took."""
     world = World.seeded(60)
     row = next(row.id for row in world.rows if row.active and row.discogs_release_id)
     path = api.PATH.format(rotation_id=row)
     with picker.stand_ins(world, 1) as there, picker.served(there, warm=False) as (_, url):
         body, url_file = there.directory / "body.json", there.directory / "bare.url"
-        body.write_bytes(httpx.get(url + path).raise_for_status().content)
+        body.write_bytes(httpx.get(url + path, timeout=60).raise_for_status().content)
         command = [sys.executable, "-m", "ops.bench.bare", str(body), str(url_file)]
         process = spawn(command, there.directory / "bare.log")
         try:
-            bare_url = picker.written(process, url_file)
-            with httpx.Client(base_url=url) as ours, httpx.Client(base_url=bare_url) as bare:
-                rounds = [(_timed(ours, path), _timed(bare, path)) for _ in range(1 + max(1, reads // ROUND))][1:]
+            bare_url = listening(process, "the bare server", url_file)
+            with httpx.Client(base_url=url, timeout=60) as ours, httpx.Client(base_url=bare_url, timeout=60) as bare:
+                pairs = [(_turn(ours, path), _turn(bare, path)) for _ in range(1 + turns)][1:]
         finally:
             end([process])
-    read, plain = (_figures([seconds for each in rounds for seconds in each[side]]) for side in (0, 1))
-    return {
-        **{f"read_{name}": value for name, value in read.items()},
-        **{f"bare_{name}": value for name, value in plain.items()},
-        "p50_ratio": round(read["p50_ms"] / plain["p50_ms"], 2),
-        "p99_ratio": round(read["p99_ms"] / plain["p99_ms"], 2),
-        "per_second_ratio": round(median(sum(ours) / sum(bare) for ours, bare in rounds), 2),
-    }
+
+    def each(at: int) -> list[tuple[float, float]]:
+        return [(1000 * ours[at], 1000 * bare[at]) for ours, bare in pairs]
+
+    return [
+        compared("warm read, p50", each(READS // 2), unit="ms", against=_BARE, limit=READ_LIMIT),
+        compared("warm read, p99", each(READS * 99 // 100), unit="ms", against=_BARE, limit=READ_LIMIT),
+        compared(
+            "time of a warm read, 1/(reads a second)",
+            [(1000 * sum(ours) / READS, 1000 * sum(bare) / READS) for ours, bare in pairs],
+            unit="ms",
+            against=_BARE,
+            limit=READ_LIMIT,
+        ),
+    ]
 
 
-def _timed(client: httpx.Client, path: str) -> list[float]:
+def _turn(client: httpx.Client, path: str) -> list[float]:
+    """Read some times; returns the seconds of each, the fastest first."""
     seconds = []
-    for _ in range(ROUND):
+    for _ in range(READS):
         began = time.perf_counter()
         client.get(path).raise_for_status()
         seconds.append(time.perf_counter() - began)
-    return seconds
+    return sorted(seconds)
 
 
-def _figures(seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-    return {
-        "p50_ms": round(ordered[len(ordered) // 2] * 1000, 3),
-        "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1000, 3),
-        "per_second": round(len(ordered) / sum(ordered), 1),
-    }
-
-
-def walk(identities: int, speed: float) -> dict[str, Any]:
-    """Measure a walk against the sum of what LML took for its answers; paced seconds."""
-    with picker.stand_ins(World.seeded(identities), speed, instant=True) as there:
+def walk(identities: int) -> Figure:
+    """Measure a walk; paced seconds."""
+    with picker.stand_ins(World.seeded(identities), SPEED, instant=True) as there:
         for path in ("lookup", "release"):
             slow: dict[str, object] = {"path": path, "times": None, "delay": ANSWER_SECONDS}
             httpx.post(f"{there.lml_url}/_faults", json=[slow]).raise_for_status()
         with picker.served(there) as (process, _):
             counters = picker.watched(process, Console(stderr=True))
         answers = sum(call["seconds"] for call in httpx.get(f"{there.lml_url}/_asked").json())
-    walked = counters["elapsedMs"] / 1000
-    figures = {"walk_seconds": walked, "lml_seconds": round(answers, 1), "walk_ratio": round(walked / answers, 3)}
-    return figures | counters
-
-
-def main() -> None:
-    parser = ArgumentParser(prog="python -m ops.bench.picker", description="Measures the picker on this machine.")
-    parser.add_argument("--reads", type=int, default=3000, help="warm reads [%(default)s]")
-    parser.add_argument("--identities", type=int, default=310, help="identities of the walk [%(default)s]")
-    parser.add_argument("--speed", type=float, default=10.0, help="of the walk; more makes our own part weigh more")
-    options = parser.parse_args()
-    print(json.dumps(warm_read(options.reads) | walk(options.identities, options.speed)))  # noqa: T201 - its answer
+    return compared(
+        f"walk of {counters['scanned']} rows",
+        [(counters["elapsedMs"] / 1000, answers)],
+        unit="s",
+        against="the sum of LML's answers",
+        limit=WALK_LIMIT,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    figures.run("ops.bench.picker", "Measures the picker on this machine.", measure)

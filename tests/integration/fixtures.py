@@ -12,36 +12,35 @@ from moto import mock_aws
 from local import postgres, serve
 from local.lml import app
 from local.lml.limits import Limits
-from tests.integration.accounts import KEY, TABLE, WORLD, Book, Rows, Sdk, StandIn
+from tests.integration.accounts import WORLD, Book, Rows, Sdk, StandIn
+from tests.integration.parts import KEY, create_table
 
 
 @pytest.fixture(scope="session")
 def aws_clients():
-    """DynamoDB and SQS, which cost more to make than all that a test does with them."""
+    """The clients of DynamoDB and SQS, which cost more to make than all that a test does with them."""
     session = boto3.Session(region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
     return session.client("dynamodb"), session.client("sqs")
 
 
 @pytest.fixture
-def sdk(aws_clients):
-    """An empty table and three queues, wired as the template does it."""
-    dynamodb, sqs = aws_clients
+def dynamodb(aws_clients):
+    """DynamoDB with an empty table."""
     with mock_aws():
-        dynamodb.create_table(
-            TableName=TABLE,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        for name in ("dead", "parked"):
-            sqs.create_queue(QueueName=name)
-        arn = "arn:aws:sqs:us-east-1:123456789012:dead"
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
-        sqs.create_queue(QueueName="refresh", Attributes={"RedrivePolicy": redrive})
-        yield Sdk(dynamodb, sqs)
+        create_table(aws_clients[0])
+        yield aws_clients[0]
+
+
+@pytest.fixture
+def sdk(aws_clients, dynamodb):
+    """An empty table and three queues, wired as the template does it."""
+    sqs = aws_clients[1]
+    for name in ("dead", "parked"):
+        sqs.create_queue(QueueName=name)
+    arn = "arn:aws:sqs:us-east-1:123456789012:dead"
+    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
+    sqs.create_queue(QueueName="refresh", Attributes={"RedrivePolicy": redrive})
+    return Sdk(dynamodb, sqs)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,9 @@ import json
 from base64 import b64decode
 from datetime import timedelta
 
-import httpx
 from pg8000 import native
 
 from core import settings
-from core.environment import Secret
-from core.ledger._table import Table
 from core.picker.limiter import Limiter, OwnMeter
 from core.picker.lookup import LookupClient
 from core.picker.resolver import Resolver
@@ -17,11 +14,11 @@ from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter
 from core.picker.tracks import Pick, Release
 from core.picker.warm import Warmer
-from core.telemetry import Telemetry
+from core.table import Table
+from tests.integration import parts
+from tests.integration.parts import KEY, TABLE, database_of, secret, telemetry
 from tests.virtual import VirtualClock
 
-KEY = "key-of-lml"
-TABLE = "ledger"
 DIRECT = {
     "search_type": "direct",
     "timeout": False,
@@ -35,58 +32,34 @@ RELEASE = {
 }
 
 
-def secret(name, value):
-    return Secret(name, value, fetch=lambda _arn, _anew: "")
-
-
-class StandIn:
-    """The stand-in LML as a test orders it."""
-
-    def __init__(self, url):
-        self.url = url
-        self._http = httpx.Client(base_url=url)
+class StandIn(parts.StandIn):
+    """The stand-in LML, and the lookups and release fetches that it saw."""
 
     def says(self, path, fields=None, *, times=None, **fault):
         """Answer requests of a path so, until told otherwise: `fields` of a 200, or a fault of `local.lml.faults`."""
         given = {"fields": fields} if fields is not None else {}
-        self._http.post("/_faults", json=[{"path": path, "times": times, **given, **fault}]).raise_for_status()
+        self.fault(path=path, times=times, **given, **fault)
 
     def asked(self, path=None):
         """The requests so far, in their order."""
-        return [call for call in self._http.get("/_asked").json() if path in {None, call["path"]}]
+        return [call for call in self.http.get("/_asked").json() if path in {None, call["path"]}]
 
     def bodies(self):
         """What the lookups so far sent."""
         return [json.loads(b64decode(call["body"])) for call in self.asked("lookup")]
 
     def held(self):
-        return self._http.get("/_stats").json()["held"]
+        return self.http.get("/_stats").json()["held"]
 
     def let_go(self):
-        self._http.post("/_release").raise_for_status()
-
-    def reset(self):
-        self._http.post("/_reset").raise_for_status()
-
-    def close(self):
-        self._http.close()
+        self.http.post("/_release").raise_for_status()
 
 
 class Station:
     """The backend's tables, empty at first."""
 
     def __init__(self, server):
-        self.settings = settings.Database(
-            host=server.host,
-            port=server.port,
-            name=server.database,
-            username=server.user,
-            password=secret("DB_PASSWORD", server.password),
-            tls=server.tls,
-            statement_timeout_ms=60_000,
-            schema=server.schema,
-        )
-
+        self.settings = database_of(server)
         self.environment = server.environment()
         self._owner = native.Connection(
             server.owner,
@@ -149,22 +122,20 @@ class Station:
 class Picker:
     """A process or an environment of the picker: its own memory, and with a table the level that others share."""
 
-    def __init__(self, station, lml, clock=None, *, dynamodb=None, sentry=None, **walk):
+    def __init__(self, station, lml, clock=None, *, dynamodb=None, table=TABLE, sentry=None, **walk):
         self.clock = clock or VirtualClock()
         self.warned = []
-        self.telemetry = Telemetry(
-            settings.Sentry(dsn=secret("DSN", sentry), release=None, environment="test", traces_sample_rate=1.0)
-        )
-        table = dynamodb and Table(dynamodb, TABLE, self.clock.sleep)
-        self.limiter = Limiter(SharedMeter(table) if table else OwnMeter(), self.clock)
+        self.telemetry = telemetry(sentry)
+        shared = dynamodb and Table(dynamodb, table, self.clock.sleep)
+        self.limiter = Limiter(SharedMeter(shared) if shared else OwnMeter(), self.clock)
         self.resolver = Resolver(
             Rows(station.settings, self.clock),
             LookupClient(settings.Lml(url=lml.url, api_key=secret("LML_API_KEY", KEY)), self.clock),
             self.limiter,
             self.clock,
             self.warned.append,
-            shared_picks=table and SharedAnswers(table, "PICK", Pick, self.clock, self.warned.append),
-            shared_releases=table and SharedAnswers(table, "RELEASE", Release, self.clock, self.warned.append),
+            shared_picks=shared and SharedAnswers(shared, "PICK", Pick, self.clock, self.warned.append),
+            shared_releases=shared and SharedAnswers(shared, "RELEASE", Release, self.clock, self.warned.append),
         )
         self.warmer = Warmer(self.resolver, self.clock, self.telemetry, **{"live_lookback": 60, **walk})
 

@@ -4,14 +4,15 @@ Each class owns one kind of item. A method is one request, or one request repeat
 between two of them leaves behind is repaired by whoever reads next.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from core.ledger._lock import Lock
 from core.ledger._messages import Commit, CommitOutcome, Message, Messages
 from core.ledger._pace import PaceItem
 from core.ledger._runs import OPEN, Run, Runs, Status, Trigger
-from core.ledger._table import Table
+from core.table import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["OPEN", "Commit", "CommitOutcome", "Ledger", "Lock", "Message", "PaceItem", "Run", "Status", "Trigger"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(msgspec.Struct, frozen=True):
     """The table, by kind of item."""
 
     runs: Runs

@@ -1,28 +1,26 @@
 """Item `LOCK` / `refresh`: one full run at a time."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from core.ledger._table import Action, Table
+from core.table import Action, Table
 
 LEASE: Final = timedelta(hours=3)
 _KEY: Final = ("LOCK", "refresh")
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """The run that holds the lock, and whether its lease still runs."""
 
     run_id: str
     is_live: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(msgspec.Struct, frozen=True):
     """A lease of three hours; the fence is RUN's status, so an overrun lease alone harms nothing."""
 
     table: Table

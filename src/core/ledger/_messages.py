@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from itertools import islice
@@ -10,8 +9,8 @@ from itertools import islice
 import msgspec
 
 from core.ledger._runs import Runs, expiry
-from core.ledger._table import BATCH, Action, Item, Table, TransactionRefusedError
 from core.plan import RefreshMessage, decode, encode
+from core.table import BATCH, Action, Item, Table, TransactionRefusedError
 from core.tally import Totals
 
 
@@ -38,8 +37,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return self.claimed_by not in {None, by_other_than} and self.claimed_until > now.timestamp()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """What one part of `message` adds to the accounts, once; `left` goes on as the next part."""
 
     message: Message
@@ -48,7 +46,7 @@ class Commit:
     left: RefreshMessage | None = None
     not_found: tuple[int, ...] = ()
     not_attempted: tuple[int, ...] = ()
-    failed: Mapping[int, str] = field(default_factory=dict)
+    failed: Mapping[int, str] = {}
 
     @property
     def winner(self) -> str:
@@ -70,8 +68,7 @@ class CommitOutcome(Enum):
     """The run was closed or finalised meanwhile; nothing was added."""
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(msgspec.Struct, frozen=True):
     """Planned, claimed, committed and handed on, each step conditional on the one before it."""
 
     table: Table

@@ -1,20 +1,18 @@
 """Item `PACE` / `discogs`: the budget that all slots share."""
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from core.ledger._table import Item, Table
 from core.pacing import Pace
+from core.table import Item, Table
 
 _KEY: Final = ("PACE", "discogs")
 _decode = msgspec.json.Decoder(Pace).decode
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class PaceItem:
+class PaceItem(msgspec.Struct, frozen=True):
     """`throttle.PaceStore` over DynamoDB; the state is one JSON text, so that a person can read it in the console."""
 
     table: Table

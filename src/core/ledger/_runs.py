@@ -2,14 +2,13 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, cast
 
 import msgspec
 
 from core.ledger._lock import Lock
-from core.ledger._table import Action, Item, Table, TransactionRefusedError
+from core.table import Action, Item, Table, TransactionRefusedError
 from core.tally import TOTALS, Totals
 from core.utc import utc_text
 
@@ -45,8 +44,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     all_sent_at: str | None = None
     closed_at: str | None = None
     emitted_at: str | None = None
+    gate_reason: str = ""
+    """Why the deploy gate let it start, or did not."""
     reason: str | None = None
-    """The gate's words, or why the run ended early."""
+    """Why it ended early."""
     headers: Mapping[str, str] = {}
     """Trace headers of the run's span."""
     check_in_id: str | None = None
@@ -89,8 +90,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return (datetime.fromisoformat(self.closed_at) - datetime.fromisoformat(self.started_at)).total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(msgspec.Struct, frozen=True):
     """Every change is conditional on the status that it starts from (DESIGN §7)."""
 
     table: Table
@@ -126,13 +126,14 @@ class Runs:
         """Fix what the run holds: the commit point. False when another invocation plans it, or it was ended."""
         return self.table.update(
             *_key(run.run_id),
-            "SET #status = :sending, planned = :planned, messages_planned = :messages",
+            "SET #status = :sending, planned = :planned, messages_planned = :messages, gate_reason = :gate",
             "#status IN (:planning, :sending) AND planner = :planner",  # the SDK repeats it after a lost answer
             sending="sending",
             planning="planning",
             planner=run.planner,
             planned=planned,
             messages=messages_planned,
+            gate=run.gate_reason,
         )
 
     def finish_sending(self, run_id: str, now: datetime) -> None:
@@ -152,10 +153,11 @@ class Runs:
         """End a run that has sent nothing; False when it is past that point."""
         return self.table.update(
             *_key(run.run_id),
-            "SET #status = :status, reason = :reason, closed_at = :now",
+            "SET #status = :status, reason = :reason, gate_reason = :gate, closed_at = :now",
             "#status = :planning AND planner = :planner",
             status=status,
             reason=reason,
+            gate=run.gate_reason,
             planning="planning",
             planner=run.planner,
             now=utc_text(now),

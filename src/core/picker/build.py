@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from core.clock import SystemClock
-from core.ledger._table import Table
 from core.picker import api
 from core.picker.config import PickerSettings
 from core.picker.limiter import Limiter, OwnMeter
@@ -13,6 +12,7 @@ from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter
 from core.picker.tracks import Pick, Release
 from core.picker.warm import Warmer
+from core.table import Table
 from core.telemetry import Telemetry
 
 FLUSH_SECONDS = 0.3

@@ -9,8 +9,8 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.clock import Clock
-from core.ledger._table import Item, Table
 from core.picker.caches import CLAIM_SECONDS
+from core.table import Item, Table
 
 _BUCKET: Final = ("PACE", "lookup")
 _ANSWER: Final = "ANSWER"

@@ -1,11 +1,12 @@
-"""One DynamoDB table: its wire format, conditions and transactions, as little of them as the ledger needs."""
+"""One DynamoDB table: its wire format, conditions and transactions, as little of them as its users need."""
 
 import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+import msgspec
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -37,8 +38,7 @@ class TransactionRefusedError(Exception):
         return self.codes[action] == "ConditionalCheckFailed"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A table with a string key `pk` and a string sort key `sk`.
 
     In conditions and updates `#name` stands for an attribute whose name is a reserved word, `:value` for a keyword.

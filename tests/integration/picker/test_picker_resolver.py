@@ -4,7 +4,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -13,8 +12,6 @@ from core.picker.lookup import AnswerError
 from core.picker.rows import DatabaseError, Rows
 from tests.eventually import eventually
 from tests.integration.picking import DIRECT, RELEASE
-
-pytest_plugins = ("tests.integration.picking_fixtures",)
 
 MISS = DIRECT | {"search_type": "none", "results": []}
 TRACKS = [{"position": "1", "title": "Petty Cash", "duration": None, "artists": ["Ann Uity"]}]
@@ -113,11 +110,11 @@ def test_a_marker_ends_the_search_until_it_is_seven_days_old(station, lml, picke
     row = station.row(marked=marked)
     lml.says("lookup", direct(33))
 
-    picker.clock.advance(timedelta(days=7).total_seconds() - 1)
+    picker.later(days=7, microseconds=-1)
     assert picker.resolver.resolve_rotation_source(row).how == "marker"
     assert lml.asked() == []
 
-    picker.clock.advance(1)
+    picker.later(microseconds=1)
     assert picker.resolver.resolve_rotation_source(row).how == "lml_positive"
 
 
@@ -312,9 +309,19 @@ def test_tracks_that_come_with_the_lookup_need_no_release(station, lml, picker):
     assert lml.asked("release") == []
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 500, 503])
-def test_trouble_with_a_release_is_raised_and_not_remembered(station, lml, picker, status):
-    lml.says("release", status=status, times=1)
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        *(pytest.param({"status": status}, id=str(status)) for status in (400, 401, 403, 500, 503)),
+        pytest.param({"status": 200, "body": "{}"}, id="no-tracks"),
+        pytest.param({"status": 200, "body": '{"tracklist": null}'}, id="tracks-null"),
+        pytest.param({"status": 200, "body": '{"tracklist": [{"position": 1, "title": "T"}]}'}, id="position-number"),
+        pytest.param({"status": 200, "body": '{"tracklist": [{"position": "1"}]}'}, id="no-title"),
+        pytest.param({"status": 200, "body": "[]"}, id="no-object"),
+    ],
+)
+def test_trouble_with_a_release_is_raised_and_not_remembered(station, lml, picker, trouble):
+    lml.says("release", times=1, **trouble)
     lml.says("release", RELEASE)
     row = station.row(release=11)
 

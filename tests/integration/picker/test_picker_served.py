@@ -1,20 +1,22 @@
 """The picker as one process over HTTP: what DJs feel of a walk, and what the commands show."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
 
 import httpx
 import pytest
 from rich.console import Console
 
 from core.clock import SystemClock
+from core.picker.limiter import RefusedError
 from core.picker.warm import SUBSYSTEM
 from local import cloud
 from local.cloud import Options
@@ -22,13 +24,18 @@ from local.process import end
 from local.world import World
 from ops import picker as served
 from ops.bench import picker as bench
+from ops.loadtest.measures import percentile
 from tests.eventually import eventually
-from tests.integration.picking import KEY, RELEASE, TABLE
+from tests.integration.parts import KEY, create_table
+from tests.integration.picking import RELEASE, Picker
 
-pytest_plugins = ("tests.integration.picking_fixtures",)
-
-SPEED = 4.0
-DJS, READS = 3, 12
+SPEED = 6.0
+DJS, READS = 3, 8
+ROUNDS = 3
+DJ_PAUSE, ANSWER = 2.5, 2.0
+"""Paced seconds: 40 reads a minute, for which a bucket of 50 has room, and little beside them."""
+BUCKET_SPENT_MS = 38 * 1200
+"""Paced: 12 of 50 calls are left, of which the walk may take two."""
 PARAMETERS = {"PickerState": "ENABLED", "PickerJwtIssuer": "https://issuer.example/", "PickerJwtAudience": "catalog"}
 
 
@@ -69,37 +76,72 @@ def test_the_picker_is_served_while_its_database_is_away(environment, tmp_path):
 # DJs during a walk
 
 
-def cold_reads(picker, rows):
-    """Let some DJs open cold rows, 40 a minute together; returns the p95 of what they waited, in paced seconds.
+@dataclass
+class Desk:
+    """A picker in whose bucket not much is left, and the cold rows that some DJs open with it."""
 
-    The first read of each is left out: it opens a connection to LML.
-    """
-    pause = threading.Event()
-    clock = picker.clock
+    picker: Picker
+    rows: list[list[int]]
+    """For each round."""
 
-    def read(mine):
+    def read(self, rows, clock):
+        """Open rows as a DJ does, with pauses; returns what each but the first took, in paced seconds.
+
+        The first opens a connection to LML. A read that the limiter refuses has taken for ever.
+        """
+        pause = threading.Event()
         seconds = []
-        for row in mine:
+        for row in rows:
             began = clock.pace()
-            assert picker.resolver.tracks(row)
-            seconds.append(clock.pace() - began)
-            pause.wait(clock.wall(3.5))
+            try:
+                assert self.picker.resolver.tracks(row)
+                seconds.append(clock.pace() - began)
+            except RefusedError:
+                seconds.append(math.inf)
+            pause.wait(clock.wall(DJ_PAUSE))
         return seconds[1:]
 
-    with ThreadPoolExecutor(DJS) as djs:
-        reads = [djs.submit(read, rows[dj::DJS]) for dj in range(DJS)]
-        return quantiles((seconds for each in reads for seconds in each.result()), n=20, method="inclusive")[-1]
+
+def p95_of(desks, number):
+    """Let all DJs read at once, so that what else this machine does is felt at every desk; a p95 for each of them."""
+    clock = SystemClock(SPEED)
+    for desk in desks:
+        desk.picker.limiter._meter.write(int(1000 * clock.pace()) + BUCKET_SPENT_MS, desk.picker.limiter._meter.read())
+    with ThreadPoolExecutor(DJS * len(desks)) as djs:
+        reads = [[djs.submit(desk.read, desk.rows[number][dj::DJS], clock) for dj in range(DJS)] for desk in desks]
+        found = [[seconds for each in desk for seconds in each.result()] for desk in reads]
+    return [percentile(sorted(seconds), 0.95) for seconds in found]
+
+
+def what_djs_feel(alone, beside_the_walk):
+    """Return how many times as long as without a walk they wait.
+
+    Something else on this machine may spoil a round; a walk that takes what is theirs spoils all of them.
+    """
+    ratios = []
+    for number in range(ROUNDS):
+        without, during = p95_of([alone, beside_the_walk], number)
+        ratios.append(during / without if without < math.inf else math.inf)
+        if ratios[-1] <= 1.2:
+            break
+    return min(ratios)
 
 
 @pytest.fixture
 def rows(station, lml):
-    """Give DJs cold rows of their own, twice as many; the walk, which goes by id, comes to them last."""
-    lml.says("release", RELEASE, delay=1 / SPEED)  # the stand-in goes by real time
-    for release in range(1, 101):
-        station.row(release=release)
+    """Give two desks cold rows of their own for every round; the walk, which goes by id, comes to them last."""
+    walked = [station.row(release=release) for release in range(1, 101)]
+    lml.says("release", RELEASE, ids=walked)  # at once: a walk that could would take all that there is
+    lml.says("release", RELEASE, delay=ANSWER / SPEED)  # the stand-in goes by real time
     # None of these is one that Discogs has lost (`local.lml.picker`).
-    ids = [station.row(release=1070 + number) for number in range(2 * DJS * READS)]
-    return ids[: DJS * READS], ids[DJS * READS :]
+    ids = [station.row(release=1070 + number) for number in range(2 * ROUNDS * DJS * READS)]
+    rounds = [ids[number :: 2 * ROUNDS] for number in range(2 * ROUNDS)]
+    return rounds[:ROUNDS], rounds[ROUNDS:]
+
+
+def walked(lml):
+    """How many rows the walk has opened."""
+    return sum(call["ids"][0] <= 100 for call in lml.asked())
 
 
 def walks():
@@ -107,32 +149,29 @@ def walks():
 
 
 def test_djs_do_not_feel_a_walk(station, lml, open_picker, rows):
-    """Their p95 during a walk is at most 1.2 times that without one."""
-    alone, during = rows
-    without = cold_reads(open_picker(SystemClock(SPEED), live_lookback=0), alone)
-    walking = open_picker(SystemClock(SPEED), live_lookback=0)
+    """Their p95 during a walk is at most 1.2 times that without one: what little there is the walk leaves to them."""
+    desks = [Desk(open_picker(SystemClock(SPEED), live_lookback=0), mine) for mine in rows]
 
-    walking.warmer.start_rotation_tracks_cache_warm()
+    desks[1].picker.warmer.start_rotation_tracks_cache_warm()
     try:
-        eventually(lambda: len(lml.asked()) > DJS * READS)
-        with_walk = cold_reads(walking, during)
+        felt = what_djs_feel(*desks)
         assert walks(), "the walk ended too early"
+        assert walked(lml) > DJS
     finally:
         station.empty()  # of rows that are gone nothing is asked: the walk ends soon
         eventually(lambda: not walks())
 
-    assert with_walk <= 1.2 * without
+    assert felt <= 1.2
 
 
 @contextmanager
-def walk_elsewhere(environment, endpoint):
+def walk_elsewhere(environment):
     """Run `warm_tracks` in a process of its own."""
     code = (
         "from types import SimpleNamespace as S; from handlers import warm_tracks as w; "
-        "print(w.handler({}, S(get_remaining_time_in_millis=lambda: 900_000, function_name='walk')))"
+        "w.handler({}, S(get_remaining_time_in_millis=lambda: 900_000, function_name='walk'))"
     )
-    given = {**os.environ, **environment, **endpoint, "LEDGER_TABLE": TABLE, "CLOCK_SPEED": str(SPEED)}
-    given["WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS"] = "0"
+    given = {**os.environ, **environment, "CLOCK_SPEED": str(SPEED), "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS": "0"}
     process = subprocess.Popen([sys.executable, "-c", code], env=given, stdout=subprocess.DEVNULL)  # noqa: S603
     try:
         yield process
@@ -141,39 +180,25 @@ def walk_elsewhere(environment, endpoint):
         process.wait()
 
 
-@pytest.fixture
-def shared_table(tmp_path):
-    """Give a table that several processes reach."""
-    processes = []
-    try:
-        url = cloud._emulator(tmp_path / "aws", processes).url()
-        client = cloud._client("dynamodb", url)
-        client.create_table(
-            TableName=TABLE,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield client, url
-    finally:
-        end(processes)
-
-
 @pytest.mark.long
-def test_djs_do_not_feel_a_walk_in_another_process_on_the_same_table(lml, open_picker, rows, environment, shared_table):
-    client, url = shared_table
-    alone, during = rows
-    dj = open_picker(SystemClock(SPEED), dynamodb=client)
-    without = cold_reads(dj, alone)
-    aws = {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": "us-east-1"}
+def test_djs_do_not_feel_a_walk_in_another_process_on_the_same_table(
+    lml, open_picker, rows, environment, running_cloud
+):
+    dynamodb = running_cloud.client("dynamodb")
+    desks = []
+    for name, mine in zip(("nobody-walks", "somebody-walks"), rows, strict=True):
+        create_table(dynamodb, name)
+        desks.append(Desk(open_picker(SystemClock(SPEED), dynamodb=dynamodb, table=name), mine))
+    aws = {"AWS_ENDPOINT_URL": running_cloud.aws_url, "AWS_DEFAULT_REGION": "us-east-1"}
     aws |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
-    with walk_elsewhere(environment, aws) as walk:
-        eventually(lambda: len(lml.asked()) > DJS * READS)
-        with_walk = cold_reads(dj, during)
+    with walk_elsewhere({**environment, **aws, "LEDGER_TABLE": "somebody-walks"}) as walk:
+        eventually(lambda: walked(lml) > 0)
+        felt = what_djs_feel(*desks)
         assert walk.poll() is None, "the walk ended too early"
+        assert walked(lml) > DJS
 
-    assert with_walk <= 1.2 * without
+    assert felt <= 1.2
 
 
 # The commands
@@ -201,7 +226,7 @@ def test_the_picker_is_served_beside_a_cloud_and_stopped_with_it(tmp_path):
             return json.loads(answer["Payload"].read())
 
         assert invoke("WarmTracksFunction", {})["done"] is True
-        event = json.loads((Path(__file__).parents[2] / "events/rotation-tracks.json").read_text())
+        event = json.loads((Path(__file__).parents[3] / "events/rotation-tracks.json").read_text())
         event["pathParameters"]["rotation_id"] = str(row)
         answered = invoke("RotationTracksFunction", event)
         assert answered["statusCode"] == 200
@@ -212,9 +237,4 @@ def test_the_picker_is_served_beside_a_cloud_and_stopped_with_it(tmp_path):
 
 @pytest.mark.long
 def test_a_warm_read_and_the_walk_cost_little_of_their_own():
-    read, walked = bench.warm_read(3000), bench.walk(310, 10)
-
-    assert read["p50_ratio"] <= 1.5
-    assert read["per_second_ratio"] <= 1.5
-    assert walked["scanned"] == 329
-    assert walked["walk_ratio"] <= 1.1
+    assert [figure.what for figure in bench.measure(quick=False) if not figure.ok] == []

@@ -8,12 +8,13 @@ import pytest
 
 from core.environment import SettingsError
 from handlers import picker_bootstrap, rotation_tracks, warm_tracks
-from tests.integration.picking import KEY, RELEASE, TABLE
+from tests.integration.parts import KEY, TABLE
+from tests.integration.picking import RELEASE
 from tests.wire import Wire, reply
 
-pytest_plugins = ("tests.integration.picking_fixtures",)
+pytest_plugins = ("tests.integration.fixtures",)
 
-EVENTS = Path(__file__).parents[2] / "events"
+EVENTS = Path(__file__).parents[3] / "events"
 CONTEXT = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000, function_name="picker-warm-tracks")
 
 

@@ -9,15 +9,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core.clock import SystemClock
-from core.ledger._table import Table
 from core.picker.rows import DatabaseError, Rows
 from core.picker.shared import SharedAnswers
 from core.picker.tracks import Pick
+from core.table import Table
 from tests.eventually import eventually
-from tests.integration.picking import DIRECT, RELEASE, TABLE
+from tests.integration.parts import TABLE
+from tests.integration.picking import DIRECT, RELEASE
 from tests.virtual import VirtualClock
 
-pytest_plugins = ("tests.integration.picking_fixtures",)
+pytest_plugins = ("tests.integration.fixtures",)
 
 MISS = DIRECT | {"search_type": "none", "results": []}
 

@@ -1,17 +1,16 @@
-"""Fixtures of `picking`, for a module's `pytest_plugins`."""
+"""What the picker's tests share: one database and one LML for all of them, emptied for each."""
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from local import postgres, serve
 from local.lml import app
 from local.lml.limits import Limits
 from local.world import World
-from tests.integration.picking import KEY, TABLE, Picker, StandIn, Station
+from tests.integration.parts import KEY
+from tests.integration.picking import Picker, StandIn, Station
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def station_server(tmp_path_factory):
     server = postgres.start(tmp_path_factory.mktemp("station"))
     station = Station(server)
@@ -26,7 +25,7 @@ def station(station_server):
     return station_server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lml_server():
     with serve.in_thread(app.build(World.seeded(0), token=KEY, limits=Limits.instant())) as url:
         stand_in = StandIn(url)
@@ -57,22 +56,3 @@ def open_picker(station, lml):
 @pytest.fixture
 def picker(open_picker):
     return open_picker()
-
-
-@pytest.fixture
-def dynamodb():
-    """The table that environments share, empty."""
-    with mock_aws():
-        client = boto3.client(
-            "dynamodb", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
-        )
-        client.create_table(
-            TableName=TABLE,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield client

@@ -17,8 +17,6 @@ from local import sentry, serve
 from tests.eventually import eventually
 from tests.integration.picking import DIRECT, RELEASE
 
-pytest_plugins = ("tests.integration.picking_fixtures",)
-
 TRACKS = [{"position": "1", "title": "Petty Cash", "duration": None, "artists": ["Ann Uity"]}]
 MISS = DIRECT | {"search_type": "none", "results": []}
 WITH_TRACKS = DIRECT | {"results": [{"artwork": {"release_id": 0, "tracklist": TRACKS}}]}
