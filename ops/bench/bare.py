@@ -16,7 +16,7 @@ def main() -> None:
     """Serve the body in the first file; the second gets the base URL."""
     body = Path(sys.argv[1]).read_bytes()
 
-    def tracks(_: Request) -> Response:  # in a thread, as the picker's
+    def tracks(_: Request) -> Response:  # in a thread, as the picker's: Starlette's own way of running a plain `def`
         return Response(body, media_type="application/json")
 
     serve.run(Starlette(routes=[Route(api.PATH, tracks)]), Path(sys.argv[2]))

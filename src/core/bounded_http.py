@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
 
@@ -71,13 +72,9 @@ class BoundedHttp:
     def __init__(self, headers: Mapping[str, str] | None = None) -> None:
         # asyncio, because only cancelling bounds a whole request: httpx's own time-outs start anew with every byte.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._client = httpx.AsyncClient(
-            # No compression, so that a small answer cannot unpack to more than the limit.
-            headers={"User-Agent": "rotation-artist-backfill", "Accept-Encoding": "identity"} | dict(headers or {}),
-            timeout=None,  # noqa: S113 - asyncio.timeout() in _exchange bounds more than this could
-            limits=httpx.Limits(max_connections=1, keepalive_expiry=_KEEP_ALIVE),
-            trust_env=False,
-        )
+        # No compression, so that a small answer cannot unpack to more than the limit.
+        self._headers = {"User-Agent": "rotation-artist-backfill", "Accept-Encoding": "identity"} | dict(headers or {})
+        self._client = self._new_client()
 
     def send(
         self, method: Method, url: str, *, limit: float, auth: httpx.Auth | None = None, json: object = None
@@ -105,10 +102,25 @@ class BoundedHttp:
             OSError,
             NoReplyError,
         ) as error:
+            await self._start_over()
             # A status other than 200 is an answer, whatever became of its body. (TimeoutError is an OSError.)
             if reply.status in {0, 200}:
                 raise _no_reply(error, limit) from None  # the chain would carry the request, token and all
         return reply
+
+    def _new_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            headers=self._headers,
+            timeout=None,  # noqa: S113 - asyncio.timeout() in _exchange bounds more than this could
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=_KEEP_ALIVE),
+            trust_env=False,
+        )
+
+    async def _start_over(self) -> None:
+        """Let the connection go: httpcore counts one that was cancelled at the wrong moment as in use for ever."""
+        given_up, self._client = self._client, self._new_client()
+        with suppress(httpx.HTTPError, OSError):
+            await given_up.aclose()
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

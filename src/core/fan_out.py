@@ -101,6 +101,8 @@ class FanOut:
             if not keeper.ledger.runs.open(run):
                 return _already(keeper.ledger.runs.read(run_id) or run)
             gate = self.gate()
+            run = replace(run, gate_reason=gate.reason)
+            telemetry.gate_span(allowed=gate.allowed, reason=gate.reason)
             telemetry.info("deploy_guard", gate.reason, allowed=gate.allowed)
             if not gate.allowed:
                 self._refuse(run, gate.reason)

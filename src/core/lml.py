@@ -22,6 +22,7 @@ _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 _PROBE_LIMIT: Final = 10.0
 _RETRY_AFTER_CAP: Final = 3600.0
 _DETAIL: Final = 300  # characters
+_SHORTEST_KEY: Final = 8  # a shorter one is an ordinary word of a developer's machine, and part of any answer
 _PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
 _NOT_THIS_LML: Final = frozenset({401, 403, 404, 405})
 _ADVICE: Final = {
@@ -143,7 +144,9 @@ class Lml:
 
     def _post(self, ids: Sequence[int], limit: float) -> tuple[Reply, float]:
         self._settings.api_key.get()  # fetched before the time starts to count: it would pass for Discogs work
-        return self._send("POST", _REFRESH, limit, {"identity_ids": list(ids)})
+        reply, elapsed = self._send("POST", _REFRESH, limit, {"identity_ids": list(ids)})
+        reply.body = _without(self._settings.api_key, reply.body)  # what LML says ends in logs and ledger
+        return reply, elapsed
 
     def _send(self, method: Method, path: str, limit: float, body: object = None) -> tuple[Reply, float]:
         url = self._settings.url + path
@@ -187,10 +190,16 @@ class Lml:
         return min(max(0.0, wait * self._clock.speed), _RETRY_AFTER_CAP)
 
     def _head(self, reply: Reply, fault: str = "") -> str:
-        """Return the fault and the head of a body on one line, without our key should the server have repeated it."""
-        text = reply.body.decode(errors="replace").replace(self._settings.api_key.get() or "\0", "***")[: 4 * _DETAIL]
+        """Return the fault and the head of a body on one line."""
+        text = reply.body[: 4 * _DETAIL].decode(errors="replace")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return (fault + line)[:_DETAIL]
+
+
+def _without(key: settings.Secret, body: bytearray) -> bytearray:
+    """Return a body without the key, should the server have repeated it."""
+    text = key.get() or ""
+    return body.replace(text.encode(), b"***") if len(text) >= _SHORTEST_KEY else body
 
 
 def _decoded(body: bytearray) -> object:

@@ -6,15 +6,13 @@ minute. `Pace` is the state that all slots share; a function here takes one and 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from core.lml import LML_REFRESH_BATCH_CAP
-from core.settings import RESERVE, Pacing
+from core.settings import LML_REFRESH_BATCH_CAP, RESERVE, Pacing
 
 WINDOW: Final = 60.0
 """Seconds in which Discogs and LML count; also the age at which a sample says nothing any more."""
@@ -71,8 +69,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     others_mean: float = OTHERS_AT_FIRST
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(msgspec.Struct, frozen=True):
     """How much of the minute is ours now, and how we know."""
 
     loop: Literal["open", "measured"]
@@ -92,16 +89,14 @@ class Room:
         return self.limit - self.spent - self.others
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(msgspec.Struct, frozen=True):
     """The slice that `charge` pays for may start once `pace` is written."""
 
     charge: Charge
     pace: Pace
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Nothing may start before `until`, and then only if the state then allows it."""
 
     until: float
@@ -122,7 +117,7 @@ def remembered(pace: Pace, now: float) -> Pace:
 
 def room(pace: Pace, now: float, limits: Pacing) -> Room:
     """Open loop, or measured while the last two samples are sound and recent enough."""
-    spent = sum(charge.within(now - WINDOW, now) for charge in pace.charges)
+    spent = sum(charge.within(now - WINDOW, now) for charge in pace.charges if charge.cost)
     newest = pace.samples[-1] if pace.samples else None
     recent = newest is not None and now - newest.at <= WINDOW
     closed = not recent or newest is None or newest.breaker in (None, "closed")
@@ -243,7 +238,7 @@ def _difference(older: Sample, newer: Sample) -> int:
 
 def _beyond_ours(pace: Pace, older: Sample, newer: Sample) -> float:
     """Others' calls between two samples: the counter's difference beyond our own charges."""
-    ours = sum(charge.within(older.at, newer.at) for charge in pace.charges)
+    ours = sum(charge.within(older.at, newer.at) for charge in pace.charges if charge.cost)
     return _difference(older, newer) - ours
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from core.lml import LML_REFRESH_BATCH_CAP
+from core.settings import LML_REFRESH_BATCH_CAP
 
 MAX_PARTS: Final = 100
 """Parts of one message before what is left counts as not attempted (DESIGN §6)."""

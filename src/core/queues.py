@@ -3,8 +3,9 @@
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
 
 from core.plan import RefreshMessage, encode
 
@@ -27,8 +28,7 @@ class SendError(Exception):
     """SQS did not take every message of a batch; what it took stays sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshQueue:
+class RefreshQueue(msgspec.Struct, frozen=True):
     """Where refresh messages wait."""
 
     client: "SQSClient"
@@ -67,8 +67,7 @@ class RefreshQueue:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedQueue:
+class ParkedQueue(msgspec.Struct, frozen=True):
     """Where bodies wait for a person that no function can work on."""
 
     client: "SQSClient"

@@ -3,8 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import msgspec
 
 from core.clock import Clock
 from core.lml import Answer, Kind, LmlError
@@ -22,23 +23,21 @@ _SHED: Final = "DiscogsBreakerOpenError"
 _STOPS_THE_RUN: Final = frozenset({401, 403, 404, 405})
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Why the whole run must end early: a cause to tell runs apart by, and a sentence for a person."""
 
     cause: str
     reason: str
 
 
-@dataclass(slots=True)
-class PartResult:
+class PartResult(msgspec.Struct):
     """What one part did; `left` are ids without a verdict with their failures, in the order to go on with."""
 
-    totals: Totals = field(default_factory=Totals)
-    left: dict[int, int] = field(default_factory=dict)
-    not_found: list[int] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    rejected: list[LmlError] = field(default_factory=list)
+    totals: Totals = Totals()
+    left: dict[int, int] = {}
+    not_found: list[int] = []
+    failed: dict[int, str] = {}
+    rejected: list[LmlError] = []
     delay: float = 0.0
     """Paced seconds before the next part may do anything useful."""
     ended: bool = False
@@ -66,8 +65,7 @@ class Reporter(Protocol):
     def request_span(self, *, batch_size: int, timeout_ms: int) -> AbstractContextManager[Span]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(msgspec.Struct, frozen=True):
     """What a slot works with, made once per environment."""
 
     lml: Upstream

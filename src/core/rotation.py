@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from core import postgres, settings
 from core.postgres import DatabaseError
 
-__all__ = ["PAGE_SIZE", "Coverage", "DatabaseError", "Rotation", "Row", "connect"]
+__all__ = ["PAGE_SIZE", "Coverage", "DatabaseError", "Rotation", "Row", "UncoveredRow", "connect"]
 
 PAGE_SIZE: Final = 10_000  # ids
 _QUERIES: Final = Path(__file__).with_suffix(".sql")
@@ -40,8 +40,21 @@ class Row:
     lml_identity_id: int
 
     def __str__(self) -> str:
-        names = f"{self.artist_name or '(no artist)'} - {self.album_title or '(no title)'}"
+        names = _names(self.artist_name, self.album_title)
         return f"rotation {self.id} ({self.rotation_bin}), identity {self.lml_identity_id}: {names}"
+
+
+@dataclass(frozen=True, slots=True)
+class UncoveredRow:
+    """An active row that Discogs could resolve, without the identity that LML needs."""
+
+    id: int
+    rotation_bin: str
+    artist_name: str | None
+    album_title: str | None
+
+    def __str__(self) -> str:
+        return f"rotation {self.id} ({self.rotation_bin}): {_names(self.artist_name, self.album_title)}"
 
 
 class Rotation:
@@ -59,6 +72,10 @@ class Rotation:
     def coverage(self) -> Coverage:
         """Count active rows with and without an identity (PICKER.md has the formula); raises DatabaseError."""
         return Coverage(*self._run("coverage")[0])
+
+    def uncovered_rows(self) -> list[UncoveredRow]:
+        """Return the rows that keep coverage from being 100 %, in the order of their ids; raises DatabaseError."""
+        return [UncoveredRow(*row) for row in self._run("uncovered_rows")]
 
     def unusable_ids(self) -> int:
         """Count active rows whose identity is 0 or below, which LML skips; raises DatabaseError."""
@@ -100,3 +117,7 @@ def connect(database: settings.Database) -> Rotation:
         rotation.close()
         raise
     return rotation
+
+
+def _names(artist: str | None, title: str | None) -> str:
+    return f"{artist or '(no artist)'} - {title or '(no title)'}"

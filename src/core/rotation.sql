@@ -14,6 +14,15 @@ SELECT count(*) FILTER (WHERE discogs_release_id IS NOT NULL),
   FROM {schema}.rotation
  WHERE kill_date IS NULL OR kill_date > CURRENT_DATE;
 
+-- name: uncovered_rows
+-- The rows that coverage lacks: for whoever has to give them an identity before a deployment.
+SELECT id, rotation_bin::text, artist_name, album_title
+  FROM {schema}.rotation
+ WHERE (kill_date IS NULL OR kill_date > CURRENT_DATE)
+   AND discogs_release_id IS NOT NULL
+   AND lml_identity_id IS NULL
+ ORDER BY id;
+
 -- name: unusable_ids
 -- Active rows whose identity LML would skip.
 SELECT count(*)

@@ -1,6 +1,5 @@
 """A run's life beside its messages: lock, stop, close, and the telling of its totals (DESIGN §7)."""
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -13,8 +12,7 @@ LEAST_VERDICTS: Final = 100
 """Verdicts before a share of errors may stop a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keeper:
+class Keeper(msgspec.Struct, frozen=True):
     """Brings runs to their end, whichever invocation happens to be the one that does it."""
 
     ledger: Ledger

@@ -3,10 +3,11 @@
 Pure. Times are paced seconds, costs are Discogs calls.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
-from core.lml import LML_REFRESH_BATCH_CAP
+import msgspec
+
+from core.settings import LML_REFRESH_BATCH_CAP
 
 FIRST_COST: Final = 4.0
 LEAST_COST: Final = 0.1
@@ -23,8 +24,7 @@ LONGEST_BACKOFF: Final = 300.0
 """Seconds of the longest wait after failed requests."""
 
 
-@dataclass(slots=True)
-class SliceSize:
+class SliceSize(msgspec.Struct):
     """How many ids a slot asks for next, and what it expects each to cost: learned from its last slices."""
 
     most: int

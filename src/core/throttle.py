@@ -4,8 +4,9 @@ import math
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from core import pacing, slices
 from core.clock import Clock
@@ -36,8 +37,7 @@ class Upstream(Protocol):
     def health(self) -> Health: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(msgspec.Struct, frozen=True):
     """Leave to send one slice now, paid for by its charge."""
 
     charge: Charge

@@ -1,16 +1,25 @@
 """Accounts for messages that were never finished, so that their run can close."""
 
+import os
+from functools import cache
 from typing import TYPE_CHECKING
 
-from core.delivery import ClaimedError, read_deliveries
-from handlers import bootstrap
+from core import settings
+from core.dead_letter import Undertaker
+from core.desk import ClaimedError, read_deliveries
+from handlers import bootstrap, sdk
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@cache
+def parts() -> Undertaker:
+    return Undertaker(bootstrap.desk(settings.dead_letter(os.environ, sdk.secret)))
+
+
 def handler(event: object, context: "LambdaContext") -> None:
-    dead_letter = bootstrap.dead_letter()
+    dead_letter = parts()
     with dead_letter.desk.keeper.telemetry.invocation("slice_error", but_not=ClaimedError):
         for delivery in read_deliveries(event, context.aws_request_id):
             dead_letter.bury(delivery)

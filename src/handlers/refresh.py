@@ -1,16 +1,34 @@
 """Works on one refresh message: hands its ids to LML, commits what came of them, hands on the rest."""
 
+import os
+from functools import cache
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from core.delivery import ClaimedError, read_deliveries
-from handlers import bootstrap
+from core import settings
+from core.delivery import Receiver
+from core.desk import ClaimedError, read_deliveries
+from core.lml import Lml
+from core.refresh import Worker
+from core.throttle import Throttle
+from handlers import bootstrap, sdk
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+@cache
+def parts() -> Receiver:
+    config = settings.refresh(os.environ, sdk.secret)
+    desk = bootstrap.desk(config)
+    keeper, lml = desk.keeper, Lml(config.lml, desk.keeper.clock)
+    throttle = Throttle(keeper.ledger.pace, lml, keeper.clock, config.pacing, SystemRandom())
+    worker = Worker(lml, throttle, keeper.clock, keeper.telemetry, config.max_attempts)
+    return Receiver(desk, worker, config.max_error_percent)
+
+
 def handler(event: object, context: "LambdaContext") -> None:
-    refresh = bootstrap.refresh()
+    refresh = parts()
     with refresh.desk.keeper.telemetry.invocation("slice_error", but_not=ClaimedError):
         for delivery in read_deliveries(event, context.aws_request_id):
             refresh.receive(delivery, lambda: context.get_remaining_time_in_millis() / 1000)

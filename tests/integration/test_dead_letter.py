@@ -5,7 +5,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from core.delivery import ClaimedError
+from core.desk import ClaimedError
 from core.plan import RefreshMessage, encode
 from tests.integration.accounts import IDS, RUN, SCHEDULED, TIMEOUT, error
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from core.delivery import ClaimedError
+from core.desk import ClaimedError
 from core.ledger import Commit
 from core.plan import MAX_PARTS, RefreshMessage, encode
 from core.tally import Totals

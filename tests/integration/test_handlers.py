@@ -12,7 +12,7 @@ from core.environment import SettingsError
 from core.ledger import Commit
 from core.start import StartError
 from core.tally import Totals
-from handlers import bootstrap, dead_letter, fan_out, refresh
+from handlers import dead_letter, fan_out, refresh
 from tests.integration.accounts import IDS, KEY, RUN, TABLE
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -59,14 +59,14 @@ def environment(book, monkeypatch):
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    built = (bootstrap.fan_out, bootstrap.refresh, bootstrap.dead_letter)
+    built = (fan_out.parts, refresh.parts, dead_letter.parts)
     for function in built:
         function.cache_clear()
     yield monkeypatch
-    if bootstrap.fan_out.cache_info().currsize:
-        bootstrap.fan_out().gate.args[0].close()  # the client of LML
-    if bootstrap.refresh.cache_info().currsize:
-        bootstrap.refresh().worker.lml.close()
+    if fan_out.parts.cache_info().currsize:
+        fan_out.parts().gate.args[0].close()  # the client of LML
+    if refresh.parts.cache_info().currsize:
+        refresh.parts().worker.lml.close()
     for function in built:
         function.cache_clear()
 
@@ -218,11 +218,11 @@ def test_a_key_in_secrets_manager_is_fetched_when_it_is_needed_and_never_shown(e
 
 def test_an_environment_is_built_once(started):
     """A warm invocation costs no client, no secret and no settings again."""
-    first = bootstrap.fan_out()
+    first = fan_out.parts()
 
     fan_out.handler(event("schedule"), Context())
 
-    assert bootstrap.fan_out() is first
+    assert fan_out.parts() is first
     assert started.run().status == "running"
 
 

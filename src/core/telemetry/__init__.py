@@ -107,6 +107,12 @@ class Telemetry:
         with _sentry.root_span(f"{TOOL}.run", _sentry.RUN_OP, attributes, headers={}):
             yield _sentry.trace_headers()
 
+    def gate_span(self, *, allowed: bool, reason: str) -> None:
+        """Tell what the deploy gate said, inside the run span."""
+        _sentry.child_span(
+            f"{TOOL}.run.gate", "job.gate", {"backfill.gate_allowed": int(allowed), "backfill.gate_reason": reason}
+        ).end()
+
     def plan_span(self, *, ids: int, messages: int, coverage: float | None) -> None:
         """Tell the plan, inside the run span; `coverage` (percent) travels rounded down, so that 98.9 stays < 99."""
         attributes = {

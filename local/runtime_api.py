@@ -1,4 +1,4 @@
-"""Lambda's runtime API, as much of it as `awslambdaric` asks for: drives a handler as Lambda does (LOCAL.md)."""
+"""Lambda's runtime API, as much of it as `awslambdaric` asks for: drives a handler as Lambda does."""
 
 import json
 import os
@@ -10,13 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
-from local.process import end, spawn
+from local.process import ProcessError, end, spawn
 
-PATIENCE = 60.0  # seconds for an answer, the start included
-TIMEOUT = 900.0  # seconds that an invocation is told it has
+PATIENCE: Final = 60.0
+"""Seconds for an answer, the start included."""
+_TIMEOUT: Final = 900.0  # seconds that an invocation is told it has
 
 
 class Runtime(ThreadingHTTPServer):
@@ -29,14 +30,18 @@ class Runtime(ThreadingHTTPServer):
         self.events: Queue[str] = Queue()
         self.answers: Queue[tuple[str, Any]] = Queue()
 
-    def invoke(self, event: str) -> Any:
-        """What the function returns; an error, its own or its start's, fails the test."""
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a runtime that is ended hangs up."""
+
+    def invoke(self, event: str) -> Any:  # noqa: ANN401 - whatever JSON the function returns
+        """Return what the function does; raises ProcessError for an error, its own or its start's, and for silence."""
         self.events.put(event)
         try:
             kind, answer = self.answers.get(timeout=PATIENCE)
         except Empty:
-            raise AssertionError("the function gave no answer") from None
-        assert kind == "response", answer
+            raise ProcessError("the function gave no answer") from None
+        if kind != "response":
+            raise ProcessError(f"the function failed: {json.dumps(answer)}")
         return answer
 
 
@@ -47,7 +52,7 @@ class _Invocation(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        deadline = str(int((time.time() + TIMEOUT) * 1000))
+        deadline = str(int((time.time() + _TIMEOUT) * 1000))
         headers = {  # all of them: the client reads what is missing as memory, and may die of it
             "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
             "Lambda-Runtime-Deadline-Ms": deadline,
@@ -74,8 +79,8 @@ class _Invocation(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(handler: str, environment: Mapping[str, str], log: Path) -> Iterator[Runtime]:
-    """Run a handler in Lambda's own runtime client, with this environment and no more."""
+def running(handler: str, environment: Mapping[str, str], log: Path, *options: str) -> Iterator[Runtime]:
+    """Run a handler in Lambda's own runtime client, with this environment and no more; `options` are Python's."""
     with Runtime() as runtime:
         Thread(target=runtime.serve_forever, daemon=True).start()
         here = {
@@ -86,7 +91,8 @@ def running(handler: str, environment: Mapping[str, str], log: Path) -> Iterator
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "LAMBDA_TASK_ROOT": ".",
         }
-        process = spawn([sys.executable, "-m", "awslambdaric", handler], log, {**environment, **here})
+        command = [sys.executable, *options, "-m", "awslambdaric", handler]
+        process = spawn(command, log, {**environment, **here})
         try:
             yield runtime
         finally:

@@ -1,0 +1,14 @@
+"""`make bench`: every figure of a fast start and low cost, each beside a named baseline of the same run."""
+
+from ops.bench import cold_start, fan_out, figures, package, refresh_work
+from ops.bench.figures import Figure
+
+BENCHES = (cold_start, refresh_work, fan_out, package)
+
+
+def measure(quick: bool) -> list[Figure]:
+    return [figure for bench in BENCHES for figure in bench.measure(quick)]
+
+
+if __name__ == "__main__":
+    figures.run("ops.bench", "Measures starts, work, fan-out and package, each against a named baseline.", measure)

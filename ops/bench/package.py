@@ -1,0 +1,68 @@
+"""`python -m ops.bench.package`: what is in the functions' package, how large it is, and why.
+
+Measures what `make build` left in `.build/package`; where nothing is, the same package is made for this host first.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from ops.bench import figures
+from ops.bench.figures import Figure
+from ops.build import SDK, Sizes, package_sizes
+from ops.build import _package as package
+
+LIMIT: Final = 25.0
+"""MB unzipped, without boto3 and what only boto3 needs."""
+WHY: Final[Mapping[str, str]] = {
+    "aws_lambda_powertools": "log lines and CloudWatch metrics in Lambda's formats",
+    "sentry_sdk": "spans, events and check-ins that alert rules know",
+    "msgspec": "messages and ledger items, checked while they are decoded",
+    "httpx": "requests to LML and GitHub that can be cancelled as a whole",
+    "httpcore": "httpx's connections",
+    "anyio": "httpcore's sockets under asyncio",
+    "h11": "httpcore's HTTP/1.1",
+    "idna": "httpx's host names",
+    "certifi": "httpx's and Sentry's certificate authorities",
+    "urllib3": "Sentry's connections, and boto3's",
+    "pg8000": "PostgreSQL without a compiled client",
+    "scramp": "pg8000's authentication",
+    "asn1crypto": "scramp's channel binding",
+    "typing_extensions": "Powertools' and anyio's types",
+    "core": "what the job knows",
+    "handlers": "one file a function",
+    "certs": "certificate authorities of AWS's databases",
+}
+"""Each part of the package that is not boto3's alone, and what it is for."""
+
+
+def measure(quick: bool) -> list[Figure]:  # noqa: ARG001 - it is quick
+    return list(_told(_sizes()))
+
+
+def _sizes() -> Sizes:
+    built = package.ROOT / ".build" / "package"
+    if built.is_dir() and package.archive_of(built).is_file():
+        return package_sizes(built)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "package"
+        package.make(directory, None)
+        package.pack(directory)
+        return package_sizes(directory)
+
+
+def _told(sizes: Sizes) -> Iterator[Figure]:
+    yield Figure(what="package, without boto3", unit="MB", ours=_mb(sizes.without_sdk), limit=LIMIT)
+    yield Figure(what="package, whole", unit="MB", ours=_mb(sizes.unzipped), note=f"{_mb(sizes.zipped)} MB zipped")
+    for name, size in sorted(sizes.parts.items(), key=lambda part: -part[1]):
+        if name not in SDK:
+            yield Figure(what=f"- {name}", unit="MB", ours=_mb(size), note=WHY.get(name, "nobody has said why"))
+
+
+def _mb(size: int) -> float:
+    return round(size / 1e6, 2)
+
+
+if __name__ == "__main__":
+    figures.run("ops.bench.package", "Measures the functions' package.", measure)

@@ -1,0 +1,18 @@
+"""Walks an empty table."""
+
+import asyncio
+
+import httpx
+
+from .database import connect
+from .shared import logger, sentry_sdk
+
+client = httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
+runner = asyncio.Runner()
+
+
+def handler(_: object, __: object) -> dict[str, object]:
+    rows = connect().prepare("SELECT id FROM wxyc_schema.rotation WHERE id > :after").run(after=0)
+    logger.info("walked")
+    sentry_sdk.flush(2.0)
+    return {"done": not rows}
