@@ -1,11 +1,13 @@
-"""A stand-in for as much of Sentry's web API as `rotation sentry` uses: collections of one organization, in memory.
+"""A stand-in for as much of Sentry's web API as `rotation sentry` and `preflight` use: one organization, in memory.
 
 Like Sentry's it answers with more than it was sent, a monitor's project as an object, dashboards without widgets in
-their list, and lists in pages.
+their list, and lists in pages. Spans are searched by attributes, `has:tags[NAME,TYPE]` joined by OR.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -36,10 +38,25 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Span:
+    """A span that Sentry has received, so many hours ago."""
+
+    name: str
+    hours_ago: float
+    attributes: dict[str, str | float]
+
+    def has(self, term: tuple[str, str]) -> bool:
+        """Whether it has an attribute of a name and a type: to Sentry a number and a text are two attributes."""
+        name, kind = term
+        return name in self.attributes and isinstance(self.attributes[name], str) is (kind == "string")
+
+
+@dataclass(slots=True)
 class SentryApi:
-    """The organization; a test reads and writes `objects`, orders `faults`, and sees all `writes`."""
+    """The organization; a test reads and writes `objects` and `spans`, orders `faults`, and sees all `writes`."""
 
     objects: dict[str, dict[str, Object]] = field(default_factory=lambda: {name: {} for name in COLLECTIONS})
+    spans: list[Span] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     writes: list[tuple[str, str]] = field(default_factory=list)
     before_write: Callable[[], None] = lambda: None
@@ -54,7 +71,10 @@ class SentryApi:
         return key
 
     def app(self) -> Starlette:
-        routes = [Route(f"/api/0/projects/{ORGANIZATION}/{PROJECT}/", self._guarded(self._project))]
+        routes = [
+            Route(f"/api/0/projects/{ORGANIZATION}/{PROJECT}/", self._guarded(self._project)),
+            Route(f"/api/0/organizations/{ORGANIZATION}/events/", self._guarded(self._events)),
+        ]
         for name in COLLECTIONS:
             at = f"/api/0/organizations/{ORGANIZATION}/{name}/"
             routes += [
@@ -81,6 +101,22 @@ class SentryApi:
 
     async def _project(self, _: Request) -> Response:
         return JSONResponse({"id": str(PROJECT_ID), "slug": PROJECT})
+
+    async def _events(self, request: Request) -> Response:
+        """Answer a search for spans, the newest first; what is not asked as Sentry wants it is a 400."""
+        asked = request.query_params
+        period = re.fullmatch(r"([0-9]+)([hd])", asked.get("statsPeriod", ""))
+        terms = [re.fullmatch(r"has:tags\[([\w.]+),(number|string)\]", it) for it in asked["query"].split(" OR ")]
+        fields = asked.getlist("field")
+        if asked["dataset"] != "spans" or period is None or None in terms or "timestamp" not in fields:
+            return JSONResponse({"detail": "Invalid query"}, 400)
+        if asked["project"] != str(PROJECT_ID):
+            return JSONResponse({"detail": "You do not have permission to perform this action"}, 403)
+        hours = int(period[1]) * {"h": 1, "d": 24}[period[2]]
+        wanted = [(term[1], term[2]) for term in terms if term]
+        found = [it for it in self.spans if it.hours_ago <= hours and any(map(it.has, wanted))]
+        newest = sorted(found, key=lambda it: it.hours_ago)[: int(asked["per_page"])]
+        return JSONResponse({"data": [_shown(it) for it in newest], "meta": {"dataset": "spans"}})
 
     async def _many(self, request: Request) -> Response:
         collection = _collection(request)
@@ -118,6 +154,11 @@ class SentryApi:
 def _collection(request: Request) -> str:
     rest = request.url.path.partition(f"/organizations/{ORGANIZATION}/")[2]
     return next(name for name in COLLECTIONS if rest.startswith(name))
+
+
+def _shown(span: Span) -> Object:
+    at = datetime.now(UTC) - timedelta(hours=span.hours_ago)
+    return {"id": "f" * 16, "span.description": span.name, "timestamp": at.isoformat(timespec="seconds")}
 
 
 def _stored(collection: str, key: str, body: Object) -> Object:

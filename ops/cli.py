@@ -17,6 +17,8 @@ _COMMANDS: Final = {
     "report": "ops.report",
     "sentry": "ops.sentry",
     "loadtest": "ops.loadtest.cli",
+    "preflight": "ops.preflight",
+    "smoke": "ops.smoke",
 }
 """Each command and the module that holds it, imported when it is asked for."""
 

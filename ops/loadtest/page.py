@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from xml.etree import ElementTree as ET
 
 import pygal
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,6 +10,7 @@ from markupsafe import Markup
 from pygal.style import Style
 
 from local.lml.discogs import MINUTE, Call
+from ops.drawing import svg
 from ops.loadtest.measures import LML_LIMIT, percentile, rolling
 from ops.loadtest.report import COLUMNS, Report, line_cells, row
 from ops.loadtest.slots import Day
@@ -32,14 +32,14 @@ def write(directory: Path, report: Report, shown: Shown) -> Path:
     if budgets := _budgets(report):
         plots["budgets"] = budgets
     directory.mkdir(parents=True, exist_ok=True)
-    for name, svg in plots.items():
-        (directory / f"{name}.svg").write_text(svg)
+    for name, plot in plots.items():
+        (directory / f"{name}.svg").write_text(plot)
     templates = Environment(loader=PackageLoader("ops.loadtest", "."), autoescape=True, undefined=StrictUndefined)
     page = directory / "loadtest.html"
     page.write_text(
         templates.get_template("page.html").render(
             report=report,
-            plots=[Markup(svg) for svg in plots.values()],  # noqa: S704 - made here
+            plots=list(plots.values()),
             columns=COLUMNS,
             rows=[row(name, summary) for name, summary in report.summaries.items()],
             chosen=MEASURED.name,
@@ -49,7 +49,7 @@ def write(directory: Path, report: Report, shown: Shown) -> Path:
     return page
 
 
-def _calls(shown: Shown) -> str:
+def _calls(shown: Shown) -> Markup:
     days = {name: day for name, (day, _) in shown.items()}
     ends = (0.0, max(day.seconds for day in days.values()) / MINUTE)
     lines = {name: list(_by_minutes(day.calls, day.seconds)) for name, day in days.items()}
@@ -74,7 +74,7 @@ def _by_minutes(calls: Sequence[Call], seconds: float) -> Iterator[tuple[float, 
         most = max(most, now)
 
 
-def _latency(shown: Shown) -> str:
+def _latency(shown: Shown) -> Markup:
     _, alone = next(iter(shown.values()))
     chart = _chart("Seconds that readers wait", "percent of the readers wait no longer", _ALONE, _OURS, _OTHER)
     # Broad, since the job's line lies on it as long as all is well.
@@ -89,7 +89,7 @@ def _percentiles(day: Day) -> list[tuple[int, float]]:
     return [(percent, percentile(waits, percent / 100)) for percent in range(100)]
 
 
-def _budgets(report: Report) -> str | None:
+def _budgets(report: Report) -> Markup | None:
     swept = [(budget, report.summaries.get(open_loop(budget).name)) for budget in range(1, 100)]
     line = [(budget, summary.seconds / MINUTE) for budget, summary in swept if summary is not None]
     measured = report.summaries.get(MEASURED.name)
@@ -136,10 +136,6 @@ def _chart(title: str, x_title: str, *colours: str) -> Any:  # noqa: ANN401 - py
     )
 
 
-def _svg(chart: Any) -> str:  # noqa: ANN401 - pygal has no types
+def _svg(chart: Any) -> Markup:  # noqa: ANN401 - pygal has no types
     chart.legend_at_bottom_columns = len(chart.raw_series)
-    root = chart.render_tree()
-    for parent in list(root.iter()):
-        for script in parent.findall("script"):
-            parent.remove(script)
-    return ET.tostring(root, encoding="unicode")
+    return svg(chart, chart.config.title)

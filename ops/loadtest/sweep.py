@@ -90,6 +90,10 @@ def measure(case: Case) -> Figures:
 
 def measure_all(cases: Sequence[Case], progress: Progress) -> Iterator[Figures]:
     """Measure cases side by side, one process a core; results come in the order of the cases."""
+    if len(cases) == 1:  # a process would take longer to start than the day
+        yield measure(cases[0])
+        progress()
+        return
     # Not forked: a slot is a thread, and so may be whoever calls this.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for measured in pool.map(measure, cases):

@@ -137,12 +137,25 @@ def _lines(found: Found) -> list[str]:
     return [
         escape(line)
         for change, differences in found
-        for line in (f"{change.path} {change.name!r}", *(f"  {difference}" for difference in differences))
+        for line in (
+            f"{change.path} {change.name!r}",
+            *(f"  {difference}" for difference in differences),
+            *(f"  note: {note}" for note in _notes(change)),
+        )
     ]
 
 
 def _data(found: Found) -> dict[str, object]:
-    return {"changes": [{"in": change.path, "name": change.name, "differences": lines} for change, lines in found]}
+    return {
+        "changes": [
+            {"in": change.path, "name": change.name, "differences": lines, "notes": _notes(change)}
+            for change, lines in found
+        ]
+    }
+
+
+def _notes(change: changes.Change) -> list[str]:
+    return [keep.NOTES[change.path]] if change.path in keep.NOTES else []
 
 
 def _encoded(found: Found) -> bytes:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -32,13 +32,17 @@ class Api:
     """One organization, through one token. A context manager."""
 
     def __init__(self, url: str, organization: str, token: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            base_url = httpx.URL(f"{url.rstrip('/')}/api/0/")
+        except (ValueError, httpx.InvalidURL):
+            raise SentryError(f"{url!r} is no address") from None
         if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
             raise SentryError(f"{url} is not https: the token would be read on its way")
         self.organization = organization
         self._sleep = sleep
         headers = {"Authorization": f"Bearer {token}"}
-        self._client = httpx.Client(base_url=f"{url.rstrip('/')}/api/0/", headers=headers, timeout=30)
+        self._client = httpx.Client(base_url=base_url, headers=headers, timeout=30)
 
     def __enter__(self) -> Self:
         return self
@@ -48,14 +52,33 @@ class Api:
 
     def project_id(self, project: str) -> int:
         """Return the number of a project; raises SentryError, also for a token or an organization that is not good."""
-        return int(self._request("GET", f"projects/{self.organization}/{project}/").json()["id"])
+        return int(_decoded(self._request("GET", f"projects/{self.organization}/{project}/"))["id"])
+
+    def newest_span(self, project_id: int, query: str, period: str) -> Object | None:
+        """Return name and time of the newest span that a search finds within a period, say 14d; None without one."""
+        # Without the last parameter Sentry may search a sample, in which one span a day is easily missing.
+        parameters = {
+            "dataset": "spans",
+            "project": project_id,
+            "query": query,
+            "statsPeriod": period,
+            "field": ["id", "span.description", "timestamp"],
+            "sort": "-timestamp",
+            "per_page": 1,
+            "sampling": "HIGHEST_ACCURACY",
+        }
+        path = f"organizations/{self.organization}/events/?{urlencode(parameters, doseq=True)}"
+        found = _decoded(self._request("GET", path))
+        if not isinstance(found, dict) or not isinstance(found.get("data"), list):
+            raise SentryError("Sentry, GET events: the answer has no list of spans")
+        return found["data"][0] if found["data"] else None
 
     def all(self, path: Path) -> Iterator[Object]:
         """Yield every object of a collection, page by page, as its list has them: dashboards without their widgets."""
         following: str | None = self._of(path)
         while following:
             answer = self._request("GET", following)
-            yield from answer.json()
+            yield from _decoded(answer)
             after = answer.links.get("next", {})
             following = after["url"] if after.get("results") == "true" else None
 
@@ -65,7 +88,7 @@ class Api:
             yield self.read(path, str(found["id"])) if path == "dashboards" else found
 
     def read(self, path: Path, key: str) -> Object:
-        found: Object = self._request("GET", self._of(path, key)).json()
+        found: Object = _decoded(self._request("GET", self._of(path, key)))
         return found
 
     def create(self, path: Path, body: Object) -> None:
@@ -87,7 +110,7 @@ class Api:
         """Send a request, again after 429 and, where nothing can have been written by it, after a 5xx."""
         if self._client.base_url.host != self._client.base_url.join(path).host:
             raise SentryError(f"Sentry sends its next page from elsewhere, where the token must not go: {path}")
-        what = f"Sentry, {method} {path.removeprefix(str(self._client.base_url))}"
+        what = f"Sentry, {method} {path.removeprefix(str(self._client.base_url)).partition('?')[0]}"
         for tried in range(1, TRIES + 1):
             try:
                 answer = self._client.request(method, path, json=body)
@@ -110,3 +133,13 @@ class Api:
             wait = float(told) if told.isdigit() else float(2**tried)
             return wait if wait <= LONGEST_WAIT else None
         return float(2**tried) if answer.is_server_error else None
+
+
+def _decoded(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
+    """Return the JSON of an answer; a page of a proxy or a login is none, whatever its status."""
+    try:
+        return answer.json()
+    except ValueError:
+        raise SentryError(
+            f"{answer.url.host} answered {answer.status_code} without JSON: is SENTRY_URL the address of Sentry itself?"
+        ) from None

@@ -50,10 +50,10 @@ def make(api: Api, changes: Sequence[Change]) -> None:
                 api.create(change.path, change.after)
             else:
                 api.update(change.path, change.key, change.after)
-        except SentryError as error:
+        except (SentryError, KeyboardInterrupt) as error:
             left = [line for done in reversed(begun) for line in _take_back(api, done)]
             state = f"NOT put back: {'; '.join(left)}" if left else "everything is as it was before"
-            raise SentryError(f"{error}\n{state}") from None
+            raise SentryError(f"{str(error) or 'interrupted'}\n{state}") from None
 
 
 def _stands(api: Api, change: Change) -> Any:  # noqa: ANN401 - any JSON

@@ -17,6 +17,13 @@ FILES: Final[dict[api.Path, str]] = {
 }
 
 
+NOTES: Final[dict[api.Path, str]] = {
+    "alert-rules": "Sentry alerts on no ratio of two sums: this goes by backfill.not_found_percent of a single run"
+}
+"""What somebody who agrees to a plan has to know of it."""
+LONGEST: Final = 160  # characters of a value; `plan -o` has all of them
+
+
 def wanted(path: api.Path, words: Mapping[str, object]) -> Object:
     """Return what a file wants, with `$project`, `$project_id` and `$environment` filled in."""
     read: Object = yaml.safe_load((Path(__file__).parent / FILES[path]).read_text())
@@ -50,7 +57,7 @@ def differences(want: Any, found: Any, where: str = "") -> Iterator[str]:  # noq
         for number, (value, other) in enumerate(zip(want, found, strict=True)):
             yield from differences(value, other, f"{where}[{number}]")
     elif want != found and not (isinstance(found, dict) and want == found.get("slug")):
-        yield f"{where}: {found!r} becomes {want!r}"
+        yield f"{where}: {_shown(found)} becomes {_shown(want)}"
 
 
 def overlaid(found: Any, want: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -60,6 +67,11 @@ def overlaid(found: Any, want: Any) -> Any:  # noqa: ANN401 - any JSON
     if isinstance(want, list) and isinstance(found, list) and len(want) == len(found):
         return [overlaid(other, value) for other, value in zip(found, want, strict=True)]
     return want
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _filled(node: Any, words: Mapping[str, object]) -> Any:  # noqa: ANN401 - any JSON

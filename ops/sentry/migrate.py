@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from ops.sentry.api import Api, Object, Path
 from ops.sentry.changes import KEYS, Change, ChangedMeanwhileError, steady
+from ops.target import OperatorError
 
 SUCCESSORS: Final = {
     "backfill.releases_scanned": "backfill.identities_scanned",
@@ -30,13 +31,13 @@ _SPAN_NAME: Final = re.compile(r'\b(span\.description|span\.name|transaction):"?
 _SPAN_OP: Final = re.compile(r'\bspan\.op:"?job\.tally\b"?')
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Use:
     """An object that uses old attributes: what is rewritten in it, and what a person has to look at."""
 
     change: Change
-    rewritten: list[str] = field(default_factory=list)
-    by_hand: list[str] = field(default_factory=list)
+    rewritten: list[str]
+    by_hand: list[str]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -49,18 +50,14 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 def inventory(sentry: Api) -> list[Use]:
-    """Return every saved query, alert rule and dashboard that uses the old attributes."""
+    """Return every saved query, alert rule and dashboard that uses the old attributes, or looks for the old span."""
     uses = []
     for path in COLLECTIONS:
         for listed in sentry.in_full(path):
-            if not _OLD.search(msgspec.json.encode(listed).decode()):
-                continue
-            found = sentry.read(path, str(listed["id"]))  # what a later look is held against
-            use = Use(Change(path=path, name=_name(found), before=found, after={}))
-            after: Object = _rewritten(found, use, "")
-            use.change = Change(path=path, name=_name(found), before=found, after=after)
-            uses.append(use)
-    return uses
+            if _use(path, listed) is not None:
+                found = sentry.read(path, str(listed["id"]))  # what a later look is held against
+                uses.append(_use(path, found))
+    return [use for use in uses if use is not None]
 
 
 def kept(uses: list[Use]) -> bytes:
@@ -72,10 +69,14 @@ def kept(uses: list[Use]) -> bytes:
 
 
 def way_back(sentry: Api, file: bytes) -> list[Change]:
-    """Return what puts everything back; raises ChangedMeanwhileError if somebody has worked on it since."""
+    """Return what puts everything back; raises OperatorError if that cannot be, nothing then is written."""
+    try:
+        saved = [(it, str(it.before[KEYS.get(it.path, "id")])) for it in msgspec.json.decode(file, type=list[Kept])]
+    except (msgspec.DecodeError, KeyError) as error:
+        raise OperatorError(f"that is no file of a migration, and nothing was put back: {error}") from None
     changes = []
-    for it in msgspec.json.decode(file, type=list[Kept]):
-        now = sentry.read(it.path, str(it.before[KEYS.get(it.path, "id")]))
+    for it, key in saved:
+        now = sentry.read(it.path, key)
         if steady(now) == steady(it.before):
             continue
         if steady(now) != steady(it.after):
@@ -99,18 +100,24 @@ def rewrite(text: str) -> tuple[str, list[str]]:
     return _SPAN_OP.sub("span.op:rotation-artist-backfill.totals", text), []
 
 
-def _rewritten(node: Any, use: Use, where: str) -> Any:  # noqa: ANN401 - any JSON
-    if isinstance(node, dict):
-        return {name: _rewritten(value, use, f"{where}.{name}" if where else name) for name, value in node.items()}
-    if isinstance(node, list):
-        return [_rewritten(value, use, f"{where}[{number}]") for number, value in enumerate(node)]
-    if not isinstance(node, str):
-        return node
-    text, lost = rewrite(node)
-    if text != node:
-        use.rewritten.append(f"{where}: {node} becomes {text}")
-    use.by_hand.extend(f"{where}: {name}: {why(name)}" for name in lost)
-    return text
+def _use(path: Path, found: Object) -> Use | None:
+    rewritten, by_hand = list[str](), list[str]()
+
+    def walked(node: Any, where: str) -> Any:  # noqa: ANN401 - any JSON
+        if isinstance(node, dict):
+            return {name: walked(value, f"{where}.{name}" if where else name) for name, value in node.items()}
+        if isinstance(node, list):
+            return [walked(value, f"{where}[{number}]") for number, value in enumerate(node)]
+        if not isinstance(node, str):
+            return node
+        text, lost = rewrite(node)
+        if text != node:
+            rewritten.append(f"{where}: {node} becomes {text}")
+        by_hand.extend(f"{where}: {name}: {why(name)}" for name in lost)
+        return text
+
+    change = Change(path=path, name=_name(found), before=found, after=walked(found, ""))
+    return Use(change, rewritten, by_hand) if rewritten or by_hand else None
 
 
 def why(name: str) -> str:

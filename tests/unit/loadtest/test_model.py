@@ -3,8 +3,9 @@
 import pytest
 
 from core.settings import Pacing
+from ops.loadtest.measures import Summary
 from ops.loadtest.proof import COLD_DAY, lines_of_a_cold_day, prove
-from ops.loadtest.sweep import MEASURED, TODAY_UNPUNISHED, Case, measure, open_loop, sweep
+from ops.loadtest.sweep import TODAY_UNPUNISHED, Case, measure, open_loop
 
 
 def test_every_line_holds_on_one_day_of_each_kind():
@@ -16,7 +17,7 @@ def test_every_line_holds_on_one_day_of_each_kind():
 
 @pytest.mark.parametrize("readers", COLD_DAY)
 def test_the_lines_of_a_cold_day_hold_on_other_days_too(readers):
-    days = sweep([MEASURED], [Case(seed=seed, readers=readers) for seed in (101, 102)], lambda: None)[MEASURED.name]
+    days = Summary(days=tuple(measure(Case(seed=seed, readers=readers)) for seed in (101, 102)))
 
     assert [line for line in lines_of_a_cold_day(days, readers, Pacing()) if not line.holds] == []
 

@@ -3,9 +3,9 @@
 import pytest
 
 from core import telemetry
-from local.sentry_api import PROJECT_ID, Fault
+from local.sentry_api import ORGANIZATION, PROJECT_ID, TOKEN, Fault
 from ops.sentry import changes, keep
-from ops.sentry.api import SentryError
+from ops.sentry.api import Api, SentryError
 
 WORDS = {"$project": "backend", "$project_id": PROJECT_ID, "$environment": "production"}
 OURS = [("alert-rules", "name"), ("monitors", "slug"), ("dashboards", "title")]
@@ -74,6 +74,22 @@ def test_plan_shows_what_is_missing_and_writes_nothing(there):
     assert {line for it in told["changes"] for line in it["differences"]} == {"is not there"}
     assert there.everything() == before
     assert there.sentry.writes == []
+
+
+def test_plan_says_that_the_rule_goes_by_no_ratio(there):
+    _, told = there.rotation("plan")
+
+    assert [len(it["notes"]) for it in told["changes"]] == [1, 0, 0]
+    assert "no ratio of two sums: this goes by backfill.not_found_percent" in there.people_see("plan")
+
+
+def test_a_plan_is_read_by_people(there):
+    """A widget is a page of JSON; the file of `plan -o` has it whole."""
+    there.sentry.add("dashboards", title="rotation-artist-backfill", widgets=[])
+
+    _, told = there.rotation("plan")
+
+    assert max(len(line) for it in told["changes"] for line in it["differences"]) < 400
 
 
 def test_apply_sets_it_right_and_is_a_no_op_the_second_time(there):
@@ -191,6 +207,21 @@ def test_an_update_that_fails_half_way_is_taken_back(there):
 
     assert status == 1
     assert "everything is as it was before" in told["error"]
+    assert there.everything() == before
+
+
+def test_an_apply_that_somebody_interrupts_is_taken_back(there):
+    there.sentry.faults.append(Fault("POST", "dashboards/", 429))
+    before = there.everything()
+
+    def interrupted(_seconds):
+        raise KeyboardInterrupt
+
+    with Api(there.url, ORGANIZATION, TOKEN, interrupted) as api:
+        wanted = [change for change, _ in keep.plan(api, "backend", "production")]
+        with pytest.raises(SentryError, match="interrupted\neverything is as it was before"):
+            changes.make(api, wanted)
+
     assert there.everything() == before
 
 

@@ -81,6 +81,15 @@ def test_a_text_gets_its_new_names_and_keeps_them(text, becomes):
     assert migrate.rewrite(becomes)[0] == becomes
 
 
+def test_a_query_that_only_looks_for_the_old_span_is_found_too(there):
+    """It would find nothing any more, without a word."""
+    there.sentry.add("explore/saved", name="Runs", query=[{"query": 'span.name:"rotation-artist-backfill.totals"'}])
+
+    there.rotation("migrate", "--apply")
+
+    assert find(there, "explore/saved", "Runs")["query"] == [{"query": "span.name:rotation-artist-backfill.run.totals"}]
+
+
 def test_every_successor_is_written_by_this_job():
     assert set(migrate.SUCCESSORS.values()) <= {f"backfill.{name}" for name in telemetry.ACCOUNTS}
     assert not migrate.SUCCESSORS.keys() & migrate.NO_SUCCESSOR.keys()
@@ -194,6 +203,19 @@ def test_without_a_place_for_the_file_nothing_is_written(old, tmp_path):
 
 def test_nobody_uses_the_old_names(there):
     assert "nothing uses the old attributes" in there.people_see("migrate")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "{}", '[{"path": "alert-rules"}]', '[{"path": "alert-rules", "name": "x", "before": {}, "after": {}}]'],
+)
+def test_a_file_that_no_migration_saved_is_refused(there, tmp_path, text):
+    (tmp_path / "file").write_text(text)
+
+    status, told = there.rotation("migrate", "--undo", str(tmp_path / "file"))
+
+    assert status == 1
+    assert "no file of a migration, and nothing was put back" in told["error"]
 
 
 def test_apply_and_undo_together_are_refused(old, tmp_path):

@@ -1,0 +1,157 @@
+"""Checks that are made one by one: a line each for people, an object each for programs; none hides another."""
+
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from rich.console import Console
+from rich.markup import escape
+
+from core.environment import SettingsError
+from core.lml import LmlError
+from core.rotation import DatabaseError
+from ops.answer import Answer
+from ops.target import OperatorError
+
+DETAILS_SHOWN: Final = 20
+_COLOURS: Final = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+_AWS_ADVICE: Final = {
+    "AccessDenied": "give this role the permission that AWS names",
+    "AccessDeniedException": "give this role the permission that AWS names",
+    "ExpiredToken": "log in to AWS anew",
+    "ExpiredTokenException": "log in to AWS anew",
+    "InvalidClientTokenId": "log in to AWS anew",
+    "UnrecognizedClientException": "log in to AWS anew",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found; `advice` is the next step, `details` are lines below its own."""
+
+    ok: bool
+    reason: str
+    advice: str = ""
+    details: Sequence[str] = ()
+
+
+class CannotLookError(OperatorError):
+    """A check cannot be made: why not, and what would let it."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason)
+        self.advice = advice
+
+
+Check: TypeAlias = Callable[[], Finding]
+"""Looks at one thing; what it raises is a failure with that reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A check and its outcome; `seconds` is how long it took."""
+
+    name: str
+    status: Literal["ok", "failed", "skipped"]
+    finding: Finding
+    seconds: float = 0.0
+
+    @property
+    def data(self) -> dict[str, object]:
+        return {
+            "check": self.name,
+            "status": self.status,
+            "reason": self.finding.reason,
+            "next": self.finding.advice,
+            "details": list(self.finding.details),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def shown(self, width: int) -> Iterator[str]:
+        finding = self.finding
+        status = f"[{_COLOURS[self.status]}]{self.status:<7}[/]"
+        following = f" Next: {escape(one_line(finding.advice))}." if finding.advice else ""
+        took = "" if self.status == "skipped" else f" ({self.seconds:.2f} s)"
+        yield f"{status} {self.name:<{width}}  {escape(one_line(finding.reason))}.{following}{took}"
+        yield from (f"  {escape(one_line(detail))}" for detail in finding.details[:DETAILS_SHOWN])
+        if len(finding.details) > DETAILS_SHOWN:
+            yield f"  and {len(finding.details) - DETAILS_SHOWN} more; --json has them all"
+
+
+def work_off(checks: Mapping[str, Check], console: Console, skipped: Collection[str] = ()) -> list[Line]:
+    """Make every check that is not skipped, and say on the console which one is under way."""
+    lines = []
+    for name, check in checks.items():
+        if name in skipped:
+            lines.append(Line(name, "skipped", Finding(ok=True, reason=f"nobody looked: --skip {name}")))
+            continue
+        began = time.monotonic()
+        with under_way(name, console):
+            finding = _made(check)
+        lines.append(Line(name, "ok" if finding.ok else "failed", finding, time.monotonic() - began))
+    return lines
+
+
+def answer(lines: Sequence[Line], good: str, bad: str, **data: object) -> Answer:
+    """Return all lines and a last one that counts: `good` or `bad`, and what was not looked at."""
+    failed = [line.name for line in lines if line.status == "failed"]
+    skipped = [line.name for line in lines if line.status == "skipped"]
+    verdict = f"[bold red]{escape(bad)}[/]: {', '.join(failed)}" if failed else f"[bold green]{escape(good)}[/]"
+    if skipped:
+        verdict += f"; not looked at: {', '.join(skipped)}"
+    width = max((len(line.name) for line in lines), default=0)
+    shown = [text for line in lines for text in line.shown(width)]
+    return Answer([*shown, verdict], {"ok": not failed, **data, "checks": [line.data for line in lines]}, ok=not failed)
+
+
+def one_line(text: str) -> str:
+    """Return a text as a terminal can show it: on one line, nothing that moves the cursor, no final full stop."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()).removesuffix(".")
+
+
+def _made(check: Check) -> Finding:
+    try:
+        return check()
+    except (OperatorError, SettingsError, DatabaseError, LmlError) as error:
+        return Finding(ok=False, reason="; ".join(str(error).splitlines()), advice=_advice(error))
+    except (BotoCoreError, ClientError) as error:
+        return _refused_by_aws(error)
+    except Exception as error:  # noqa: BLE001 - a check that breaks must not hide what the others found
+        frame = traceback.extract_tb(error.__traceback__)[-1]  # not its text, which may hold anything
+        reason = f"the check itself broke: {type(error).__name__} in {frame.name}, line {frame.lineno}"
+        return Finding(ok=False, reason=reason, advice="this is a defect: report it")
+
+
+def _advice(error: Exception) -> str:
+    match error:
+        case CannotLookError():
+            return error.advice
+        case SettingsError():
+            return "correct what is named"
+        case LmlError():
+            return "see how LML is: GET /health"
+        case _:
+            return ""  # its text says what to do
+
+
+def _refused_by_aws(error: Exception) -> Finding:
+    match error:
+        case ClientError(response={"Error": {"Code": str(code)}}):
+            reason, advice = "AWS says no", _AWS_ADVICE.get(code, "look at the name, the account and the region")
+        case NoCredentialsError() | NoRegionError():
+            reason, advice = "AWS cannot be asked", "set AWS_PROFILE, and the region by --region or AWS_REGION"
+        case _:
+            reason, advice = "AWS cannot be asked", "look at the network, the login and the region"
+    return Finding(ok=False, reason=f"{reason}: {error}", advice=advice)
+
+
+def under_way(name: str, console: Console) -> AbstractContextManager[object]:
+    """Show what is being looked at: a spinner on a terminal, a line elsewhere."""
+    if console.is_terminal:
+        return console.status(name)
+    console.print(f"{name} ...", highlight=False)
+    return nullcontext()

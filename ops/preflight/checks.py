@@ -1,0 +1,151 @@
+"""What preflight asks AWS, LML and the database, each of the deployment that is planned."""
+
+import re
+from collections.abc import Mapping
+from math import floor
+from pathlib import Path
+from typing import Final
+
+from core import deploy_gate, rotation, settings
+from core.clock import SystemClock
+from core.lml import Lml
+from core.rotation import DatabaseError
+from ops.checklist import CannotLookError, Finding
+from ops.loadtest.document import PATH, Document
+from ops.preflight.planned import Plan
+from ops.target import OperatorError, database_of
+
+COVERAGE_PERCENT: Final = 99
+UNRESERVED: Final = 100  # executions at once that Lambda wants left to functions without a reserve
+BUDGET: Final = {
+    "DISCOGS_RATE_LIMIT": "DiscogsRateLimit",
+    "DISCOGS_BUDGET_PER_MINUTE": "DiscogsBudgetPerMinute",
+    "DISCOGS_BUDGET_MAX_PER_MINUTE": "DiscogsBudgetMaxPerMinute",
+}
+DATABASE: Final = tuple(
+    variable.name
+    for variable in settings.VARIABLES
+    if variable.name.startswith("DB_") or variable.name in {"WXYC_SCHEMA_NAME", "LOCAL_DEV"}
+)
+_SUFFIX: Final = "_SECRET_ARN"
+
+
+def gate(plan: Plan) -> Finding:
+    """Ask whether the deploy gate would let a run start, and whether LML takes the key."""
+    read = settings.SettingsReader(plan.environment, plan.target.secret)
+    lml, token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
+    with Lml(lml, SystemClock()) as client:
+        verdict = deploy_gate.check(client, local_dev=read.local_dev, github=deploy_gate.Github(token))
+        if not verdict.allowed:
+            return Finding(ok=False, reason=verdict.reason, advice="put LML right, or LibraryMetadataUrl")
+        client.round_trip()  # a gate that knows the commit has not shown LML the key
+    return Finding(ok=True, reason=verdict.reason)
+
+
+def coverage(plan: Plan, here: Mapping[str, str] | None) -> Finding:
+    """Ask whether enough active rows carry an identity (PICKER.md); `here` holds variables over the function's."""
+    environment = dict(plan.environment)
+    if here is not None:
+        own = {name: here[name] for name in DATABASE if here.get(name)}
+        if not own:
+            raise CannotLookError("--database-env, and no variable of the database is set here", "set DB_HOST, DB_PORT")
+        if "DB_PASSWORD" in own:
+            environment.pop(f"DB_PASSWORD{_SUFFIX}", None)
+        environment |= own
+    database = database_of(environment, plan.target.secret)
+    try:
+        with rotation.connect(database) as table:
+            counted, missing = table.coverage(), table.uncovered_rows()
+    except DatabaseError as error:
+        advice = (
+            "if it is in a VPC, look from a machine inside or through a tunnel, with --database-env and DB_HOST, "
+            "DB_PORT, ... of this shell; else --skip coverage, and `rotation run --dry-run` logs coverage_percent"
+        )
+        return Finding(ok=False, reason=str(error), advice=advice)
+    details = [str(row) for row in missing]
+    beside = f"{_percent(counted.active_with_identity, counted.active)} of all {counted.active} active rows"
+    if counted.percent is None:
+        reason = f"unknown: no active row has a Discogs release; {beside} have an identity"
+        return Finding(ok=False, reason=reason, advice=f"look at {database.schema}.rotation in {database.name}")
+    share = _percent(counted.resolvable_with_identity, counted.resolvable)
+    reason = f"{share} of {counted.resolvable} resolvable rows have an identity, {beside}"
+    if counted.percent >= COVERAGE_PERCENT:
+        return Finding(ok=True, reason=reason, details=details)
+    advice = f"have the backend give these {len(missing)} rows an lml_identity_id"
+    return Finding(ok=False, reason=f"{reason}; {COVERAGE_PERCENT} % are needed", advice=advice, details=details)
+
+
+def concurrency(plan: Plan) -> Finding:
+    """Ask whether the account has room for what is reserved; a stack that stands gives back what it holds."""
+    if wrong := [text for text in plan.reserved.values() if not re.fullmatch("[0-9]{1,9}", text)]:
+        raise CannotLookError(f"{wrong[0]!r} is no number of executions to reserve", "correct RefreshConcurrency")
+    functions, names = plan.target.client("lambda"), plan.target.names
+    limit = functions.get_account_settings()["AccountLimit"]
+    held = sum(
+        functions.get_function_concurrency(FunctionName=names[name]).get("ReservedConcurrentExecutions", 0)
+        for name in plan.functions & names.keys()
+    )
+    wanted = sum(map(int, plan.reserved.values()))
+    left = limit["UnreservedConcurrentExecutions"] + held - wanted
+    reason = (
+        f"{wanted} of the account's {limit['ConcurrentExecutions']} executions at once would be reserved here (now "
+        f"{held}), which leaves {left} to all else"
+    )
+    if left >= UNRESERVED:
+        return Finding(ok=True, reason=reason)
+    advice = f"raise Lambda's quota Concurrent executions by {UNRESERVED - left}, or free reserves of other functions"
+    return Finding(ok=False, reason=f"{reason}; Lambda wants {UNRESERVED} left", advice=advice)
+
+
+def secrets(plan: Plan) -> Finding:
+    """Ask whether every secret that a function needs holds a text, which nobody gets to see."""
+    arns: dict[str, set[str]] = {}
+    for environment in plan.environments.values():
+        for name, arn in environment.items():
+            if name.endswith(_SUFFIX):
+                arns.setdefault(name.removesuffix(_SUFFIX), set()).add(arn)
+    faults = []
+    for name, found in sorted(arns.items()):
+        for arn in sorted(found):
+            if not arn:
+                faults.append(f"{name}: its secret is not made yet")
+                continue
+            try:
+                plan.target.secret(arn, True)
+            except OperatorError as error:
+                faults.append(f"{name}: {error}")
+    if faults:
+        advice = "deploy with ScheduleState DISABLED, fill them, look again" if not plan.target.names else ""
+        return Finding(ok=False, reason="; ".join(faults), advice=advice)
+    return Finding(ok=True, reason=f"{', '.join(sorted(arns))} hold a value")
+
+
+def budget(plan: Plan, page: Path = PATH) -> Finding:
+    """Ask whether the numbers are those that the load test chose, and for production were tried in staging."""
+    named = f"docs/{page.name}"
+    try:
+        document = Document.read(page)
+    except (OSError, ValueError) as error:
+        raise CannotLookError(f"{named} cannot be read: {error}", "run this in a checkout of the project") from None
+    differing = [
+        f"{parameter} is {plan.parameters[parameter]}, the load test chose {document.chosen.get(name)}"
+        for name, parameter in BUDGET.items()
+        if plan.parameters[parameter] != str(document.chosen.get(name))
+    ]
+    if differing:
+        advice = f"deploy the numbers of {named}, or repeat the load test as the runbook says"
+        return Finding(ok=False, reason="; ".join(differing), advice=advice)
+    chosen = ", ".join(f"{parameter} {plan.parameters[parameter]}" for parameter in BUDGET.values())
+    where, seen = plan.parameters["SentryEnvironment"], document.seen_in_staging()
+    if where == "production" and seen is None:
+        reason = f"{chosen} are the load test's, but {named} has no row of a run in staging"
+        return Finding(
+            ok=False, reason=reason, advice="run it there (runbook, Repeating the load test) and fill one in"
+        )
+    tried = f"tried in staging on {seen}" if seen else f"{where} needs no run in staging"
+    return Finding(ok=True, reason=f"{chosen} are the load test's; {tried}")
+
+
+def _percent(part: int, whole: int) -> str:
+    """Return a share in percent, rounded down: 98.999 is not 99."""
+    return f"{floor(10_000 * part / whole) / 100:.2f} %" if whole else "unknown"

@@ -1,0 +1,202 @@
+"""`rotation smoke`: whether an LML does what the job relies on; one real id, else requests that cost it nothing."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+
+from core import deploy_gate, rotation, settings
+from core.bounded_http import Bearer, BoundedHttp, NoReplyError
+from core.clock import SystemClock
+from core.lml import LML_REFRESH_BATCH_CAP, Lml
+from core.rotation import DatabaseError
+from core.settings import Secret
+from ops.answer import Answer, answers
+from ops.checklist import CannotLookError, Check, Finding, answer, work_off
+from ops.target import Target, database_of, find, no_secret
+
+CHECKS: Final = ("gate", "empty-list", "too-many-ids", "one-id", "stale-id")
+UNKNOWN_ID: Final = 2_147_483_647
+"""The highest that PostgreSQL's integer holds: of an identity that no table has got to."""
+LIMIT: Final = 60.0  # seconds for a request of one id (DESIGN §6, "Handing on")
+_REFRESH: Final = "/api/v1/cache/refresh-for-identities"
+
+
+class _Artist(msgspec.Struct):
+    external_id: str
+    outcome: str
+    message: str | None = None
+
+
+class _Source(msgspec.Struct):
+    release_outcome: str
+    artists: list[_Artist | None] | None = None
+    message: str | None = None
+
+
+class Result(msgspec.Struct):
+    """What LML says of an id, as LML.md has it; new values may appear in its enums."""
+
+    identity_id: int
+    status: str
+    sources: dict[str, _Source | None] | None = None
+    message: str | None = None
+
+
+class _Body(msgspec.Struct):
+    results: list[Result]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """The LML to ask, and for which ids; `identity_id` is called when its turn comes, and may raise."""
+
+    lml: settings.Lml
+    github_token: Secret
+    local_dev: bool
+    identity_id: Callable[[], int]
+    stale_id: int = UNKNOWN_ID
+
+    def checks(self) -> dict[str, Check]:
+        made = (self._gate, self._empty_list, self._too_many_ids, self._one_id, self._stale_id)
+        return dict(zip(CHECKS, made, strict=True))
+
+    def _gate(self) -> Finding:
+        with Lml(self.lml, SystemClock()) as client:
+            github = deploy_gate.Github(self.github_token)
+            gate = deploy_gate.check(client, local_dev=self.local_dev, github=github)
+        return Finding(gate.allowed, gate.reason, "" if gate.allowed else "put LML right: no run would start")
+
+    def _empty_list(self) -> Finding:
+        with Lml(self.lml, SystemClock()) as client:
+            client.round_trip()
+        return Finding(ok=True, reason="refused with 422")
+
+    def _too_many_ids(self) -> Finding:
+        """Send one id more than LML takes; past our own client, which would not."""
+        ids = [self.stale_id] * (LML_REFRESH_BATCH_CAP + 1)  # should LML take them after all, they cost nothing
+        url = self.lml.url + _REFRESH
+        try:
+            with BoundedHttp() as http:
+                auth = Bearer(self.lml.api_key)
+                status = http.send("POST", url, limit=LIMIT, auth=auth, json={"identity_ids": ids}).status
+        except NoReplyError as error:
+            raise CannotLookError(f"POST {url}: {error}", "look at the address, and whether LML is up") from None
+        told = f"{len(ids)} ids were answered with {status}"
+        if status == 400:
+            return Finding(ok=True, reason=told)
+        advice = "check LML_API_KEY" if status in {401, 403} else "see what LML takes now"
+        return Finding(ok=False, reason=f"{told}, not 400", advice=advice)
+
+    def _one_id(self) -> Finding:
+        result = self._refreshed(self.identity_id())
+        told = f"identity {result.identity_id} is {result.status}"
+        if result.status == "error":
+            reason = f"{told}: {result.message}"
+            return Finding(ok=False, reason=reason, advice="look at LML's breaker in GET /health, then again")
+        return Finding(ok=True, reason=told)
+
+    def _stale_id(self) -> Finding:
+        result = self._refreshed(self.stale_id)
+        told = f"identity {result.identity_id} is {result.status}"
+        if result.status == "not_found":
+            return Finding(ok=True, reason=told)
+        return Finding(
+            ok=False, reason=f"{told}, not not_found", advice="name an id that LML does not know: --stale-id"
+        )
+
+    def _refreshed(self, identity_id: int) -> Result:
+        """Have one id refreshed; raises LmlError, and CannotLookError for an answer of another form."""
+        with Lml(self.lml, SystemClock()) as client:
+            body = client.refresh([identity_id], limit=LIMIT).body
+        try:
+            results = msgspec.convert(body, _Body).results
+        except msgspec.ValidationError as error:
+            raise CannotLookError(f"a 200 of another form: {error}", "LML's interface has changed: see how") from None
+        if [result.identity_id for result in results] != [identity_id]:
+            ids = [result.identity_id for result in results]
+            raise CannotLookError(f"asked for {identity_id}, LML answers for {ids[:3]}", "LML's interface has changed")
+        return results[0]
+
+
+@click.command()
+@click.option("--lml-url", help="This LML, with the key in LML_API_KEY. [default: the target's, with the target's key]")
+@click.option("--stack-name", help="A deployed stack. [default: the cloud of `rotation up`]")
+@click.option("--region", help="The stack's region. [default: as your AWS settings say]")
+@click.option(
+    "--identity-id", type=click.IntRange(1), help="The id to refresh. [default: the target's first active one]"
+)
+@click.option(
+    "--stale-id", type=click.IntRange(1), default=UNKNOWN_ID, show_default=True, help="One LML does not know."
+)
+@answers
+def smoke(
+    *, lml_url: str | None, stack_name: str | None, region: str | None, identity_id: int | None, stale_id: int
+) -> Answer:
+    """Ask an LML what the job will ask: the gate, an empty list, 51 ids, one id, a stale id.
+
+    The one id is really refreshed: if it is cold, that is about four Discogs calls. Exits with 1 if an answer is not
+    as it must be.
+    """
+    if lml_url is None:
+        contract = of_target(find(stack_name, region), identity_id, stale_id)
+    elif stack_name or region:
+        raise click.UsageError("--lml-url, or a stack with its own LML: not both")
+    else:
+        contract = of_url(lml_url, os.environ.get("LML_API_KEY", ""), identity_id, stale_id)
+    lines = work_off(contract.checks(), Console(stderr=True))
+    return answer(lines, f"{contract.lml.url} does what the job needs", "not as the job needs it", lml=contract.lml.url)
+
+
+def of_target(target: Target, identity_id: int | None, stale_id: int) -> Contract:
+    """Return the contract with the LML that fan-out of this cloud asks; raises SettingsError."""
+    environment = target.environment("FanOutFunction")
+    read = settings.SettingsReader(environment, target.secret)
+    lml, token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
+    return Contract(
+        lml=lml,
+        github_token=token,
+        local_dev=read.local_dev,
+        identity_id=partial(_first_active, environment, target.secret) if identity_id is None else lambda: identity_id,
+        stale_id=stale_id,
+    )
+
+
+def of_url(url: str, key: str, identity_id: int | None, stale_id: int = UNKNOWN_ID) -> Contract:
+    """Return the contract with the LML at an address, https unless it is on this machine; raises SettingsError."""
+    environment = {
+        "LIBRARY_METADATA_URL": url,
+        "LML_API_KEY": key,
+        "GITHUB_TOKEN": os.environ.get("GITHUB_TOKEN", ""),
+        "LOCAL_DEV": "1" if re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", f"{url}/") else "0",
+    }
+    read = settings.SettingsReader(environment, no_secret)
+    lml, github_token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
+    return Contract(
+        lml=lml,
+        github_token=github_token,
+        local_dev=read.local_dev,
+        identity_id=_nameless if identity_id is None else lambda: identity_id,
+        stale_id=stale_id,
+    )
+
+
+def _first_active(environment: Mapping[str, str], fetch: settings.SecretFetcher) -> int:
+    try:
+        with rotation.connect(database_of(environment, fetch)) as table:
+            first = next(table.identity_ids(), None)
+    except (DatabaseError, settings.SettingsError) as error:
+        raise CannotLookError(str(error), "name an id by --identity-id") from None
+    if first is None:
+        raise CannotLookError("no active row has an identity", "name an id by --identity-id")
+    return first
+
+
+def _nameless() -> int:
+    raise CannotLookError("no id is known at this address", "name one by --identity-id")

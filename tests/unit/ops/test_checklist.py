@@ -1,0 +1,101 @@
+"""Checks that are made one by one: none hides another, and what was not looked at is said."""
+
+import json
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
+from rich.console import Console
+
+from core.settings import SettingsError
+from ops.checklist import DETAILS_SHOWN, CannotLookError, Finding, answer, work_off
+from ops.target import OperatorError
+
+GOOD = Finding(ok=True, reason="it is there")
+BAD = Finding(ok=False, reason="it is not there", advice="put it there")
+
+
+def raising(error):
+    def check():
+        raise error
+
+    return check
+
+
+def made(checks, skipped=()):
+    lines = work_off(checks, Console(quiet=True), skipped)
+    return lines, answer(lines, "good", "bad")
+
+
+def test_a_check_that_breaks_hides_no_other():
+    lines, told = made({"first": raising(ZeroDivisionError("with a secret")), "second": lambda: GOOD})
+
+    assert [(line.name, line.status) for line in lines] == [("first", "failed"), ("second", "ok")]
+    assert "ZeroDivisionError in check" in lines[0].finding.reason
+    assert "secret" not in str(told)
+    assert not told.ok
+
+
+def test_skipped_is_not_failed_but_visible():
+    lines, told = made({"first": raising(AssertionError), "second": lambda: GOOD}, skipped={"first"})
+
+    assert [line.status for line in lines] == ["skipped", "ok"]
+    assert told.ok
+    assert told.lines[-1].endswith("; not looked at: first")
+    assert told.data["checks"][0]["status"] == "skipped"
+
+
+def test_a_line_has_its_reason_and_the_next_step_and_the_last_one_counts():
+    _, told = made({"here": lambda: GOOD, "there": lambda: BAD})
+
+    assert "it is there." in told.lines[0]
+    assert "it is not there. Next: put it there." in told.lines[1]
+    assert told.lines[-1] == "[bold red]bad[/]: there"
+    assert (told.ok, told.data["ok"]) == (False, False)
+    assert json.loads(json.dumps(told.data))["checks"][1]["next"] == "put it there"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "advice"),
+    [
+        (CannotLookError("no token", "set TOKEN"), "no token", "set TOKEN"),
+        (OperatorError("no cloud"), "no cloud", ""),
+        (SettingsError("A is wrong\nB is wrong"), "A is wrong; B is wrong", "correct what is named"),
+        (NoCredentialsError(), "Unable to locate credentials", "AWS_PROFILE"),
+        (NoRegionError(), "must specify a region", "--region"),
+        (EndpointConnectionError(endpoint_url="https://aws.invalid"), "aws.invalid", "network"),
+        (ClientError({"Error": {"Code": "ExpiredToken", "Message": "old"}}, "X"), "old", "log in to AWS anew"),
+        (ClientError({"Error": {"Code": "AccessDenied", "Message": "may not"}}, "X"), "may not", "permission"),
+        (ClientError({"Error": {"Code": "Other", "Message": "odd"}}, "X"), "odd", "the region"),
+    ],
+    ids=lambda it: type(it).__name__ if isinstance(it, Exception) else "",
+)
+def test_what_keeps_a_check_from_being_made_is_told(error, reason, advice):
+    (line,), _ = made({"it": raising(error)})
+
+    assert line.status == "failed"
+    assert reason in line.finding.reason
+    assert advice in line.finding.advice
+
+
+def test_what_comes_from_elsewhere_cannot_move_the_cursor_or_colour_the_terminal():
+    hostile = Finding(ok=True, reason="a\x1b[2Jb [red]c[/]\r\nd", details=["\x1b]0;e\x07f"])
+
+    _, told = made({"it": lambda: hostile})
+
+    assert "a [2Jb \\[red]c\\[/] d" in told.lines[0]
+    assert all(line.isprintable() for line in told.lines)
+
+
+def test_people_see_some_details_and_programs_all():
+    many = [f"row {number}" for number in range(DETAILS_SHOWN + 5)]
+
+    _, told = made({"it": lambda: Finding(ok=True, reason="r", details=many)})
+
+    assert told.lines[DETAILS_SHOWN + 1] == "  and 5 more; --json has them all"
+    assert told.data["checks"][0]["details"] == many
+
+
+def test_it_is_said_what_is_under_way(capsys):
+    work_off({"slow-one": lambda: GOOD}, Console(stderr=True))
+
+    assert "slow-one ..." in capsys.readouterr().err

@@ -1,0 +1,217 @@
+"""Each of preflight's checks against an LML and an AWS that answer over real sockets."""
+
+import json
+import re
+
+import boto3
+import pytest
+from rich.console import Console
+
+from local import deploy
+from ops import preflight, smoke
+from ops.checklist import work_off
+from ops.preflight import checks
+from ops.preflight.planned import Plan
+from ops.target import Target
+from tests.wire import Wire, reply
+
+HEALTHY = reply(200, b'{"status": "healthy", "commit_sha": "8a1344c0"}')
+EMPTY_REFUSED = reply(422, b'{"detail": "one at least"}')
+NUMBERS = {"DiscogsRateLimit": "50", "DiscogsBudgetPerMinute": "20", "DiscogsBudgetMaxPerMinute": "40"}
+FUNCTIONS = {"FanOutFunction": "station-fan-out", "RefreshFunction": "station-refresh"}
+
+
+def plan_of(aws_url="http://127.0.0.1:1", *, environment=None, reserved=None, names=FUNCTIONS, **parameters):
+    session = boto3.Session("test", "test", region_name="us-east-1")
+    return Plan(
+        target=Target(title="a test", names=names, session=session, endpoint_url=aws_url),
+        parameters=NUMBERS | {"SentryEnvironment": "staging"} | parameters,
+        reserved=reserved or {},
+        environments={"FanOutFunction": environment or {}},
+        functions=frozenset({"FanOutFunction", "RefreshFunction", "WarmTracksFunction"}),
+    )
+
+
+def line_of(check, plan):
+    (line,) = work_off({"it": lambda: check(plan)}, Console(quiet=True))
+    return line.data
+
+
+def asked_of(lml_url, key="key-of-lml"):
+    return plan_of(environment={"LIBRARY_METADATA_URL": lml_url, "LML_API_KEY": key, "LOCAL_DEV": "1"})
+
+
+# The gate
+
+
+def test_the_gate_s_word_counts_once_lml_takes_the_key():
+    with Wire(HEALTHY, EMPTY_REFUSED) as lml:
+        line = line_of(checks.gate, asked_of(lml.url))
+
+    assert (line["status"], line["reason"]) == ("ok", "LML runs the gate commit 8a1344c")
+    assert json.loads(lml.requests[1].body) == {"identity_ids": []}
+    assert lml.requests[1].headers["authorization"] == "Bearer key-of-lml"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "told"),
+    [
+        pytest.param([HEALTHY, reply(401)], "401: an empty body; check LML_API_KEY", id="401"),
+        pytest.param([HEALTHY, reply(403, b"key-of-lml is not good")], "403: *** is not good", id="403"),
+        pytest.param([HEALTHY, reply(500)], "answered 500", id="500"),
+        pytest.param([reply(500)], "no JSON object", id="health-500"),
+        pytest.param([reply(200, b"<html>Sign in</html>")], "no JSON object: <html>Sign in", id="a-page"),
+        pytest.param([reply(302, headers={"Location": "/"})], "answered 302", id="redirect"),
+    ],
+)
+def test_an_lml_that_would_not_serve_a_run_fails_with_its_answer(scripts, told):
+    with Wire(*scripts) as lml:
+        line = line_of(checks.gate, asked_of(lml.url))
+
+    assert line["status"] == "failed"
+    assert told in line["reason"]
+    assert "key-of-lml" not in str(line)
+
+
+def test_an_address_and_a_key_that_are_missing_are_both_named():
+    line = line_of(checks.gate, plan_of())
+
+    assert line["status"] == "failed"
+    assert "LIBRARY_METADATA_URL is required" in line["reason"]
+    assert "LML_API_KEY or LML_API_KEY_SECRET_ARN is required" in line["reason"]
+
+
+# Concurrency
+
+
+def lambdas(limit, unreserved, *held):
+    """AWS Lambda of an account: its limit, what is free, and what each function asked about has now."""
+    account = {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}}
+    reserves = [{"ReservedConcurrentExecutions": number} if number else {} for number in held]
+    return Wire(*(reply(200, json.dumps(body).encode()) for body in (account, *reserves)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "unreserved", "held", "reserved", "left"),
+    [
+        pytest.param(1000, 1000, (0, 0), 3, 997, id="a first deployment"),
+        pytest.param(1000, 997, (1, 2), 3, 997, id="the same again: what it holds is its own"),
+        pytest.param(103, 103, (0, 0), 3, 100, id="just enough"),
+        pytest.param(103, 100, (1, 2), 3, 100, id="just enough, again"),
+        pytest.param(103, 100, (1, 2), 4, 99, id="one too many"),
+        pytest.param(1000, 102, (0, 0), 3, 99, id="others hold the rest"),
+        pytest.param(10, 10, (0, 0), 3, 7, id="a new account"),
+    ],
+)
+def test_a_hundred_executions_must_be_left_to_all_else(limit, unreserved, held, reserved, left):
+    with lambdas(limit, unreserved, *held) as aws:
+        line = line_of(
+            checks.concurrency, plan_of(aws.url, reserved={"FanOutFunction": "1", "RefreshFunction": str(reserved - 1)})
+        )
+
+    assert line["status"] == ("ok" if left >= 100 else "failed")
+    assert f"{reserved} of the account's {limit} executions" in line["reason"]
+    assert f"leaves {left} to all else" in line["reason"]
+    if left < 100:
+        assert f"raise Lambda's quota Concurrent executions by {100 - left}" in line["next"]
+
+
+def test_a_permission_that_is_missing_is_named():
+    body = b'{"Message": "not authorized to perform: lambda:GetAccountSettings"}'
+    with Wire(reply(403, body, {"x-amzn-ErrorType": "AccessDeniedException"})) as aws:
+        line = line_of(checks.concurrency, plan_of(aws.url))
+
+    assert line["status"] == "failed"
+    assert "lambda:GetAccountSettings" in line["reason"]
+    assert "permission" in line["next"]
+
+
+# Secrets
+
+KEYS = {"LML_API_KEY_SECRET_ARN": "arn:key", "SENTRY_DSN_SECRET_ARN": "arn:dsn", "DB_HOST": "db"}
+NONE_THERE = reply(
+    400,
+    b'{"__type": "ResourceNotFoundException", "Message": "no value"}',
+    {"x-amzn-ErrorType": "ResourceNotFoundException"},
+)
+
+
+def held(text):
+    return reply(200, json.dumps({"ARN": "arn", "SecretString": text}).encode())
+
+
+def test_secrets_that_hold_a_value_are_named_and_never_shown():
+    with Wire(held("value-of-a-secret")) as aws:
+        line = line_of(checks.secrets, plan_of(aws.url, environment=KEYS))
+
+    assert (line["status"], line["reason"]) == ("ok", "LML_API_KEY, SENTRY_DSN hold a value")
+    assert "value-of-a-secret" not in str(line)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(NONE_THERE, id="never filled, or not there"),
+        pytest.param(held(""), id="empty"),
+        pytest.param(held(" \n"), id="white space"),
+        pytest.param(reply(200, b'{"ARN": "arn", "SecretBinary": "YQ=="}'), id="bytes"),
+    ],
+)
+def test_a_secret_without_a_text_fails_by_its_name(script):
+    with Wire(held("a"), script) as aws:
+        line = line_of(checks.secrets, plan_of(aws.url, environment=KEYS))
+
+    assert line["status"] == "failed"
+    assert line["reason"].startswith("SENTRY_DSN: arn:dsn holds no text: fill it with the command")
+    assert "LML_API_KEY" not in line["reason"]
+
+
+def test_a_secret_that_the_first_deployment_makes_is_told_with_the_order_of_things():
+    line = line_of(checks.secrets, plan_of(environment={"LML_API_KEY_SECRET_ARN": ""}, names={}))
+
+    assert (line["status"], line["reason"]) == ("failed", "LML_API_KEY: its secret is not made yet")
+    assert "deploy with ScheduleState DISABLED, fill" in line["next"]
+
+
+# The budget
+
+
+def test_staging_goes_by_the_numbers_alone():
+    assert line_of(checks.budget, plan_of())["status"] == "ok"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_the_load_test_has_not_chosen_fails_with_both(name):
+    line = line_of(checks.budget, plan_of(**{name: "7"}))
+
+    assert (line["status"], line["reason"]) == ("failed", f"{name} is 7, the load test chose {NUMBERS[name]}")
+
+
+def test_production_waits_for_a_row_of_staging():
+    line = line_of(checks.budget, plan_of(SentryEnvironment="production"))
+
+    assert line["status"] == "failed"
+    assert "docs/load-test.md has no row of a run in staging" in line["reason"]
+    assert "Repeating the load test" in line["next"]
+
+
+def test_production_passes_once_the_row_is_filled_in(tmp_path):
+    page = checks.PATH.read_text() + "| 2026-02-01 | 8a1344c | 20 | 3,400 s | 51 | 0.64 s, 0.63 s |\n"
+    (tmp_path / "load-test.md").write_text(page)
+
+    line = line_of(lambda plan: checks.budget(plan, tmp_path / "load-test.md"), plan_of(SentryEnvironment="production"))
+
+    assert line["status"] == "ok"
+    assert line["reason"].endswith("tried in staging on 2026-02-01")
+
+
+# The runbook
+
+
+def test_the_runbook_has_a_row_for_each_check():
+    text = (deploy.ROOT / "docs" / "runbook.md").read_text()
+    section = text.partition("## Before and after a deployment")[2].partition("\n## ")[0]
+
+    assert re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE) == [*preflight.CHECKS, *smoke.CHECKS]
+    options = {name for command in (preflight.preflight, smoke.smoke) for it in command.params for name in it.opts}
+    assert set(re.findall(r"`(?:rotation \w+ )?(--[a-z-]+)", section)) <= options
