@@ -1,0 +1,8 @@
+"""`make build`: the functions' package for Lambda, made on any host and checked before anybody deploys it.
+
+Nothing here needs more than the standard library and pip, so that it runs before anything is installed.
+"""
+
+from ops.build._package import SDK, BuildError, Sizes, package_sizes
+
+__all__ = ["SDK", "BuildError", "Sizes", "package_sizes"]

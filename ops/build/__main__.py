@@ -1,0 +1,83 @@
+"""`python -m ops.build`, which is `make build`: the package, its checks, and the template that deploys it."""
+
+import hashlib
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+
+from ops.build import _checks as checks
+from ops.build._package import (
+    MACHINES,
+    ROOT,
+    Architecture,
+    BuildError,
+    Sizes,
+    compile_sources,
+    make,
+    pack,
+    package_sizes,
+    write_template,
+)
+
+
+def build(output: Path, architecture: Architecture) -> Iterator[str]:
+    """Make and check the package; yields a line for each thing done. Raises BuildError, and leaves no template then."""
+    directory, template = output / "package", output / "template.yaml"
+    template.unlink(missing_ok=True)
+    make(directory, architecture)
+    compiled = compile_sources(directory)
+    archive = pack(directory)
+    package, sizes = checks.package_of(directory, architecture), package_sizes(directory)
+    _must(checks.platform_problems(package, architecture))
+    _must(checks.certificate_problems(directory))
+    _must(checks.size_problems(sizes))
+    yield f"size: {_said(sizes)}"
+    if not compiled:
+        yield "bytecode: none, as no python3.13 is on the path; cold starts are slower by what compiling takes"
+    _must(checks.import_problems(package))
+    yield f"imports: all those of {len(package.own_modules())} modules are in the package or in Python's own library"
+    yield _executed(output, directory, architecture)
+    write_template(template, archive, architecture)
+    yield f"package: {archive}, {architecture}, sha256 {hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    yield f"template: {template}, which `make deploy` and `sam deploy` take"
+
+
+def _executed(output: Path, directory: Path, architecture: Architecture) -> str:
+    if checks.runs_here(architecture):
+        _must(checks.execution_problems(directory))
+        return "executed: every import, and a client of every AWS service, from the package alone"
+    here = output / "host"
+    make(here, None)
+    _must(checks.difference_problems(directory, here))
+    _must(checks.execution_problems(here))
+    return "executed: every import, and a client of every AWS service, from the same sources with this host's wheels"
+
+
+def _must(problems: list[str]) -> None:
+    if problems:
+        raise BuildError("\n".join(problems))
+
+
+def _said(sizes: Sizes) -> str:
+    return (
+        f"{sizes.zipped / 1e6:.1f} MB zipped, {sizes.unzipped / 1e6:.1f} MB unzipped, "
+        f"{sizes.without_sdk / 1e6:.1f} MB of it not for boto3"
+    )
+
+
+def main() -> None:
+    parser = ArgumentParser(prog="python -m ops.build", description="Makes and checks the functions' package.")
+    parser.add_argument("--architecture", choices=MACHINES, default="arm64", help="as the stack's [%(default)s]")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / ".build", help="[.build]")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    try:
+        for line in build(given.output, given.architecture):
+            print(line)  # noqa: T201 - its answer
+    except BuildError as error:
+        sys.exit(f"build: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The package's content: pinned wheels of one platform, our code, certificates; and its zip, the same for the same."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+Architecture: TypeAlias = Literal["arm64", "x86_64"]
+
+ROOT: Final = Path(__file__).parents[2]
+PYTHON: Final = (3, 13)
+"""Version of the runtime, as in the template."""
+MACHINES: Final[dict[Architecture, str]] = {"arm64": "aarch64", "x86_64": "x86_64"}
+"""Linux's name of each processor that Lambda has."""
+SDK: Final = frozenset({"boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six"})
+"""What is in the package only because of boto3."""
+
+_GLIBC: Final = range(17, 35)
+"""Minor versions of glibc 2 that a wheel may ask for; Amazon Linux 2023, under python3.13, has 2.34."""
+# The first is for hosts, the others are pip's notes of how it installed: paths and hashes of the first.
+_NOT_FOR_LAMBDA: Final = ("bin", "*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED")
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+class BuildError(Exception):
+    """The package cannot be made, or must not be deployed; each line is one problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes: of the zip, of its content, of each top-level entry of it (metadata counted with its package)."""
+
+    zipped: int
+    parts: dict[str, int]
+
+    @property
+    def unzipped(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def without_sdk(self) -> int:
+        """Of the content without boto3 and what only boto3 needs."""
+        return sum(size for name, size in self.parts.items() if name not in SDK)
+
+
+def package_sizes(directory: Path) -> Sizes:
+    """Measure a package and the zip beside it."""
+    parts: dict[str, int] = {}
+    for path in _files(directory):
+        first, *rest = path.relative_to(directory).parts
+        if first.endswith(".dist-info"):
+            name = first.partition("-")[0].removeprefix("python_")
+        elif first == "__pycache__":
+            name = rest[0].partition(".")[0]
+        else:
+            name = first.removesuffix(".py")
+        parts[name] = parts.get(name, 0) + path.stat().st_size
+    return Sizes(archive_of(directory).stat().st_size, parts)
+
+
+def archive_of(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.zip")
+
+
+def make(directory: Path, architecture: Architecture | None) -> None:
+    """Put the package into a directory of its own; None is for this interpreter. Raises BuildError."""
+    shutil.rmtree(directory, ignore_errors=True)
+    _install(directory, architecture)
+    for pattern in _NOT_FOR_LAMBDA:
+        for path in directory.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _drop_unused_models(directory, services(ROOT / "src"))
+    shutil.copytree(ROOT / "src", directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for bundle in sorted((ROOT / "certs").glob("*.pem")):
+        (directory / "certs").mkdir(exist_ok=True)
+        shutil.copy(bundle, directory / "certs")
+
+
+def compile_sources(directory: Path) -> bool:
+    """Add the bytecode that Lambda, where a package cannot be written to, would make anew at every cold start.
+
+    False where there is no Python of Lambda's version to make it. Raises BuildError.
+    """
+    here = sys.executable if sys.version_info[:2] == PYTHON else _python_of_lambda()
+    if here is None:
+        return False
+    # Neither times nor paths of this host, and nothing at random: the same sources are the same bytecode.
+    command = [here, "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(directory), "-p", "/var/task", str(directory)]
+    result = subprocess.run(  # noqa: S603 - our own command
+        command, capture_output=True, text=True, check=False, env={"PYTHONHASHSEED": "0"}
+    )
+    if result.returncode:
+        raise BuildError(f"no bytecode: {result.stdout.strip()}")
+    return True
+
+
+def _python_of_lambda() -> str | None:
+    found = shutil.which(f"python{PYTHON[0]}.{PYTHON[1]}")
+    # A version manager puts one on the path that only says what could be installed.
+    works = found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return found if works else None
+
+
+def _install(directory: Path, architecture: Architecture | None) -> None:
+    command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
+    command += ["--no-deps", "--require-hashes", "--only-binary=:all:"]
+    if architecture:
+        machine = MACHINES[architecture]
+        tags = [f"manylinux2014_{machine}", *(f"manylinux_2_{minor}_{machine}" for minor in _GLIBC)]
+        command += ["--implementation", "cp", "--python-version", ".".join(map(str, PYTHON))]
+        command += [f"--platform={tag}" for tag in tags]
+    command += ["--target", str(directory), "-r", str(ROOT / "requirements" / "runtime.txt")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if result.returncode:
+        raise BuildError(f"pip could not install requirements/runtime.txt:\n{result.stderr.strip()}")
+
+
+def services(source: Path) -> set[str]:
+    """Return the AWS services that the code makes clients of; raises BuildError where it does not name one."""
+    found = set()
+    for path in sorted(source.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="client" | "create_client"), args=[ast.Constant(str(name)), *_]):
+                    found.add(name)
+                case ast.Call(func=ast.Attribute(value=ast.Name("boto3"), attr="client" | "resource")):
+                    raise BuildError(f"{path}:{node.lineno}: name the service here, or its model is not in the package")
+    return found
+
+
+def _drop_unused_models(directory: Path, used: set[str]) -> None:
+    """Leave boto3 the models of the services that are used; there are 400 more, most of its size."""
+    models = directory / "botocore" / "data"
+    if missing := used - {path.name for path in models.iterdir()}:
+        raise BuildError(f"botocore has no service {', '.join(sorted(missing))}")
+    for path in (*models.iterdir(), *(directory / "boto3" / "data").iterdir()):
+        if path.is_dir() and path.name not in used:
+            shutil.rmtree(path)
+
+
+def pack(directory: Path) -> Path:
+    """Write the zip beside the package: the same bytes for the same content, so that a deploy changes nothing then."""
+    archive = archive_of(directory)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as bundle:
+        for path in sorted(_files(directory), key=lambda path: path.relative_to(directory).as_posix()):
+            entry = zipfile.ZipInfo(path.relative_to(directory).as_posix(), _EPOCH)
+            entry.create_system = 3  # Unix, also on a host that is not
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            bundle.writestr(entry, path.read_bytes())
+    return archive
+
+
+def write_template(target: Path, archive: Path, architecture: Architecture) -> None:
+    """Write the template that is deployed: it points to the package, and its architecture can only be the package's."""
+    text = (ROOT / "template.yaml").read_text("utf-8")
+    for pattern, replacement in (
+        (r"(?<=\n    CodeUri: )src/\n", f"{archive.name}\n"),
+        (r"(?<=\n    Default: )arm64\n    AllowedValues: \[arm64, x86_64\]\n", _only(architecture)),
+    ):
+        text, count = re.subn(pattern, replacement, text)
+        if count != 1:
+            raise BuildError(f"template.yaml has {count} places that look like {pattern!r}, not one")
+    target.write_text(text, "utf-8")
+
+
+def _only(architecture: Architecture) -> str:
+    return f"{architecture}\n    AllowedValues: [{architecture}] # what the package was built for\n"
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.rglob("*") if path.is_file())
