@@ -21,11 +21,10 @@ import httpx
 
 from local import deploy, postgres
 from local.postgres import Postgres
-from local.process import Process, end, spawn
+from local.process import START_SECONDS, Process, end, spawn
 from local.world import World
 
 LOOPBACK: Final = "127.0.0.1"
-START_SECONDS: Final = 30.0  # for a loaded machine; an idle one needs two
 SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 
 
@@ -33,11 +32,13 @@ SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 class Options:
     """What a local cloud is made of. `settings` reaches every function's environment, `parameters` the template.
 
-    With `lml_url` that LML is used and no stand-in is started; an empty `lml_api_key` is then none.
+    With `lml_url` that LML is used and no stand-in is started; an empty `lml_api_key` is then none. The work of an
+    `instant` stand-in takes no time, for tests of load.
     """
 
     world: World
     speed: float = 100.0
+    instant: bool = False
     lml_url: str | None = None
     lml_api_key: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +104,7 @@ def start(options: Options, directory: Path, say: Callable[[str], None]) -> Clou
             world = directory / "world.json"
             options.world.save(world)
             arguments = ["--world", str(world), "--speed", str(options.speed), f"--token={lml_api_key}"]
+            arguments += ["--instant"] if options.instant else []
             lml = _stand_in("lml", arguments, directory, processes)
         database = postgres.start(directory)
         postgres.load(database, options.world)

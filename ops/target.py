@@ -8,17 +8,24 @@ from typing import Any, Final
 import boto3
 import msgspec
 from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from core import settings
 from core.clock import SystemClock
 from core.ledger import Ledger, Run, open_ledger
 from local import deploy
 from local.cloud import Cloud
-from local.process import Process
 
 HOME: Final = Path(".local")
 """What `rotation up` leaves in the current directory."""
 DESCRIPTION: Final = HOME / "cloud.json"
+PACKAGE: Final = "/var/task/"  # where Lambda unpacks it
 # Fan-out may take all of its time-out, and a repeat by the SDK would be a second start.
 _PATIENT_ONCE: Final = Config(read_timeout=930, retries={"total_max_attempts": 1})
 
@@ -27,13 +34,17 @@ class OperatorError(Exception):
     """What a command could not do, and what to do about it."""
 
 
+class NoStackError(OperatorError):
+    """Nobody has deployed a stack of that name there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """What `rotation up` started, as `.local/cloud.json` holds it."""
 
     cloud: Cloud
-    health: Process
     health_url: str
+    picker_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,7 @@ class Target:
 
     def refresh_settings(self) -> settings.Refresh:
         """Read the refresh function's settings: its clock and its budget are what a run goes by."""
-        return settings.refresh(self.environment("RefreshFunction"), _no_secret)
+        return settings.refresh(self.environment("RefreshFunction"), no_secret)
 
     def clock(self) -> SystemClock:
         return SystemClock(self.refresh_settings().clock_speed)
@@ -65,6 +76,17 @@ class Target:
         configuration = self.client("lambda").get_function_configuration(FunctionName=self.names[function])
         variables: dict[str, str] = configuration["Environment"]["Variables"]
         return variables
+
+    def secret(self, arn: str, _anew: bool) -> str:
+        """Fetch a secret as settings want it; raises OperatorError where nobody has filled it."""
+        secrets = self.client("secretsmanager")
+        try:
+            value: str = secrets.get_secret_value(SecretId=arn).get("SecretString", "")
+        except secrets.exceptions.ResourceNotFoundException:
+            value = ""
+        if not value.strip():
+            raise OperatorError(f"{arn} holds no text: fill it with the command that the stack's outputs name for it")
+        return value
 
     def run(self, run_id: str | None) -> Run:
         """Return a run, the last one by default; raises OperatorError where there is none."""
@@ -96,9 +118,20 @@ def find(stack_name: str | None, region: str | None) -> Target:
     """Return the stack of that name, or the cloud of `rotation up`; raises OperatorError where there is none."""
     if stack_name is None:
         return local_target(running().cloud)
-    session = boto3.Session(region_name=region)
-    pages = session.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_name)
-    rows = [row for page in pages for row in page["StackResourceSummaries"]]
+    try:
+        session = boto3.Session(region_name=region)
+        pages = session.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack_name)
+        rows = [row for page in pages for row in page["StackResourceSummaries"]]
+    except NoRegionError:
+        raise OperatorError(f"in which region is stack {stack_name}? --region or AWS_DEFAULT_REGION names it") from None
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
+        raise OperatorError(
+            f"no AWS credentials to look for stack {stack_name} with: {error}; `aws sts get-caller-identity` must work"
+        ) from None
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise NoStackError(f"there is no stack {stack_name} in {session.region_name}") from None
     names = {row["LogicalResourceId"]: row.get("PhysicalResourceId", "") for row in rows}
     if not {"FanOutFunction", "RefreshFunction", "LedgerTable", "RefreshQueue"} <= names.keys():
         raise OperatorError(f"stack {stack_name} in {session.region_name} was not made from this project's template")
@@ -122,5 +155,18 @@ def running() -> Running:
         raise OperatorError(f"{DESCRIPTION} is not what `rotation up` wrote ({error}); remove it") from None
 
 
-def _no_secret(arn: str, _anew: bool) -> str:
+def database_of(environment: Mapping[str, str], fetch: settings.SecretFetcher) -> settings.Database:
+    """Read a function's database as it is reached from here: what lies in its package lies in this checkout.
+
+    Raises SettingsError.
+    """
+    tls = environment.get("DB_TLS", "")
+    if tls.startswith(PACKAGE):
+        environment = {**environment, "DB_TLS": str(deploy.ROOT / tls.removeprefix(PACKAGE))}
+    read = settings.SettingsReader(environment, fetch)
+    return read.checked(read.database())
+
+
+def no_secret(arn: str, _anew: bool) -> str:
+    """Stand where settings want somebody who fetches secrets, and none is needed."""
     raise LookupError(arn)

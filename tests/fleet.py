@@ -189,7 +189,7 @@ class Fleet:
         while self.left and self._loop.time() < patience:
             message = self._next()
             if message is None:
-                clock.sleep(1.0)
+                clock.sleep(self._idle())
                 continue
             number += 1
             luck = Random(f"{self._seed}/{number}")  # noqa: S311
@@ -213,6 +213,11 @@ class Fleet:
                 del self._due[position]
                 return message
         return None
+
+    def _idle(self) -> float:
+        """Seconds until there may be a message: the next one that is due, or one that another slot hands on."""
+        soonest = min((due for due, _ in self._due), default=self._loop.time() + 10)
+        return max(1.0, soonest - self._loop.time())
 
     def _commit(self, message: RefreshMessage, result: PartResult) -> None:
         self.left.remove(message)

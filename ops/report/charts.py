@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from typing import Any, Final
-from xml.etree import ElementTree as ET
 
 import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
 from core.settings import Pacing
+from ops.drawing import svg
 from ops.report import figures
 from ops.report.figures import Part, Request
 
 POINTS: Final = 240
 """Points across a line, and gaps that a time line can show: more than a phone has room for."""
+_STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400)
+"""Seconds between two labels of a time axis."""
 _STYLE: Final = Style(
     font_family="inherit",
     label_font_size=15,
@@ -26,8 +28,8 @@ _CONFIG: Final = {
     "style": _STYLE,
     "css": (),  # the page's
     "js": (),
-    "width": 480,
-    "height": 300,
+    "width": 420,
+    "height": 280,
     "margin": 8,
     "legend_at_bottom": True,
     "legend_box_size": 13,
@@ -38,38 +40,35 @@ _CONFIG: Final = {
 }
 
 
-def verdicts(counts: Sequence[tuple[str, str, int]]) -> Markup:
-    """Bars of (kind, its class in the style sheet, identities)."""
+def bars(label: str, counts: Sequence[tuple[str, str, int]]) -> Markup:
+    """Bars from the top down, of (name, its colour in the style sheet, count)."""
     chart = pygal.HorizontalBar(
-        **_CONFIG | {"height": 40 + 34 * len(counts), "show_legend": False},
+        **_CONFIG | {"height": 30 + 30 * len(counts), "show_legend": False},
         print_values=True,
         print_values_position="top",
-        formatter=lambda value: f"{value:,}" if value else "",
-        value_formatter=_whole,
+        formatter=_whole,
         show_x_labels=False,
         show_y_guides=False,
-        range=(0, 1.12 * max(1, *(count for _, _, count in counts))),
+        range=(0, 1.25 * max(1, *(count for _, _, count in counts))),
     )
     upwards = list(reversed(counts))
-    chart.x_labels = [kind for kind, _, _ in upwards]
+    chart.x_labels = [name for name, _, _ in upwards]
     chart.add("", [{"value": count, "style": f"fill: var(--{colour})"} for _, colour, count in upwards])
-    return _svg(chart, "Identities by verdict")
+    return svg(chart, label, styled=False)
 
 
 def pace(requests: Sequence[Request], limits: Pacing) -> Markup:
-    """Discogs calls of the last 60 s over the run's minutes, against the budget and LML's limit."""
-    line = [(time / 60, calls) for time, calls in figures.pace(requests, POINTS)]
+    """Discogs calls of the last 60 s over the run's time, against the budget and LML's limit."""
+    line = figures.pace(requests, POINTS)
     ends = (0.0, max(time for time, _ in line))
     highest = max(limits.rate_limit, *(calls for _, calls in line))
-    chart = pygal.XY(
-        **_CONFIG, show_dots=False, x_title="minutes", value_formatter=_whole, range=(0, 1.05 * highest), xrange=ends
-    )
-    chart.x_value_formatter = _whole
+    chart = pygal.XY(**_CONFIG, show_dots=False, value_formatter=_whole, range=(0, 1.05 * highest), xrange=ends)
+    chart.x_labels = _time_labels(ends[1])
     chart.add("ours", line)
     chart.add(f"budget {limits.budget_max}", [(end, limits.budget_max) for end in ends])
     chart.add(f"unmeasured {limits.budget}", [(end, limits.budget) for end in ends])
     chart.add(f"LML's limit {limits.rate_limit}", [(end, limits.rate_limit) for end in ends])
-    return _svg(chart, "Discogs calls a minute over the run")
+    return svg(chart, "Discogs calls a minute over the run", styled=False)
 
 
 def time_line(found: Sequence[Part]) -> Markup:
@@ -78,57 +77,35 @@ def time_line(found: Sequence[Part]) -> Markup:
     last = max(part.end for part in found)
     grain = last / POINTS / 2
     chart = pygal.XY(
-        **_CONFIG | {"height": 105 + 38 * len(rows)},
+        **_CONFIG | {"height": 80 + 46 * len(rows)},
         show_dots=False,
         allow_interruptions=True,
-        x_title="minutes",
         range=(0.4, len(rows) + 0.6),
-        xrange=(0, last / 60),
+        xrange=(0, last),
         show_y_guides=False,
     )
-    chart.x_value_formatter = _whole
+    chart.x_labels = _time_labels(last)
     chart.y_labels = [{"value": number, "label": f"slot {number}"} for number in range(1, len(rows) + 1)]
     waiting, asking = list[Any](), list[Any]()
     for number, row in enumerate(rows, start=1):
-        # A gap of its own between two parts, however short, so that they can be told apart.
-        for start, end in ((part.start, max(part.start, part.end - grain)) for part in row):
-            waiting += [(start / 60, number), (end / 60, number), None]
-        spans = ((request.start, request.end) for part in row for request in part.requests)
-        for start, end in figures.merged(spans, grain):
-            asking += [(start / 60, number), (max(end, start + grain / 2) / 60, number), None]
+        for part in row:
+            # Parts follow each other at once: each ends a little early, so that they can be told apart.
+            until = part.end - min(4 * grain, (part.end - part.start) / 5)
+            waiting += [(part.start, number), (until, number), None]
+            spans = ((one.start, min(one.end, until)) for one in part.requests if one.start < until)
+            for start, end in figures.merged(spans, grain):
+                asking += [(start, number), (max(end, start + grain / 2), number), None]
     chart.add("waits", waiting)
     chart.add("asks LML", asking)
-    return _svg(chart, "Slots, parts and waits")
+    return svg(chart, "Slots, parts and waits", styled=False)
 
 
-def durations(requests: Sequence[Request]) -> Markup:
-    """Bars of requests by their duration."""
-    bars = figures.by_duration(requests)
-    chart = pygal.Bar(
-        **_CONFIG | {"show_legend": False},
-        print_values=True,
-        print_values_position="top",
-        formatter=lambda value: f"{value:,}" if value else "",
-        value_formatter=_whole,
-        x_label_rotation=40,
-        range=(0, 1.12 * max(count for _, count in bars)),
-    )
-    chart.x_labels = [label for label, _ in bars]
-    chart.add("", [count for _, count in bars])
-    return _svg(chart, "Requests to LML by duration")
+def _time_labels(last: float) -> list[dict[str, object]]:
+    """Labels of a time axis that ends after `last` seconds: at most seven, in the unit that suits them."""
+    step = next((step for step in _STEPS if last <= 6 * step), _STEPS[-1])
+    unit, name = (1, "s") if step < 60 else (60, "min") if step < 3600 else (3600, "h")
+    return [{"value": at, "label": f"{at // unit} {name}" if at else "0"} for at in range(0, int(last) + 1, step)]
 
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _svg(chart: Any, title: str) -> Markup:  # noqa: ANN401 - pygal has no types
-    root = chart.render_tree()
-    for parent in list(root.iter()):
-        for child in list(parent):
-            # Scripts, tool tips that need them, and comments stay out of the page.
-            if not isinstance(child.tag, str) or child.tag in {"script", "desc"} or child.get("class") == "tooltip":
-                parent.remove(child)
-    root.set("role", "img")
-    root.set("aria-label", title)
-    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - numbers and texts of this module, escaped

@@ -90,11 +90,15 @@ def _charts(
     drawn: dict[str, Markup] = {}
     if material.run.planned:
         verdicts = zip(_KINDS, kinds(material.run), strict=True)
-        drawn["verdicts"] = charts.verdicts([(kind, colour, count) for (kind, colour), count in verdicts])
+        drawn["verdicts"] = charts.bars(
+            "Identities by verdict", [(kind, colour, count) for (kind, colour), count in verdicts]
+        )
     if requests:
         drawn["pace"] = charts.pace(requests, material.limits)
         drawn["slots"] = charts.time_line(found)
-        drawn["durations"] = charts.durations(requests)
+        drawn["durations"] = charts.bars(
+            "Requests to LML by duration", [(label, "ours", count) for label, count in figures.by_duration(requests)]
+        )
     return drawn
 
 

@@ -19,8 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from moto import mock_aws
 
 from core import settings as core_settings
-from core.delivery import ClaimedError, Delivery, Desk, Receiver, Undertaker
+from core.dead_letter import Undertaker
+from core.delivery import Receiver
 from core.deploy_gate import Gate
+from core.desk import ClaimedError, Delivery, Desk
 from core.fan_out import FanOut, RunRefusedError
 from core.ledger import Message, open_ledger
 from core.plan import RefreshMessage

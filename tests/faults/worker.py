@@ -145,10 +145,10 @@ def main() -> None:
     _warm_up()
     _hook_aws()
     _hook_lml()
-    from handlers import bootstrap, dead_letter, fan_out, refresh  # noqa: PLC0415 - after the hooks
+    from handlers import dead_letter, fan_out, refresh  # noqa: PLC0415 - after the hooks
 
     handlers = {"fan_out": fan_out.handler, "refresh": refresh.handler, "dead_letter": dead_letter.handler}
-    for build in (bootstrap.fan_out, bootstrap.refresh, bootstrap.dead_letter):
+    for build in (fan_out.parts, refresh.parts, dead_letter.parts):
         build()  # here, so that a child costs a fork
     for line in sys.stdin:
         job = json.loads(line)

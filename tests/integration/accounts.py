@@ -8,33 +8,32 @@ from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 
-import httpx
 import msgspec
 import pytest
 
 from core import rotation, settings
-from core.delivery import Desk, Receiver, Undertaker, read_deliveries
+from core.dead_letter import Undertaker
+from core.delivery import Receiver
 from core.deploy_gate import Gate
-from core.environment import Secret
+from core.desk import Desk, read_deliveries
 from core.fan_out import FanOut
 from core.ledger import Ledger, Run
 from core.ledger._lock import Lock
 from core.ledger._messages import Message, Messages
 from core.ledger._pace import PaceItem
 from core.ledger._runs import Runs
-from core.ledger._table import Table
 from core.lml import Lml
 from core.queues import ParkedQueue, RefreshQueue
 from core.refresh import Worker
 from core.run import Keeper
-from core.telemetry import Telemetry
+from core.table import Table
 from core.throttle import Throttle
 from local import postgres
 from local.world import World
+from tests.integration import parts
+from tests.integration.parts import KEY, TABLE, secret
 from tests.virtual import VirtualClock
 
-TABLE = "ledger"
-KEY = "key-of-lml"
 WORLD = World.seeded(identities=125, seed=7)
 IDS = WORLD.identity_ids()
 SCHEDULED = {"scheduled_time": "2026-02-03T04:30:00Z"}
@@ -45,10 +44,6 @@ TIMEOUT = 900.0
 
 class Crash(BaseException):
     """The worker is killed: nothing of ours catches this."""
-
-
-def secret(name: str, value: str | None) -> Secret:
-    return Secret(name, value, fetch=lambda _arn, _anew: "")
 
 
 class Sdk:
@@ -141,30 +136,16 @@ class Sdk:
                     events.unregister(name, hook)
 
 
-class StandIn:
-    """The stand-in LML as a test orders it."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._http = httpx.Client(base_url=url)
-
-    def fault(self, **fault: object) -> None:
-        """Let something go wrong, see `local.lml.faults`."""
-        self._http.post("/_faults", json=[fault]).raise_for_status()
+class StandIn(parts.StandIn):
+    """The stand-in LML, and the refresh requests that it saw."""
 
     def asked(self) -> list[list[int]]:
         """The ids of every request, in their order; [] for one that only measured the round trip."""
-        return [call["ids"] for call in self._http.get("/_calls").json()]
+        return [call["ids"] for call in self.http.get("/_calls").json()]
 
     def asked_for(self) -> list[int]:
         """Every id as often as it was asked for, ascending."""
         return sorted(identity for ids in self.asked() for identity in ids)
-
-    def reset(self) -> None:
-        self._http.post("/_reset").raise_for_status()
-
-    def close(self) -> None:
-        self._http.close()
 
 
 class Rows:
@@ -173,18 +154,8 @@ class Rows:
     def __init__(self, server: postgres.Postgres) -> None:
         self._server = server
         self._loaded: World | None = None
-        environment = server.environment()
-        self.settings = settings.Database(
-            host=environment["DB_HOST"],
-            port=int(environment["DB_PORT"]),
-            name=environment["DB_NAME"],
-            username=environment["DB_USERNAME"],
-            password=secret("DB_PASSWORD", environment["DB_PASSWORD"]),
-            tls=environment["DB_TLS"],
-            statement_timeout_ms=60_000,
-            schema=environment["WXYC_SCHEMA_NAME"],
-        )
-        self.environment = environment
+        self.settings = parts.database_of(server)
+        self.environment = server.environment()
 
     def hold(self, world: World) -> None:
         if self._loaded is not world:
@@ -193,7 +164,7 @@ class Rows:
 
 
 class Book:
-    """The functions, wired as `handlers.bootstrap` does it, and what a test does to them."""
+    """The functions, wired as their handlers do it, and what a test does to them."""
 
     def __init__(self, sdk: Sdk, lml: StandIn, rows: Rows) -> None:
         self.sdk, self.sqs, self.lml, self.rows = sdk, sdk.sqs, lml, rows
@@ -202,9 +173,7 @@ class Book:
         self.clock = VirtualClock()
         self.table = Table(sdk.dynamodb, TABLE, self.clock.advance)
         self.ledger = ledger_in(self.table)
-        self.telemetry = Telemetry(
-            settings.Sentry(dsn=secret("SENTRY_DSN", None), release=None, environment="test", traces_sample_rate=1.0)
-        )
+        self.telemetry = parts.telemetry()
         self.keeper = Keeper(self.ledger, self.telemetry, self.clock)
         self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)

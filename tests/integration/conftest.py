@@ -8,6 +8,8 @@ import pytest
 from local import cloud
 from local.cloud import Cloud, Options
 from local.world import World
+from tests.integration.operating import IDENTITIES as OPERATED
+from tests.integration.operating import Desk
 
 IDENTITIES = 24
 
@@ -25,3 +27,15 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     running = cloud.start(Options(world=World.seeded(identities=IDENTITIES), speed=200), directory, print)
     yield running
     cloud.stop(running)
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """The directory in which `rotation up` was called; its tests are of the xdist group `operator`."""
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    result = desk.rotation("up", "--identities", str(OPERATED), "--speed", "400")
+    assert result.exit_code == 0, result.output
+    try:
+        yield desk
+    finally:
+        assert desk.rotation("down").exit_code == 0

@@ -1,25 +1,29 @@
-"""`events/` by hand: each file through Lambda's own runtime client against the local cloud, as SAM would do it."""
+"""`events/` by hand: each file through Lambda's own runtime client against the local cloud, as the README says."""
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from local import deploy
+from local import deploy, runtime_api
 from local.cloud import Cloud
+from local.runtime_api import Runtime
 from ops.target import local_target
-from ops.up import FUNCTIONS, NOT_IN_THE_TEMPLATE, SAM_ENVIRONMENT, SAM_TEMPLATE, sam_environments
+from ops.up import NOT_IN_THE_TEMPLATE, SAM_ENVIRONMENT, SAM_TEMPLATE, sam_environments
 from tests.eventually import eventually
-from tests.integration import runtime_api
-from tests.integration.runtime_api import Runtime
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = deploy.read()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `events/([a-z-]+)\.json` \| `(\w+)` \|", README, re.MULTILINE)
 RUN = "scheduled-2026-02-03T04:30:00Z"
-STARTS = ("schedule", "schedule-placeholder", "dry-run", "identity-ids")
-MESSAGES = ("refresh-message", "refresh-part", "refresh-replay")
+LINES = [line for line in README.splitlines() if re.match(r"\$ (sam|\.venv/bin/python -m local\.)", line)]
+SAM = ROOT / ".venv-sam/bin/sam"
 
 
 def runtime(running: Cloud, function: str, log: Path) -> AbstractContextManager[Runtime]:
@@ -32,37 +36,74 @@ def event(name: str) -> str:
     return (ROOT / "events" / f"{name}.json").read_text()
 
 
-def test_every_event_starts_what_it_says(running_cloud, tmp_path):
-    """Messages come last, since they are of the run that the schedule starts."""
+def test_the_readme_has_a_function_for_every_file():
+    assert sorted(name for name, _ in ROWS) == sorted(path.stem for path in (ROOT / "events").glob("*.json"))
+
+
+def test_every_event_does_what_the_readme_says(running_cloud, tmp_path):
+    """Messages come after the starts, since they are of the run that the schedule starts."""
     ledger = local_target(running_cloud).ledger
-    with runtime(running_cloud, "FanOutFunction", tmp_path / "fan-out.log") as fan_out:
-        outcomes = {name: fan_out.invoke(event(name)) for name in STARTS}
-    assert outcomes["schedule"]["run_id"] == RUN
-    assert outcomes["dry-run"]["outcome"] == "dry_run"
-    picked = outcomes["identity-ids"]
+
+    def answers(function):
+        with runtime(running_cloud, function, tmp_path / f"{function}.log") as working:
+            return {name: working.invoke(event(name)) for name, its in ROWS if its == function}
+
+    starts = answers("FanOutFunction")
+    assert starts["schedule"]["run_id"] == RUN
+    assert starts["schedule-placeholder"]["run_id"].count(":") == 0, "a day, not a time"
+    assert starts["dry-run"]["outcome"] == "dry_run"
+    picked = starts["identity-ids"]
     assert (picked["outcome"], picked["planned"]) == ("started", len(json.loads(event("identity-ids"))["identity_ids"]))
 
     run = eventually(lambda: next((run for run in [ledger.runs.read(RUN)] if run and run.closed_at), None))
     assert run.status == "complete"
-    with runtime(running_cloud, "RefreshFunction", tmp_path / "refresh.log") as refresh:
-        assert [refresh.invoke(event(name)) for name in MESSAGES] == [None] * 3
-    with runtime(running_cloud, "DeadLetterFunction", tmp_path / "dead-letter.log") as dead_letter:
-        assert dead_letter.invoke(event("dead-letter")) is None
+    assert set(answers("RefreshFunction").values()) == {None}
+    assert answers("DeadLetterFunction") == {"dead-letter": None}
     assert ledger.runs.read(RUN).totals == run.totals
+
+    tracks = answers("RotationTracksFunction")["rotation-tracks"]
+    assert (tracks["statusCode"], json.loads(tracks["body"])) == (200, [])  # no such row: nothing to show
+    walk = answers("WarmTracksFunction")["warm-tracks"]
+    assert walk["done"]
+    assert walk["counters"]["scanned"] > 0
+
+
+@pytest.mark.xdist_group("operator")
+def test_the_readme_s_line_without_a_container_works_as_it_stands(desk):
+    (line,) = [line for line in LINES if "local.invoke" in line]
+    (desk.directory / "events").symlink_to(ROOT / "events")
+    words = shlex.split(line.removeprefix("$ .venv/bin/python"))
+
+    done = subprocess.run(  # noqa: S603 - the README's own line
+        [sys.executable, *words], cwd=desk.directory, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run_id"] == RUN
+    assert '"step":"plan"' in done.stderr
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/runbook.md"])
 def test_what_a_page_has_people_type_exists(page):
-    """Every logical id, event file and variable in a line with `sam` is one that there is."""
-    lines = [line for line in (ROOT / page).read_text().splitlines() if "sam local invoke" in line]
+    """Every logical id, event file and environment in a line that invokes a function."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if re.match(r"(\$|   ) .*\binvoke [A-Z]", line)]
+    assert len(lines) >= 2
     for line in lines:
-        assert re.search(r"sam local invoke (\w+)", line)[1] in FUNCTIONS
+        assert re.search(r"invoke (\w+)", line)[1] in TEMPLATE["Resources"]
         assert (ROOT / re.search(r"-e (\S+)", line)[1]).is_file()
         assert f"--env-vars {SAM_ENVIRONMENT}" in line
+    assert f"sam build --template {SAM_TEMPLATE}" in text
 
 
-def test_the_runbook_builds_from_the_template_that_rotation_up_writes():
-    """SAM passes on no variable that its template does not name, and the project's own must not name these."""
-    declared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    assert not set(NOT_IN_THE_TEMPLATE) & declared.keys()
-    assert f"sam build --template {SAM_TEMPLATE}" in (ROOT / "docs/runbook.md").read_text()
+@pytest.mark.skipif(not SAM.exists(), reason="`make check` installs the SAM command line")
+@pytest.mark.parametrize("command", ["build", "local invoke"])
+def test_sam_knows_every_option_that_the_readme_gives_it(command):
+    (line,) = [line for line in LINES if line.startswith(f"$ sam {command} ")]
+    told = subprocess.run([SAM, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    assert [option for option in re.findall(r" (--?[a-z-]+) ", line) if option not in told] == []
+
+
+def test_no_variable_of_this_machine_is_in_the_template():
+    """SAM passes on no variable that its template does not name; the one that `rotation up` writes names these too."""
+    assert not set(NOT_IN_THE_TEMPLATE) & TEMPLATE["Globals"]["Function"]["Environment"]["Variables"].keys()

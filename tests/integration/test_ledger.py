@@ -12,9 +12,9 @@ from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 from core.ledger import Commit, CommitOutcome, Run
 from core.ledger._lock import LEASE
 from core.ledger._runs import EMISSION_LEASE
-from core.ledger._table import Table, TransactionRefusedError
 from core.pacing import Pace
 from core.plan import RefreshMessage
+from core.table import Table, TransactionRefusedError
 from core.tally import Totals
 from tests.integration.accounts import TABLE, canceled, error, ledger_in
 

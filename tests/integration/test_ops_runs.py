@@ -1,84 +1,22 @@
 """`rotation up` and what a person does against it; every command in one process, each as the shell would call it."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
-from click.testing import CliRunner, Result
 
-from local import sentry
-from ops.cli import main
-from ops.target import Running, Target, find, running
 from tests.eventually import eventually
+from tests.integration.operating import IDENTITIES, Desk
 
-IDENTITIES = 24
 pytestmark = pytest.mark.xdist_group("operator")
 
 
-@dataclass
-class Desk:
-    """A directory in which `rotation up` was called."""
-
-    directory: Path
-
-    def rotation(self, *arguments: str) -> Result:
-        with chdir(self.directory):
-            return CliRunner().invoke(main, [*arguments])
-
-    def data(self, *arguments: str, code: int = 0) -> dict[str, Any]:
-        """What a command says with `--json`."""
-        result = self.rotation(*arguments, "--json")
-        assert result.exit_code == code, result.output
-        return json.loads(result.stdout)
-
-    @property
-    def running(self) -> Running:
-        with chdir(self.directory):
-            return running()
-
-    @property
-    def target(self) -> Target:
-        with chdir(self.directory):
-            return find(None, None)
-
-    @contextmanager
-    def held(self) -> Iterator[Callable[[], int]]:
-        """Let LML sit on every request for ids; yields how many it sits on."""
-        lml = self.running.cloud.lml_url
-        httpx.post(f"{lml}/_faults", json=[{"path": "refresh", "hold": True, "times": None}]).raise_for_status()
-        try:
-            yield lambda: httpx.get(f"{lml}/_stats").json()["held"]
-        finally:
-            httpx.post(f"{lml}/_reset").raise_for_status()
-
-    def told(self, run_id: str) -> list[dict[str, object]]:
-        """The totals of a run as Sentry received them."""
-        envelopes = sentry.decode(httpx.get(f"{self.running.cloud.sentry_url}/_envelopes").content)
-        spans = [span.attributes for span in sentry.spans(envelopes) if span.name.endswith(".run.totals")]
-        return [attributes for attributes in spans if attributes["backfill.run_id"] == run_id]
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    desk = Desk(tmp_path_factory.mktemp("desk"))
-    result = desk.rotation("up", "--identities", str(IDENTITIES), "--speed", "400")
-    assert result.exit_code == 0, result.output
-    try:
-        yield desk
-    finally:
-        assert desk.rotation("down").exit_code == 0
-
-
 def test_up_leaves_a_healthy_cloud_running(desk):
+    parts = ("aws", "lml", "sentry", "postgresql", "picker")
     answer = httpx.get(f"{desk.running.health_url}/health")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "healthy", "parts": dict.fromkeys(("aws", "lml", "sentry", "postgresql"), "ok")}
+    assert answer.json() == {"status": "healthy", "parts": dict.fromkeys(parts, "ok")}
 
 
 def test_a_second_up_is_refused_and_changes_nothing(desk):
@@ -95,11 +33,7 @@ def test_what_sam_local_needs_names_every_variable_of_every_function(desk):
     everywhere = template["Globals"]["Function"]
 
     assert (desk.directory / ".local" / everywhere["CodeUri"] / "handlers/fan_out.py").is_file()
-    functions = {
-        name
-        for name, it in template["Resources"].items()
-        if it["Type"] == "AWS::Serverless::Function" and "Condition" not in it
-    }
+    functions = {name for name, it in template["Resources"].items() if it["Type"] == "AWS::Serverless::Function"}
     assert environments.keys() == functions
     for name, environment in environments.items():
         own = template["Resources"][name]["Properties"]["Environment"]["Variables"]
@@ -230,11 +164,11 @@ def test_down_leaves_nothing(tmp_path):
     assert "rotation up" in other.data("down", code=1)["error"]
     other.data("up", "--identities", "1")
     started = other.running
-    assert psutil.pid_exists(started.health.pid)
+    assert all(psutil.pid_exists(process.pid) for process in started.cloud.processes)
 
     other.data("down")
 
-    assert not any(process.alive for process in (*started.cloud.processes, started.health))
+    assert not any(process.alive for process in started.cloud.processes)
     assert list((tmp_path / ".local").iterdir()) == []
 
 

@@ -146,10 +146,11 @@ def test_a_run_that_goes_on_is_told_as_one():
     [
         ({"lines": []}, "hold no line of this run"),
         ({"lines": [], "unknown": {"logs": "AccessDenied"}}, "could not be read (AccessDenied)"),
-        ({"lines": [delivery(requests=((0, 1, 1), (0, 1, 1)))]}, "do not hold all of them"),
+        ({"run": run(totals=Totals(lml_requests=2))}, "the logs do not hold all of them"),
+        ({"lines": [delivery(requests=((0, 1, 1), (0, 1, 1)))]}, "deliveries that did not count"),
         ({"unknown": {"rows": "no route"}, "messages": [message(not_found=[1])]}, "not known: no route"),
     ],
-    ids=["no lines", "no logs", "other requests", "no database"],
+    ids=["no lines", "no logs", "fewer requests", "more requests", "no database"],
 )
 def test_what_is_not_known_is_said(changes, said):
     assert said in Page(render(material(**changes))).text

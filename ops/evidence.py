@@ -1,0 +1,76 @@
+"""What everybody on this machine's cloud has seen of a run, gathered for the audit."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from core import rotation, settings
+from core.ledger import Message
+from local import sentry
+from local.cloud import Cloud
+from local.world import World
+from ops.audit import Asked, Evidence
+from ops.target import no_secret
+
+CONCURRENCY: Final = 2
+QUEUES: Final = ("RefreshQueue", "DeadLetterQueue", "ParkedQueue", "FanOutFailureQueue")
+
+
+def gather(there: Cloud, messages: Sequence[Message], world: World | None) -> Evidence:
+    """Return what the database, LML, Sentry, CloudWatch and the queues tell; without a world LML's log is not read."""
+    with rotation.connect(database(there)) as table:
+        database_ids = list(table.identity_ids())
+    envelopes = sentry.decode(httpx.get(f"{there.sentry_url}/_envelopes").content)
+    return Evidence(
+        database_ids=database_ids,
+        messages=messages,
+        asked=None if world is None else _asked(there),
+        expected=None if world is None else world.expected(database_ids),
+        concurrency=CONCURRENCY,
+        spans=sentry.spans(envelopes),
+        check_ins=sentry.check_ins(envelopes),
+        metrics=[line for function in ("FanOutFunction", "RefreshFunction") for line in there.logs(function)],
+        waiting=_waiting(there),
+    )
+
+
+def database(there: Cloud) -> settings.Database:
+    """Return what it takes to read the cloud's rotation table."""
+    server = there.database
+    return settings.Database(
+        host=server.host,
+        port=server.port,
+        name=server.database,
+        username=server.user,
+        password=settings.Secret("DB_PASSWORD", server.password, fetch=no_secret),
+        tls=server.tls,
+        statement_timeout_ms=60_000,
+        schema=server.schema,
+    )
+
+
+def lml_calls(there: Cloud) -> list[dict[str, Any]]:
+    """Return the stand-in's log of requests for ids: `ids`, `status`, `results` and more of each."""
+    return [call for call in _get(there.lml_url, "/_calls") if call["ids"]]
+
+
+def _asked(there: Cloud) -> Asked:
+    calls = lml_calls(there)
+    answers = {identity: status for call in calls for identity, status in call["results"]}
+    asked = {identity: answers.get(identity, "no answer") for call in calls for identity in call["ids"]}
+    return Asked(last_status=asked, requests=len(calls), at_once=_get(there.lml_url, "/_stats")["in_flight_most"])
+
+
+def _waiting(there: Cloud) -> dict[str, int]:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    counts = {}
+    for queue in QUEUES:
+        answer = there.client("sqs").get_queue_attributes(QueueUrl=there.names[queue], AttributeNames=names)
+        counts[queue] = sum(int(answer["Attributes"][name]) for name in names)
+    return counts
+
+
+def _get(url: str, path: str) -> Any:  # noqa: ANN401 - JSON of the stand-ins
+    return msgspec.json.decode(httpx.get(url + path).content)

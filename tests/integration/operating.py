@@ -1,0 +1,61 @@
+"""An operator at a desk: every command of `rotation`, in this process."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from click.testing import CliRunner, Result
+
+from local import sentry
+from ops.cli import main
+from ops.target import Running, Target, find, running
+
+IDENTITIES = 24
+
+
+@dataclass
+class Desk:
+    """A directory in which somebody calls `rotation`, with some options always."""
+
+    directory: Path
+    options: tuple[str, ...] = ()
+
+    def rotation(self, *arguments: str) -> Result:
+        with chdir(self.directory):
+            return CliRunner().invoke(main, [*arguments, *self.options])
+
+    def data(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """What a command says with `--json`."""
+        result = self.rotation(*arguments, "--json")
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout)
+
+    @property
+    def running(self) -> Running:
+        with chdir(self.directory):
+            return running()
+
+    @property
+    def target(self) -> Target:
+        with chdir(self.directory):
+            return find(None, None)
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], int]]:
+        """Let LML sit on every request for ids; yields how many it sits on."""
+        lml = self.running.cloud.lml_url
+        httpx.post(f"{lml}/_faults", json=[{"path": "refresh", "hold": True, "times": None}]).raise_for_status()
+        try:
+            yield lambda: httpx.get(f"{lml}/_stats").json()["held"]
+        finally:
+            httpx.post(f"{lml}/_reset").raise_for_status()
+
+    def told(self, run_id: str) -> list[dict[str, object]]:
+        """The totals of a run as Sentry received them."""
+        envelopes = sentry.decode(httpx.get(f"{self.running.cloud.sentry_url}/_envelopes").content)
+        spans = [span.attributes for span in sentry.spans(envelopes) if span.name.endswith(".run.totals")]
+        return [attributes for attributes in spans if attributes["backfill.run_id"] == run_id]
