@@ -45,13 +45,13 @@ demo: $(VENV)/.demo
 
 # Three workers on two cores: much of a test's time is waiting for other processes.
 test: $(VENV)/.dev
-	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 test-both:
-	@for python in $(PYTHONS); do \
+	@tested=1; for python in $(PYTHONS); do \
 		$$python -c '' 2>/dev/null || { echo "$$python is not here"; continue; }; \
-		echo "$$python"; $(MAKE) --no-print-directory test PYTHON=$$python || exit 1; \
-	done
+		echo "$$python"; $(MAKE) --no-print-directory test PYTHON=$$python || exit 1; tested=0; \
+	done; exit $$tested
 
 test-long: $(VENV)/.dev
 	@$(BIN)/pytest -n 2 --dist loadgroup -m long $(ARGS)

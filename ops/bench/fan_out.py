@@ -28,8 +28,8 @@ from core.fan_out import FanOut
 from core.ledger import open_ledger
 from core.queues import RefreshQueue
 from core.run import Keeper
+from core.sdk import CLIENT
 from core.telemetry import Telemetry
-from handlers import sdk
 from local import postgres as stand_in
 from ops.bench import figures
 from ops.bench.figures import Figure
@@ -185,7 +185,7 @@ def _measure_itself(side: str, database: Path, table: Path) -> None:
     """Be the process of a side: print what it took."""
     given = msgspec.json.decode(database.read_bytes(), type=dict[str, str])
     read = settings.SettingsReader({**given, "LOCAL_DEV": "1"}, lambda _arn, _anew: "")
-    aws = MemoryAws(table, config=sdk.CLIENT if side == "ours" else None)
+    aws = MemoryAws(table, config=CLIENT if side == "ours" else None)
     before, began, used = _memory(), time.perf_counter(), time.process_time()
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         {"ours": ours, "bare": bare}[side](aws, read.checked(read.database()))

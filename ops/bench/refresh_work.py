@@ -37,9 +37,9 @@ from core.plan import encode
 from core.queues import ParkedQueue, RefreshQueue
 from core.refresh import Worker
 from core.run import Keeper
+from core.sdk import CLIENT
 from core.telemetry import Telemetry
 from core.throttle import Throttle
-from handlers import sdk
 from local.process import end, listening, spawn
 from local.world import World
 from ops.bench import figures
@@ -87,7 +87,7 @@ class Ours:
         nobody = settings.Secret("none", fetch=lambda _arn, _anew: "")
         sentry = settings.Sentry(dsn=nobody, release=None, environment="bench", traces_sample_rate=1.0)
         self.calls: list[Call | Asked] = []
-        self.aws = aws = MemoryAws(file, self.calls.append, sdk.CLIENT)
+        self.aws = aws = MemoryAws(file, self.calls.append, CLIENT)
         clock, queue = _Clock(), RefreshQueue(aws.sqs, QUEUE_URL)
         keeper = Keeper(open_ledger(aws.dynamodb, TABLE), Telemetry(sentry), clock)
         self.lml = _Noted(settings.Lml(url=lml_url, api_key=nobody), clock)

@@ -11,17 +11,18 @@ from core.desk import Desk
 from core.ledger import open_ledger
 from core.queues import ParkedQueue, RefreshQueue
 from core.run import Keeper
+from core.sdk import CLIENT
 from core.telemetry import Telemetry
-from handlers import sdk
+from handlers import secrets
 
 
 def keeper(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> Keeper:
-    ledger = open_ledger(boto3.client("dynamodb", config=sdk.CLIENT), config.ledger_table)
-    return Keeper(ledger, Telemetry(config.sentry, secrets=sdk.hidden), SystemClock(config.clock_speed))
+    ledger = open_ledger(boto3.client("dynamodb", config=CLIENT), config.ledger_table)
+    return Keeper(ledger, Telemetry(config.sentry, secrets=secrets.hidden), SystemClock(config.clock_speed))
 
 
 def queue(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RefreshQueue:
-    return RefreshQueue(boto3.client("sqs", config=sdk.CLIENT), config.refresh_queue_url)
+    return RefreshQueue(boto3.client("sqs", config=CLIENT), config.refresh_queue_url)
 
 
 def desk(config: settings.Refresh | settings.DeadLetter) -> Desk:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from core import settings
 from core.dead_letter import Undertaker
 from core.desk import ClaimedError, read_deliveries
-from handlers import bootstrap, sdk
+from handlers import bootstrap, secrets
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def parts() -> Undertaker:
-    return Undertaker(bootstrap.desk(settings.dead_letter(os.environ, sdk.secret)))
+    return Undertaker(bootstrap.desk(settings.dead_letter(os.environ, secrets.fetch)))
 
 
 def handler(event: object, context: "LambdaContext") -> None:

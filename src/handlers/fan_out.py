@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from core import deploy_gate, rotation, settings
 from core.fan_out import FanOut, Outcome, RunRefusedError
 from core.lml import Lml
-from handlers import bootstrap, sdk
+from handlers import bootstrap, secrets
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def parts() -> FanOut:
-    config = settings.fan_out(os.environ, sdk.secret)
+    config = settings.fan_out(os.environ, secrets.fetch)
     keeper = bootstrap.keeper(config)
     lml, github = Lml(config.lml, keeper.clock), deploy_gate.Github(config.github_token)
     gate = partial(deploy_gate.check, lml, local_dev=config.local_dev, github=github)

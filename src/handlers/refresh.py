@@ -11,7 +11,7 @@ from core.desk import ClaimedError, read_deliveries
 from core.lml import Lml
 from core.refresh import Worker
 from core.throttle import Throttle
-from handlers import bootstrap, sdk
+from handlers import bootstrap, secrets
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache
 def parts() -> Receiver:
-    config = settings.refresh(os.environ, sdk.secret)
+    config = settings.refresh(os.environ, secrets.fetch)
     desk = bootstrap.desk(config)
     keeper, lml = desk.keeper, Lml(config.lml, desk.keeper.clock)
     throttle = Throttle(keeper.ledger.pace, lml, keeper.clock, config.pacing, SystemRandom())

@@ -20,7 +20,8 @@ import boto3
 import httpx
 import pytest
 
-from handlers import dead_letter, fan_out, refresh, sdk
+from handlers import dead_letter, fan_out, refresh
+from handlers import secrets as secrets_of_handlers
 from local import sentry, serve
 from local.lml import app
 from local.lml.limits import Limits
@@ -187,13 +188,13 @@ def job(planted, book, keyed, sentry_url, monkeypatch, capfd):  # noqa: PLR0917 
     }
     if planted == "by value":
         variables |= secrets
-        monkeypatch.setattr(sdk, "hidden", list(secrets.values()))  # read when the function is imported
+        monkeypatch.setattr(secrets_of_handlers, "hidden", list(secrets.values()))  # read when the function is imported
     else:
         keeper = boto3.client("secretsmanager", region_name="us-east-1")
         for name, value in secrets.items():
             variables[f"{name}_SECRET_ARN"] = keeper.create_secret(Name=name, SecretString=value)["ARN"]
             variables[name] = ""
-        monkeypatch.setattr(sdk, "hidden", [])
+        monkeypatch.setattr(secrets_of_handlers, "hidden", [])
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with ExitStack() as stack:
