@@ -79,8 +79,7 @@ class Desk(msgspec.Struct, frozen=True):
             self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
             return None
         if not run.is_open:
-            if not self.keeper.emit(run):
-                raise ClaimedError(f"another invocation is telling the totals of {run_id}")
+            self._see_it_told(run)
             self.keeper.telemetry.info(
                 "done", f"run {run.status}: message ignored; `rotation replay {run_id}` asks again"
             )
@@ -125,12 +124,21 @@ class Desk(msgspec.Struct, frozen=True):
         )
 
     def commit(self, run: Run, commit: Commit) -> bool:
-        """Commit a part; False when it adds nothing: the run has ended, or another was first (what it left is sent)."""
+        """Commit a part; False when it adds nothing: the run has ended, or another was first (what it left is sent).
+
+        Raises `ClaimedError` while the one that ended the run is telling its totals: it may die of that, and this
+        delivery be the last that could tell them.
+        """
         outcome = self.keeper.ledger.messages.commit(commit, self.keeper.ledger.runs)
         if outcome is CommitOutcome.RUN_ENDED:
             self.keeper.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
+            self._see_it_told(self.keeper.ledger.runs.read(run.run_id) or run)
         if outcome is CommitOutcome.ALREADY_DONE:
             item = self.keeper.ledger.messages.read(run.run_id, commit.message.number)
             if item is not None:
                 self.repair(run, item)
         return outcome is CommitOutcome.COMMITTED
+
+    def _see_it_told(self, run: Run) -> None:
+        if not self.keeper.emit(run):
+            raise ClaimedError(f"another invocation is telling the totals of {run.run_id}")

@@ -469,6 +469,23 @@ def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, t
     book.assert_balanced()
 
 
+def test_a_worker_under_whom_its_run_was_ended_comes_again_until_the_totals_are_told(book, few):
+    """Given somebody who ends the run and dies before its totals are told; then the last worker sees to that."""
+
+    def end_it_and_die():
+        with book.sdk.killed("UpdateItem", when="before", holding="emitted_at = "):
+            book.keeper.finalise(book.run(few), "its lock went to another")
+
+    with book.sdk.interrupted("TransactWriteItems", end_it_and_die), pytest.raises(ClaimedError):
+        book.deliver()
+    assert book.run(few).emitted_at is None
+
+    redeliver(book)
+
+    assert book.run(few).emitted_at is not None
+    assert book.waiting() == []
+
+
 def test_the_lock_is_renewed_by_every_part(book):
     book.start(SCHEDULED)
     book.clock.advance(3600)
