@@ -18,7 +18,7 @@ from core.rotation import Coverage, DatabaseError, Rotation
 from core.run import Keeper
 from core.start import Start, StartError
 from core.tally import Totals
-from core.utc import utc_text
+from core.utc import moment_text
 
 LONGEST_RUN: Final = timedelta(hours=20)
 """Paced time after which what is left of a run is not attempted."""
@@ -90,7 +90,7 @@ class FanOut:
                 run_id=run_id,
                 status="planning",
                 trigger=trigger,
-                started_at=utc_text(now),
+                started_at=moment_text(now),
                 deadline=int((now + LONGEST_RUN / keeper.clock.speed).timestamp()),
                 planner=request_id,
                 origin=asked.replay_of,

@@ -198,7 +198,7 @@ def test_a_run_that_was_stopped_while_it_was_sent_stays_stopping(ledger):
     ledger.runs.finish_sending("r", NOW)
 
     run = ledger.runs.read("r")
-    assert (run.status, run.reason, run.all_sent_at) == ("stopping", "a person", "2026-02-03T04:30:00Z")
+    assert (run.status, run.reason, run.all_sent_at) == ("stopping", "a person", "2026-02-03T04:30:00.000Z")
 
 
 def test_a_mark_never_goes_back_and_does_not_keep_others_from_theirs(ledger):
@@ -407,7 +407,7 @@ def test_a_run_closes_once_as_what_it_was(running, totals, stop, status):
     assert not running.runs.close(run, running.lock, LATER)
 
     closed = running.runs.read("r")
-    assert (closed.status, closed.closed_at, closed.totals) == (status, "2026-02-03T04:45:00Z", totals)
+    assert (closed.status, closed.closed_at, closed.totals) == (status, "2026-02-03T04:45:00.000Z", totals)
     assert closed.seconds == 15 * 60
     assert closed.to_be_told
     assert running.lock.holder(LATER) is None

@@ -10,7 +10,7 @@ import msgspec
 from core.ledger._lock import Lock
 from core.table import Action, Item, Table, TransactionRefusedError
 from core.tally import TOTALS, Totals
-from core.utc import utc_text
+from core.utc import moment_text
 
 Status = Literal["planning", "sending", "running", "stopping", "complete", "stopped", "refused", "failed"]
 Trigger = Literal["scheduled", "manual"]
@@ -138,7 +138,7 @@ class Runs(msgspec.Struct, frozen=True):
 
     def finish_sending(self, run_id: str, now: datetime) -> None:
         """Mark that every message is in the queue; a run that was stopped meanwhile stays stopping."""
-        key, sent_at = _key(run_id), utc_text(now)
+        key, sent_at = _key(run_id), moment_text(now)
         if not self.table.update(
             *key,
             "SET #status = :running, all_sent_at = :now",
@@ -160,7 +160,7 @@ class Runs(msgspec.Struct, frozen=True):
             gate=run.gate_reason,
             planning="planning",
             planner=run.planner,
-            now=utc_text(now),
+            now=moment_text(now),
         )
 
     def stop(self, run_id: str, reason: str) -> bool:
@@ -194,7 +194,7 @@ class Runs(msgspec.Struct, frozen=True):
             "#status = :status AND messages_done = messages_planned",
             closed=status,
             status=run.status,
-            now=utc_text(now),
+            now=moment_text(now),
         )
         return self._end(closing, run, lock, now)
 
@@ -206,7 +206,7 @@ class Runs(msgspec.Struct, frozen=True):
             "#status = :status AND identities_scanned = :scanned",
             stopped="stopped",
             reason=reason,
-            now=utc_text(now),
+            now=moment_text(now),
             rest=run.planned - run.totals.identities_scanned,
             status=run.status,
             scanned=run.totals.identities_scanned,
@@ -226,7 +226,7 @@ class Runs(msgspec.Struct, frozen=True):
         )
 
     def mark_emitted(self, run_id: str, now: datetime) -> None:
-        self.table.update(*_key(run_id), "SET emitted_at = :now", "attribute_exists(pk)", now=utc_text(now))
+        self.table.update(*_key(run_id), "SET emitted_at = :now", "attribute_exists(pk)", now=moment_text(now))
 
     def adding(self, run_id: str, totals: Totals, *, done: bool) -> Action:
         """The run's share of a commit: its totals grow while it is open."""
