@@ -137,7 +137,7 @@ def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: i
         return Wait(pace.paid_until, "budget")
     # With slices switched off, a full message is one request, whatever the minute holds.
     whole = limits.slice_max == LML_REFRESH_BATCH_CAP
-    # Refunds forgive debts, so debts alone bound no minute: above this only what is in flight can come, a slice a slot.
+    # Debts alone bound no minute (docs/decisions/our-own-minute-is-a-bound.md).
     within_budget = here.spent <= limits.budget_max
     ids = wanted if whole else min(wanted, math.floor(here.free / cost_per_id)) if within_budget else 0
     if ids < 1:
