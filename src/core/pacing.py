@@ -138,8 +138,8 @@ def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: i
     # With slices switched off, a full message is one request, whatever the minute holds.
     whole = limits.slice_max == LML_REFRESH_BATCH_CAP
     # Debts alone bound no minute (docs/decisions/our-own-minute-is-a-bound.md).
-    within_budget = here.spent <= limits.budget_max
-    ids = wanted if whole else min(wanted, math.floor(here.free / cost_per_id)) if within_budget else 0
+    free = here.free if here.spent <= limits.budget_max else 0.0
+    ids = wanted if whole else min(wanted, math.floor(free / cost_per_id))
     if ids < 1:
         last_start = max((charge.at for charge in pace.charges if charge.ids), default=-math.inf)
         if last_start > now - WINDOW:
