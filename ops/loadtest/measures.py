@@ -40,6 +40,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     readers: Latency
     readers_alone: Latency
+    readings_alone: int
     alone_over_50: float
     """Share of the same time that readers alone spend above 50."""
     dearest_slice: float
@@ -72,6 +73,7 @@ def figures(day: Day, alone: Day, identities: int) -> Figures:
         refused=sum(call.refused for call in calls),
         readers=latency(day.readings, day.seconds),
         readers_alone=latency(alone.readings, day.seconds),
+        readings_alone=len(alone.readings),
         alone_over_50=share_over(alone.calls, LML_LIMIT, day.seconds),
         dearest_slice=max((cost for _, cost in day.charges), default=0.0),
         longest_request=max((request.seconds for request in day.requests), default=0.0),

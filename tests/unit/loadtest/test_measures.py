@@ -6,7 +6,9 @@ from core.tally import Totals
 from local.lml.discogs import Call
 from local.lml.readers import Reading
 from ops.loadtest.measures import Summary, figures, latency, percentile, share_over
+from ops.loadtest.proof import LEAST_READINGS, lines_of_the_stand_in
 from ops.loadtest.slots import Day, Request
+from ops.loadtest.sweep import Case
 
 
 def calls(*times: float, kind="refresh") -> list[Call]:
@@ -62,3 +64,13 @@ def test_days_are_pooled_by_their_time():
     assert both.over_50 == pytest.approx(120 / 660)
     assert both.over_50_at_worst == 1
     assert (both.seconds, both.slowest) == (330, 600)
+
+
+@pytest.mark.parametrize(("readings", "judged"), [(LEAST_READINGS - 1, False), (LEAST_READINGS, True)])
+def test_a_p95_of_few_who_read_alone_is_no_line(readings, judged):
+    alone = Day(seconds=100, readings=[Reading(3, 0.2, answered=True)] * readings)
+    day = Summary(days=(figures(Day(seconds=100, readings=[Reading(3, 0.9, answered=True)]), alone, identities=310),))
+
+    broken = [line.what for line in lines_of_the_stand_in(day, day, Case()) if "p95" in line.what and not line.holds]
+
+    assert bool(broken) is judged
