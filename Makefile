@@ -7,7 +7,7 @@
 # make policy    the template against checkov, in an environment of its own
 # make build    the functions' package for Lambda, checked: ARCHITECTURE=arm64 or x86_64
 # make deploy TO=staging    what `make build` made, as samconfig.toml says
-# make bench    what a start, a request and a million ids cost, beside named baselines: six minutes of an idle machine
+# make bench    what a start, a request and a million ids cost, beside named baselines: minutes of an idle machine
 # make cost    what a cold and a warm day cost, in dollars
 # make lock    new pins from requirements/*.in    make clean   what the others made
 
