@@ -347,5 +347,5 @@ TestInterleavings = Interleavings.TestCase
 @pytest.mark.long
 class TestManyInterleavings(Interleavings.TestCase):
     settings = settings(
-        max_examples=2000, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=500, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
     )
