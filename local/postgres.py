@@ -94,7 +94,7 @@ def start(directory: Path) -> Postgres:
 def stop(postgres: Postgres) -> None:
     """Drop what `start` made: the server with all its files, or the schema in a borrowed database."""
     if postgres.home is None or postgres.binaries is None:
-        with _connected(postgres) as connection:
+        with connected(postgres) as connection:
             connection.run(f"DROP SCHEMA {native.identifier(postgres.schema)} CASCADE")
         return
     home = Path(postgres.home)
@@ -105,7 +105,7 @@ def stop(postgres: Postgres) -> None:
 def load(postgres: Postgres, world: World) -> None:
     """Replace all rows by those of a world, whose days become dates by the database's calendar."""
     sql = _queries(schema=native.identifier(postgres.schema))
-    with _connected(postgres) as connection:
+    with connected(postgres) as connection:
         today = connection.run("SELECT CURRENT_DATE")[0][0]
 
         def day(days: int | None) -> date | None:
@@ -177,7 +177,7 @@ def _served(home: Path) -> Postgres:
         binaries=str(binaries),
     )
     sql = _queries(schema=native.identifier(SCHEMA), password=native.literal(password))
-    with _connected(postgres) as connection:
+    with connected(postgres) as connection:
         for name in ("schema", "tables", "reader"):
             connection.run(sql[name])
     return postgres
@@ -203,7 +203,7 @@ def _borrow(url: str) -> Postgres:
             binaries=None,
         )
         sql = _queries(schema=native.identifier(schema))
-        with _connected(postgres) as connection:
+        with connected(postgres) as connection:
             try:
                 connection.run(sql["schema"])
             except native.DatabaseError as error:
@@ -257,7 +257,8 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _connected(postgres: Postgres) -> Iterator[_Connection]:
+def connected(postgres: Postgres) -> Iterator[_Connection]:
+    """Connect as the database's owner; raises PostgresError."""
     try:
         connection: _Connection = native.Connection(
             postgres.owner,

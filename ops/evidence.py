@@ -12,7 +12,7 @@ from local import sentry
 from local.cloud import Cloud
 from local.world import World
 from ops.audit import Asked, Evidence
-from ops.target import no_secret
+from ops.target import database_of, no_secret
 
 CONCURRENCY: Final = 2
 QUEUES: Final = ("RefreshQueue", "DeadLetterQueue", "ParkedQueue", "FanOutFailureQueue")
@@ -38,17 +38,7 @@ def gather(there: Cloud, messages: Sequence[Message], world: World | None) -> Ev
 
 def database(there: Cloud) -> settings.Database:
     """Return what it takes to read the cloud's rotation table."""
-    server = there.database
-    return settings.Database(
-        host=server.host,
-        port=server.port,
-        name=server.database,
-        username=server.user,
-        password=settings.Secret("DB_PASSWORD", server.password, fetch=no_secret),
-        tls=server.tls,
-        statement_timeout_ms=60_000,
-        schema=server.schema,
-    )
+    return database_of(there.database.environment() | {"LOCAL_DEV": "1"}, no_secret)
 
 
 def lml_calls(there: Cloud) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ from core.telemetry import Telemetry
 from local import postgres, sentry, serve
 from local.cloud import Cloud
 from local.lml.picker import Catalog
+from local.lml.running import as_process
 from local.postgres import Postgres
 from local.process import Process, end, listening, spawn
 from local.world import World
@@ -174,16 +175,10 @@ def beside_lml(
     world: World, database: Postgres, directory: Path, speed: float, *, instant: bool = False
 ) -> Iterator[StandIns]:
     """Run an LML with empty caches beside a database; raises ProcessError."""
-    file, url_file, key = directory / "world.json", directory / "lml.url", secrets.token_hex()
-    world.save(file)
-    url_file.unlink(missing_ok=True)
-    arguments = ["--world", str(file), "--speed", str(speed), "--token", key, "--url-file", str(url_file)]
-    arguments += ["--instant"] if instant else []
-    lml = spawn([sys.executable, "-m", "local.lml", *arguments], directory / "lml.log")
-    try:
-        yield StandIns(database, listening(lml, "the stand-in LML", url_file), key, speed, directory)
-    finally:
-        end([lml])
+    key = secrets.token_hex()
+    options = ["--speed", str(speed), "--token", key, *(["--instant"] if instant else [])]
+    with as_process(world, directory, *options) as url:
+        yield StandIns(database, url, key, speed, directory)
 
 
 @contextmanager

@@ -209,17 +209,9 @@ def _memory() -> float:
 
 
 def _fill(server: stand_in.Postgres, ids: int) -> None:
-    connection = native.Connection(
-        server.owner,
-        password=server.owner_password,
-        host=server.host,
-        port=server.port,
-        database=server.database,
-        ssl_context=False,
-    )
-    for statement in _SQL.format(schema=native.identifier(server.schema), ids=ids).split(";\n")[:-1]:
-        connection.run(statement)
-    connection.close()
+    with stand_in.connected(server) as owner:
+        for statement in _SQL.format(schema=native.identifier(server.schema), ids=ids).split(";\n")[:-1]:
+            owner.run(statement)
 
 
 def _queries() -> Path:

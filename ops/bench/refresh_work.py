@@ -12,7 +12,6 @@ be. Sentry is off: it sends beside the work. Both sides' calls are counted; othe
 
 import asyncio
 import os
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -40,7 +39,7 @@ from core.run import Keeper
 from core.sdk import CLIENT
 from core.telemetry import Telemetry
 from core.throttle import Throttle
-from local.process import end, listening, spawn
+from local.lml.running import as_process
 from local.world import World
 from ops.bench import figures
 from ops.bench.figures import Figure
@@ -208,14 +207,8 @@ def _silence() -> Iterator[None]:
 def _instant_lml(world: World) -> Iterator[tuple[Path, str]]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        file, url_file = directory / "world.json", directory / "url"
-        world.save(file)
-        options = ["--world", str(file), "--url-file", str(url_file), "--instant"]
-        process = spawn([sys.executable, "-m", "local.lml", *options], directory / "log")
-        try:
-            yield directory, listening(process, "the stand-in LML", url_file)
-        finally:
-            end([process])
+        with as_process(world, directory, "--instant") as url:
+            yield directory, url
 
 
 if __name__ == "__main__":

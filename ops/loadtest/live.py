@@ -1,12 +1,10 @@
 """A day over HTTP: the job's own client, throttle and worker in threads, against the stand-in or a real LML."""
 
-import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -19,9 +17,9 @@ from core import settings
 from core.clock import SystemClock
 from core.lml import Lml
 from core.settings import Pacing, Secret
-from local import process
 from local.lml.discogs import MINUTE, Call
 from local.lml.readers import Order, Reading
+from local.lml.running import as_process
 from local.world import RELEASE_IDS, World
 from ops.loadtest.measures import Figures, figures
 from ops.loadtest.model import ROUND_TRIP
@@ -31,7 +29,6 @@ from ops.loadtest.sweep import Case
 ALONE_SECONDS: Final = 600.0
 """Paced seconds for which readers are watched without the job."""
 _READERS_AT_ONCE: Final = 16
-_START_SECONDS: Final = 20.0
 
 Say = Callable[[str], None]
 
@@ -105,32 +102,6 @@ class HttpAudience:
         self._seen.readings.append(Reading(arrived, self._clock.pace() - arrived, answered))
 
 
-@contextmanager
-def stand_in(world: World, speed: float) -> Iterator[str]:
-    """Run the stand-in as a process of its own while the context lasts; gives its base URL."""
-    with tempfile.TemporaryDirectory() as directory:
-        folder = Path(directory)
-        world.save(folder / "world.json")
-        url_file = folder / "lml.url"
-        options = {
-            "world": folder / "world.json",
-            "url-file": url_file,
-            "speed": speed,
-            "round-trip-seconds": ROUND_TRIP,
-        }
-        arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        running = process.spawn([sys.executable, "-m", "local.lml", *arguments], folder / "lml.log")
-        try:
-            give_up = time.monotonic() + _START_SECONDS
-            while not url_file.exists():
-                if not running.alive or time.monotonic() > give_up:
-                    raise running.failure("the stand-in does not listen")
-                time.sleep(0.05)
-            yield url_file.read_text()
-        finally:
-            process.end([running])
-
-
 def run(
     lml: settings.Lml,
     audience: Audience,
@@ -182,7 +153,8 @@ def run(
 def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE_SECONDS) -> tuple[Day, Day, Figures]:
     """Run a case against a stand-in of its own."""
     world = World.seeded(case.identities, case.seed).warmed(case.warm)
-    with stand_in(world, speed) as url:
+    options = ("--speed", str(speed), "--round-trip-seconds", str(ROUND_TRIP))
+    with tempfile.TemporaryDirectory() as directory, as_process(world, Path(directory), *options) as url:
         lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=nothing_to_fetch))
         order = Order(per_minute=case.readers, seed=case.seed, burst=case.burst)
         return run(

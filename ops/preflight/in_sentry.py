@@ -65,13 +65,13 @@ def old_job(account: Account, now: datetime) -> Finding:
     if newest is None:
         return Finding(ok=True, reason=f"no span of it in project {account.project} in {LOOKED_BACK}")
     try:
-        seen = datetime.fromisoformat(newest["timestamp"])
-        ago = now - (seen if seen.tzinfo else seen.replace(tzinfo=UTC))
+        told = datetime.fromisoformat(newest["timestamp"])
+        seen = told if told.tzinfo else told.replace(tzinfo=UTC)
     except (LookupError, TypeError, ValueError):
         raise SentryError("Sentry, GET events: the span has no timestamp that can be read") from None
-    reason = f"its last span, {newest.get('span.description')}, is of {utc_text(now - ago)}"
-    if ago > OFF_AFTER:
+    reason = f"its last span, {newest.get('span.description')}, is of {utc_text(seen)}"
+    if now - seen > OFF_AFTER:
         return Finding(ok=True, reason=reason)
-    off = utc_text(now - ago + OFF_AFTER)
+    off = utc_text(seen + OFF_AFTER)
     advice = f"take out its cron entry and end its containers; without another run it counts as off from {off}"
     return Finding(ok=False, reason=f"it has run in the last 26 h: {reason}", advice=advice)

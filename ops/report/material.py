@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from core import rotation, settings
 from core.ledger import Message, Run
 from core.rotation import DatabaseError, Row
-from ops.target import Target
+from ops.target import OperatorError, Target, database_of
 
 EARLIER: Final = 10
 """Runs before this one that it is compared with."""
@@ -65,7 +65,7 @@ def gather(target: Target, run_id: str | None) -> Material:
     try:
         for row in _rows(target, ids) if ids else ():
             rows.setdefault(row.lml_identity_id, []).append(row)
-    except (DatabaseError, settings.SettingsError, ClientError, BotoCoreError) as error:
+    except (DatabaseError, settings.SettingsError, OperatorError, ClientError, BotoCoreError) as error:
         unknown["rows"] = str(error)
     return Material(
         run=run,
@@ -104,12 +104,7 @@ def _json(text: str) -> Mapping[str, Any]:
 
 def _rows(target: Target, identity_ids: Sequence[int]) -> list[Row]:
     """Ask the database that fan-out asks; from outside its network it does not answer."""
-
-    def fetch(arn: str, _anew: bool) -> str:
-        return str(target.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
-
-    database = settings.fan_out(target.environment("FanOutFunction"), fetch).database
-    with rotation.connect(database) as table:
+    with rotation.connect(database_of(target.environment("FanOutFunction"), target.secret)) as table:
         return table.rows_of(identity_ids)
 
 

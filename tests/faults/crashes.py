@@ -26,6 +26,7 @@ from local.lml.limits import Limits
 from local.process import Process, end
 from local.world import World
 from tests.integration.accounts import event_of
+from tests.integration.parts import create_table
 
 ROOT: Final = Path(__file__).parents[2]
 WORLD: Final = World.seeded(identities=3, seed=3)
@@ -96,12 +97,7 @@ class Stage:
         self.http = stack.enter_context(httpx.Client(base_url=self.lml))
         url = aws.url()
         self.sqs, dynamodb = cloud._client("sqs", url), cloud._client("dynamodb", url)
-        dynamodb.create_table(
-            TableName="ledger",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_table(dynamodb)
         self.ledger = open_ledger(dynamodb, "ledger")
         self.queues = {name: self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("refresh", "parked")}
         environment = {

@@ -34,6 +34,7 @@ from core.tally import ERROR_TOTALS, Totals
 from core.telemetry import Telemetry
 from tests.faults.worker import name_of
 from tests.integration.accounts import Crash, secret
+from tests.integration.parts import create_table
 from tests.virtual import VirtualClock
 
 IDS = tuple(range(1, 8))
@@ -138,12 +139,7 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.aws = mock_aws()
         self.aws.start()
-        DYNAMODB.create_table(
-            TableName="ledger",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create_table(DYNAMODB)
         self.clock, self.sqs, self.telemetry = VirtualClock(), Sqs(), Heard()
         self.ledger = open_ledger(DYNAMODB, "ledger")
         self.keeper = Keeper(self.ledger, self.telemetry, self.clock)

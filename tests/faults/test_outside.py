@@ -120,19 +120,19 @@ def server(tmp_path_factory):
 @contextmanager
 def changed(server, breaks, mends):
     """Change something as the backend's people might, and change it back."""
-    with postgres._connected(server) as owner:
+    with postgres.connected(server) as owner:
         owner.run(breaks)
     try:
         yield
     finally:
-        with postgres._connected(server) as owner:
+        with postgres.connected(server) as owner:
             owner.run(mends)
 
 
 @contextmanager
 def locked(server):
     """Hold the table as a migration does."""
-    with postgres._connected(server) as owner:
+    with postgres.connected(server) as owner:
         owner.run("BEGIN")
         owner.run(f"LOCK TABLE {native.identifier(server.schema)}.rotation")
         yield

@@ -1,5 +1,6 @@
 """What every test of whole functions is made of: a table, an LML to give orders to, the settings of a database."""
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 import httpx
@@ -49,6 +50,18 @@ def database_of(server: Postgres) -> settings.Database:
 def telemetry(sentry_dsn: str | None = None) -> Telemetry:
     dsn = secret("SENTRY_DSN", sentry_dsn)
     return Telemetry(settings.Sentry(dsn=dsn, release=None, environment="test", traces_sample_rate=1.0))
+
+
+class Context:
+    """What Lambda passes beside the event."""
+
+    _ids = count()
+
+    def __init__(self) -> None:
+        self.aws_request_id = f"request-{next(self._ids)}"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
 
 
 class StandIn:

@@ -1,7 +1,6 @@
 """The functions as Lambda calls them: every file of events/ through its handler, and what is refused at the door."""
 
 import json
-from itertools import count
 from pathlib import Path
 
 import boto3
@@ -14,22 +13,11 @@ from core.start import StartError
 from core.tally import Totals
 from handlers import dead_letter, fan_out, refresh
 from tests.integration.accounts import IDS, KEY, RUN, TABLE
+from tests.integration.parts import Context
 
 pytest_plugins = ("tests.integration.fixtures",)
 
 EVENTS = Path(__file__).parents[2] / "events"
-
-
-class Context:
-    """What Lambda passes beside the event."""
-
-    _ids = count()
-
-    def __init__(self) -> None:
-        self.aws_request_id = f"request-{next(self._ids)}"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 900_000
 
 
 def event(name):

@@ -30,18 +30,9 @@ def server(tmp_path_factory):
 
 @contextmanager
 def owner(server, schema):
-    connection = native.Connection(
-        server.owner,
-        host=server.host,
-        port=server.port,
-        database=server.database,
-        password=server.owner_password,
-    )
-    try:
+    with postgres.connected(server) as connection:
         connection.run(f"SET search_path TO {native.identifier(schema)}")
         yield connection
-    finally:
-        connection.close()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from urllib.parse import quote
 
 import boto3
@@ -27,6 +26,7 @@ from local.lml import app
 from local.lml.limits import Limits
 from tests.eventually import eventually
 from tests.integration.accounts import IDS, TABLE, WORLD, Book, StandIn, event_of
+from tests.integration.parts import Context, create_table
 from tests.wire import Wire, reply
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -82,16 +82,6 @@ WAYS: dict[str, Callable[[str], str]] = {
 def test_the_search_finds_a_secret_however_it_is_written(way):
     for secret in PLANTED:
         assert leaks({"there": f"a text with {way(secret)} in it"}, PLANTED) == [("there", secret)]
-
-
-class Context:
-    _ids = count()
-
-    def __init__(self) -> None:
-        self.aws_request_id = f"request-{next(self._ids)}"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 900_000
 
 
 @dataclass
@@ -269,12 +259,7 @@ def the_ledger_is_gone_in_the_middle(job, keyed):  # noqa: ARG001
     job.start(identity_ids=list(FEW))
     job.book.sdk.dynamodb.delete_table(TableName=TABLE)
     job.deliver_all()
-    job.book.sdk.dynamodb.create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    create_table(job.book.sdk.dynamodb)
 
 
 def messages_are_parked_buried_and_replayed(job, keyed):  # noqa: ARG001
