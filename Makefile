@@ -43,7 +43,7 @@ INSTALL_PROJECT = pip install -qq --no-deps --no-build-isolation -e .
 demo: $(VENV)/.demo
 	@$(BIN)/rotation demo $(ARGS)
 
-# Three workers on two cores: much of a test's time is waiting for other processes.
+# Two workers; each starts processes of its own.
 test: $(VENV)/.dev
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 

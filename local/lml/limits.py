@@ -36,6 +36,7 @@ class Limits:
             at_once=10_000,
             refresh_at_once=10_000,
             identity_seconds=0,
+            ingress_seconds=math.inf,
             discogs_per_minute=math.inf,
             discogs_median_seconds=0,
             discogs_fastest_seconds=0,
