@@ -193,7 +193,7 @@ def _changes(rng: Random, kind: str, row: Row, active: list[Row]) -> dict[str, o
     changes: dict[str, object] = {}
     match kind:
         case "killed":
-            changes["killed"] = min(row.added + rng.randrange(20, 180), -1)
+            changes["killed"] = min(row.added + rng.randrange(20, 180), max(row.added, -1))
             former = rng.random()
             if former < 0.3:  # from the time before the backend knew LML
                 changes["lml_identity_id"] = None

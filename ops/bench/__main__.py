@@ -1,9 +1,9 @@
 """`make bench`: every figure of a fast start and low cost, each beside a named baseline of the same run."""
 
-from ops.bench import cold_start, fan_out, figures, package, refresh_work
+from ops.bench import cold_start, fan_out, figures, package, picker, refresh_work
 from ops.bench.figures import Figure
 
-BENCHES = (cold_start, refresh_work, fan_out, package)
+BENCHES = (cold_start, refresh_work, fan_out, package, picker)
 
 
 def measure(quick: bool) -> list[Figure]:
@@ -11,4 +11,4 @@ def measure(quick: bool) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    figures.run("ops.bench", "Measures starts, work, fan-out and package, each against a named baseline.", measure)
+    figures.run("ops.bench", "Measures starts, work, fan-out, package and picker, each against a named baseline.", measure)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from local.world import World
@@ -59,6 +59,7 @@ def test_the_coverage_of_resolvable_rows_is_enough_for_the_gate(size, seed):
 
 @settings(max_examples=10, deadline=None)
 @given(SIZES, SEEDS)
+@example(0, 1)  # the newest row, of today, is one that was taken out
 def test_newer_rows_have_higher_ids(size, seed):
     rows = World.seeded(size, seed).rows
 
