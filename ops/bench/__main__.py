@@ -11,4 +11,6 @@ def measure(quick: bool) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    figures.run("ops.bench", "Measures starts, work, fan-out, package and picker, each against a named baseline.", measure)
+    figures.run(
+        "ops.bench", "Measures starts, work, fan-out, package and picker, each against a named baseline.", measure
+    )

@@ -1,16 +1,22 @@
 """`python -m ops.bench.picker`: what a warm read costs, and what the walk costs beside waiting for LML.
 
-A warm read is a request to the served picker, its query of PostgreSQL included; its baseline is the same server
-(`ops.bench.bare`) with a plain `def` that returns the same bytes. The two take turns of as many reads, for the
-percentiles over one connection, for reads a second over as many as there are DJs; a figure is the median over the
-turns, so that a moment in which the machine was busy is one turn and not a percentile. The walk is the served
-picker's, its baseline the sum of the times that LML took for its answers.
+A warm read is one of a row that the process remembers, its query of PostgreSQL included. It is measured over HTTP from
+the served picker, beside the same server with a plain `def` that returns the same bytes (`ops.bench.bare`); and of the
+function, in Lambda's own runtime client, beside a handler that returns the same JSON (`ops.bench.same_json`). The
+latter has no limit: where carrying a request costs next to nothing, as here, any query is half of a read. Both sides
+take turns of as many reads; a figure is the median over the turns, so that a moment in which the machine was busy is
+one turn and not a percentile. The walk is the served picker's, its baseline the sum of the times that LML took for its
+answers.
 """
 
+import json
+import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,35 +24,69 @@ import httpx
 from rich.console import Console
 
 from core.picker import api
+from local import runtime_api
 from local.process import end, listening, spawn
 from local.world import World
 from ops import picker
-from ops.bench import figures
+from ops.bench import figures, stand_in
 from ops.bench.figures import Figure, compared
 
 READS: Final = 200
 """Reads of a turn: its p99 is its second slowest."""
 TURNS: Final = 40
 DJS: Final = 4
-"""Who read at once where reads a second are counted; each as fast as answers come."""
+"""Who read at once from the served picker where all of them are timed together; each as fast as answers come."""
 READ_LIMIT: Final = 1.5
 WALK_LIMIT: Final = 1.1
 ANSWER_SECONDS: Final = 2.0  # of LML; the walk's 40 calls a minute are then no limit
 SPEED: Final = 10.0
 """Of the walk, times faster than real time, which makes what is our own weigh as much more."""
+_ROOT: Final = Path(__file__).parents[2]
+_SAME: Final = "a handler that returns the same JSON"
 _BARE: Final = "the same server with a plain `def` that returns the same bytes"
+_WORLD: Final = World.seeded(60)
+_ROW: Final = next(row.id for row in _WORLD.rows if row.active and row.discogs_release_id)
+
+Turn = tuple[float, float, float]
+"""Milliseconds of some reads: the median, the 99th percentile, and the mean."""
 
 
 def measure(quick: bool) -> list[Figure]:
-    return [*warm_read(2 if quick else TURNS), walk(8 if quick else 310)]
+    turns = 2 if quick else TURNS
+    return [*function_reads(turns), *served_reads(turns), walk(8 if quick else 310)]
 
 
-def warm_read(turns: int) -> list[Figure]:
-    """Measure warm reads: the p50 and p99 of each turn, and the time that all its reads took."""
-    world = World.seeded(60)
-    row = next(row.id for row in world.rows if row.active and row.discogs_release_id)
-    path = api.PATH.format(rotation_id=row)
-    with picker.stand_ins(world, 1) as there, picker.served(there, warm=False) as (_, url):
+def function_reads(turns: int) -> list[Figure]:
+    """Measure warm reads of `handlers.rotation_tracks`, one after the other, as an environment of Lambda gets them."""
+    event = json.dumps({"routeKey": f"GET {api.PATH}", "pathParameters": {"rotation_id": str(_ROW)}})
+    with picker.stand_ins(_WORLD, 1) as there, stand_in.cloud() as cloud:
+        environment = there.environment() | {
+            "PYTHONPATH": os.pathsep.join([str(_ROOT / "src"), str(_ROOT)]),
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": cloud.url,
+            "LEDGER_TABLE": "ledger",
+        }
+        with runtime_api.running("handlers.rotation_tracks.handler", environment, there.directory / "log") as ours:
+            answer = ours.invoke(event)
+            if answer["statusCode"] != 200:
+                raise RuntimeError(f"the function answered {answer}")
+            body = there.directory / "body.json"
+            body.write_text(answer["body"], encoding="utf-8")
+            environment["BODY_FILE"] = str(body)
+            with runtime_api.running("ops.bench.same_json.handler", environment, there.directory / "log") as same:
+                cloud.taken()
+                pairs = [(_turn(ours.invoke, event), _turn(same.invoke, event)) for _ in range(1 + turns)][1:]
+                if asked := cloud.taken():
+                    raise RuntimeError(f"reads that were not warm asked for {asked}")
+    return _lines("warm read, function", pairs, _SAME, None)
+
+
+def served_reads(turns: int) -> list[Figure]:
+    """Measure warm reads of the served picker by one DJ, and by several at once."""
+    path = api.PATH.format(rotation_id=_ROW)
+    with picker.stand_ins(_WORLD, 1) as there, picker.served(there, warm=False) as (_, url):
         body, url_file = there.directory / "body.json", there.directory / "bare.url"
         body.write_bytes(httpx.get(url + path, timeout=60).raise_for_status().content)
         command = [sys.executable, "-m", "ops.bench.bare", str(body), str(url_file)]
@@ -54,39 +94,39 @@ def warm_read(turns: int) -> list[Figure]:
         try:
             bare_url = listening(process, "the bare server", url_file)
             with httpx.Client(base_url=url, timeout=60) as ours, httpx.Client(base_url=bare_url, timeout=60) as bare:
-                pairs = [(_turn(ours, path), _turn(bare, path)) for _ in range(1 + turns)][1:]
+                pairs = [(_turn(ours.get, path), _turn(bare.get, path)) for _ in range(1 + turns)][1:]
             rushes = [(_rush(url, path), _rush(bare_url, path)) for _ in range(1 + turns)][1:]
         finally:
             end([process])
+    together = compared(f"a read, served, {DJS} at once", rushes, unit="ms", against=_BARE)
+    return [*_lines("warm read, served", pairs, _BARE, READ_LIMIT), together]
 
-    def each(at: int) -> list[tuple[float, float]]:
-        return [(1000 * ours[at], 1000 * bare[at]) for ours, bare in pairs]
 
+def _lines(what: str, pairs: Sequence[tuple[Turn, Turn]], against: str, limit: float | None) -> list[Figure]:
     return [
-        compared("warm read, p50", each(READS // 2), unit="ms", against=_BARE, limit=READ_LIMIT),
-        compared("warm read, p99", each(READS * 99 // 100), unit="ms", against=_BARE, limit=READ_LIMIT),
         compared(
-            f"1/(reads a second), {DJS} DJs at once",
-            [(1000 * ours, 1000 * bare) for ours, bare in rushes],
+            f"{what}, {of}",
+            [(ours[at], theirs[at]) for ours, theirs in pairs],
             unit="ms",
-            against=_BARE,
-            limit=READ_LIMIT,
-        ),
+            against=against,
+            limit=limit,
+        )
+        for at, of in enumerate(("p50", "p99", "1/(reads a second)"))
     ]
 
 
-def _turn(client: httpx.Client, path: str) -> list[float]:
-    """Read some times; returns the seconds of each, the fastest first."""
+def _turn(read: Callable[[str], object], what: str) -> Turn:
     seconds = []
     for _ in range(READS):
         began = time.perf_counter()
-        client.get(path).raise_for_status()
+        read(what)
         seconds.append(time.perf_counter() - began)
-    return sorted(seconds)
+    seconds.sort()
+    return 1000 * seconds[READS // 2], 1000 * seconds[READS * 99 // 100], 1000 * sum(seconds) / READS
 
 
 def _rush(url: str, path: str) -> float:
-    """Let all DJs read at once, with a client that costs less than what it asks; returns the seconds a read took."""
+    """Let all DJs read at once, with a client that costs less than what it asks; returns milliseconds a read."""
 
     def read() -> None:
         dj = HTTPConnection(urlsplit(url).netloc, timeout=60)
@@ -101,7 +141,7 @@ def _rush(url: str, path: str) -> float:
     with ThreadPoolExecutor(DJS) as djs:
         for done in [djs.submit(read) for _ in range(DJS)]:
             done.result()
-    return (time.perf_counter() - began) / READS
+    return 1000 * (time.perf_counter() - began) / READS
 
 
 def walk(identities: int) -> Figure:

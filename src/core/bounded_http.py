@@ -40,8 +40,14 @@ class NoReplyError(Exception):
         self.cause = cause
 
 
+_REFUSED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+
+
 class Bearer(httpx.Auth):
-    """Adds the token when a request leaves, so that no frame of ours holds it; fetches it anew after a 401, once."""
+    """Adds the token when a request leaves, so that no frame of ours holds it; fetches it anew once it is refused.
+
+    A wrong token is 403 to LML and 401 elsewhere (LML.md).
+    """
 
     def __init__(self, token: Secret) -> None:
         self._token = token
@@ -49,7 +55,7 @@ class Bearer(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         self._sign(request)
         response = yield request
-        if response.status_code == httpx.codes.UNAUTHORIZED and self._token.fetch_anew():
+        if response.status_code in _REFUSED and self._token.fetch_anew():
             self._sign(request)
             yield request
 

@@ -40,7 +40,7 @@ class Secret:
         return self._value or None
 
     def fetch_anew(self) -> bool:
-        """Replace a fetched value, say after a 401; False when it came from the environment and cannot differ."""
+        """Replace a fetched value, once it was refused; False when it came from the environment and cannot differ."""
         if not self._arn:
             return False
         self._value = self._fetch(self._arn, True).strip()

@@ -22,10 +22,16 @@ SAMPLE_EVERY: Final = 30.0
 """Seconds after which a slot takes a new sample, for all."""
 SKEW: Final = 1.0
 """Seconds by which the clocks of two machines may differ; more is a clock that was set back."""
+TRIAL_AFTER: Final = 300.0
+"""Seconds of a breaker that is not closed after which one id is sent: LML's may wait for a call to close it."""
 OTHERS_AT_FIRST: Final = 20.0
 """Calls a minute that other callers are taken to make before anything is known of them."""
 OTHERS_MEMORY: Final = 300.0
 """Seconds over which the slow mean of others' calls forgets."""
+
+
+_OPEN_TO_ALL: Final = frozenset({None, "closed"})
+"""What a sample may say of the breaker when calls may start; None is an LML that does not tell."""
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -67,6 +73,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[Sample, ...] = ()
     sampling_until: float = 0.0
     others_mean: float = OTHERS_AT_FIRST
+    shut_since: float | None = None
+    """When LML's breaker was first seen not closed, or was last tried since; None while it is closed."""
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -120,7 +128,7 @@ def room(pace: Pace, now: float, limits: Pacing) -> Room:
     spent = sum(charge.within(now - WINDOW, now) for charge in pace.charges if charge.cost)
     newest = pace.samples[-1] if pace.samples else None
     recent = newest is not None and now - newest.at <= WINDOW
-    closed = not recent or newest is None or newest.breaker in (None, "closed")
+    closed = not recent or newest is None or newest.breaker in _OPEN_TO_ALL
     limit = limits.rate_limit - RESERVE
     if not recent or len(pace.samples) < 2 or not _comparable(pace.samples[-2], pace.samples[-1]):
         return Room("open", limits.budget, spent, 0.0, limit, closed)
@@ -131,10 +139,13 @@ def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: i
     """GCRA without burst: `Go` with up to `wanted` ids and the state to write, or `Wait` with nothing to write."""
     pace = remembered(pace, now)
     here = room(pace, now, limits)
-    if not here.breaker_closed:
+    trial = not here.breaker_closed
+    if trial and (pace.shut_since is None or now < pace.shut_since + TRIAL_AFTER):
         return Wait(now + WINDOW, "breaker")
     if pace.paid_until > now:
         return Wait(pace.paid_until, "budget")
+    if trial:  # docs/decisions/a-breaker-that-nobody-tries.md
+        pace, wanted = replace(pace, shut_since=now), 1
     # With slices switched off, a full message is one request, whatever the minute holds.
     whole = limits.slice_max == LML_REFRESH_BATCH_CAP
     # Debts alone bound no minute (docs/decisions/our-own-minute-is-a-bound.md).
@@ -150,8 +161,13 @@ def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: i
 
 
 def settle(pace: Pace, now: float, limits: Pacing, *, charge: Charge, cost: float) -> Pace:
-    """Replace what a slice was expected to cost by what it did cost; the debt moves by the difference."""
+    """Replace what a slice was expected to cost by what it did cost; the debt moves by the difference.
+
+    Twice is once: the answer to the first write may have been lost.
+    """
     pace = remembered(pace, now)
+    if any(known.id == charge.id and known.settled_at is not None for known in pace.charges):
+        return pace
     debt = (cost - charge.cost) * WINDOW / room(pace, now, limits).budget
     return replace(
         pace,
@@ -179,7 +195,9 @@ def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
     last = pace.samples[-1] if pace.samples else None
     if last == sample:
         return pace  # a write whose answer was lost, and that is made again
-    pace = replace(pace, samples=(*pace.samples, sample))
+    shut = sample.breaker not in _OPEN_TO_ALL
+    since = (sample.at if pace.shut_since is None else pace.shut_since) if shut else None
+    pace = replace(pace, samples=(*pace.samples, sample), shut_since=since)
     if last is None or not _comparable(last, sample):
         return pace
     calls = _difference(last, sample)
@@ -213,6 +231,7 @@ def _earlier(pace: Pace, seconds: float) -> Pace:
         ),
         samples=tuple(replace(s, at=s.at - seconds) for s in pace.samples),
         sampling_until=pace.sampling_until - seconds,
+        shut_since=None if pace.shut_since is None else pace.shut_since - seconds,
     )
 
 

@@ -11,6 +11,7 @@ from core.clock import Clock
 from core.lml import Answer, Kind, LmlError
 from core.pacing import Wait
 from core.plan import RefreshMessage
+from core.settings import LML_REFRESH_BATCH_CAP
 from core.slices import request_limit
 from core.tally import ERROR_TOTALS, Reading, Totals, read_answer
 from core.telemetry import MetricName, Step
@@ -18,8 +19,6 @@ from core.throttle import Permit, Throttle
 
 FAREWELL: Final = 20.0
 """Seconds that a part keeps for committing what it did and handing on the rest."""
-_SHED: Final = "DiscogsBreakerOpenError"
-"""LML's word for an identity that its breaker has turned away."""
 _STOPS_THE_RUN: Final = frozenset({401, 403, 404, 405})
 
 
@@ -94,6 +93,7 @@ class _Part:
         self._failures = dict(message.attempts)
         self._queue = deque(sorted(self._failures, key=lambda identity: self._failures[identity] > 0))
         self._asked_before = {identity for identity, count in self._failures.items() if count}
+        self._most = _fitting(time_left())
         self._failed_in_a_row = 0
         self._not_before = 0.0
         self._discogs_calls = 0.0
@@ -118,12 +118,12 @@ class _Part:
     def _wait_for_permit(self) -> Permit | None:
         """Wait until a slice may start; None when the run ends, or when what time is left does not cover it."""
         started = self._clock.pace()
-        wait = Wait(started, "budget")
+        wait: Wait | None = None
         while True:
             if not self._run_goes_on():
                 self._result.ended = True
                 return None
-            wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue))
+            wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue), self._most)
             needed = request_limit(wanted) + FAREWELL
             if self._time_left() >= needed:
                 answer = self._answer(wanted)
@@ -131,6 +131,8 @@ class _Part:
                     self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
                     return answer
                 wait = answer
+            elif wait is None:
+                wait = self._foreseen()
             ahead = max(0.0, wait.until - self._clock.pace())
             if self._time_left() < needed + (0.0 if wait.reason == "breaker" else ahead):
                 self._result.delay = ahead
@@ -141,6 +143,12 @@ class _Part:
         if self._not_before > self._clock.pace():
             return Wait(self._not_before, "budget")
         return self._throttle.ask(wanted)
+
+    def _foreseen(self) -> Wait:
+        """Return what the next part, which knows nothing of this one's failures, will have to wait for."""
+        if self._not_before > self._clock.pace():
+            return Wait(self._not_before, "budget")
+        return self._throttle.foresee()
 
     def _send(self, permit: Permit) -> None:
         ids = [self._queue.popleft() for _ in range(permit.ids)]
@@ -154,11 +162,13 @@ class _Part:
                 except LmlError as error:
                     span.failed(error.kind)
                     raise
+                reading = read_answer(ids, answer.body)
+                if reading.malformed:
+                    span.failed("retryable_error")
         except LmlError as error:
             self._settle(permit, None, error.elapsed)
             self._take_failure(ids, error)
         else:
-            reading = read_answer(ids, answer.body)
             self._settle(permit, None if reading.malformed else reading.outcomes, answer.elapsed)
             self._take_reading(ids, reading)
 
@@ -171,6 +181,9 @@ class _Part:
     def _take_reading(self, ids: list[int], reading: Reading) -> None:
         for identity in ids:
             verdict = reading.verdicts.get(identity)
+            if identity in reading.shed:
+                self._queue.append(identity)  # a pause, and no attempt
+                continue
             if verdict is None:
                 self._count_attempt(identity, reading.failed[identity])
                 continue
@@ -190,7 +203,7 @@ class _Part:
             self._push_back(None)
         else:
             self._failed_in_a_row = 0
-        if any(_SHED in reason for reason in reading.failed.values()):
+        if reading.breaker_open:
             self._throttle.breaker_open()
 
     def _take_failure(self, ids: list[int], error: LmlError) -> None:
@@ -231,3 +244,9 @@ class _Part:
     def _stop(self, error: LmlError) -> None:
         self._result.ended = True
         self._result.stop = Stop(f"lml_{error.status}", str(error))
+
+
+def _fitting(seconds: float) -> int:
+    """Return the most ids of a request that a part of so many seconds has time for; one if none fits."""
+    fitting = (ids for ids in range(LML_REFRESH_BATCH_CAP, 1, -1) if request_limit(ids) + FAREWELL <= seconds)
+    return next(fitting, 1)

@@ -61,6 +61,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[int, Verdict]
     failed: dict[int, str]
     """Id to reason, for ids that are tried again."""
+    shed: frozenset[int]
+    """Those of `failed` that LML's breaker turned away: Discogs was not asked."""
+    breaker_open: bool
+    """Something under a result was turned away by LML's breaker, if only an artist."""
     outcomes: int
     """Release and artist outcomes that LML lists: the most Discogs calls that these ids can have cost."""
     malformed: str | None
@@ -71,6 +75,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SHOWN: Final = 120  # characters of what LML says of an id
+_SHED: Final = "DiscogsBreakerOpenError"
+"""LML's word for what its breaker has turned away: at the result, at its source, or at one of its artists."""
 ERROR_TOTALS: Final = Totals(identities_scanned=1, lml_error=1)
 """The share of an identity whose last attempt failed."""
 
@@ -81,6 +87,8 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
     wanted = set(asked)
     verdicts: dict[int, Verdict] = {}
     failed: dict[int, str] = {}
+    shed: set[int] = set()
+    breaker_open = False
     outcomes = ignored = 0
     unknown: set[str] = set()
     for item in items:
@@ -95,6 +103,8 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
         if status == "not_implemented":
             verdicts[identity] = Verdict("not_implemented")
             continue
+        messages = list(_messages(item))
+        breaker_open |= any(_SHED in message for message in messages)
         sources = list(_sources(item))
         outcomes += sum(source.outcomes for source in sources)
         if status == "warmed":
@@ -107,13 +117,17 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
         elif status == "not_found":
             verdicts[identity] = Verdict("not_found")
         else:
-            failed[identity] = _reason(item, status)
+            failed[identity] = _reason(status, messages)
             if status != "error":
                 unknown.add(_line(status))
+            elif _SHED in failed[identity]:
+                shed.add(identity)
     failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
     return Reading(
         verdicts=verdicts,
         failed=failed,
+        shed=frozenset(shed),
+        breaker_open=breaker_open,
         outcomes=outcomes,
         malformed=malformed if wanted else None,
         unknown_statuses=frozenset(unknown),
@@ -156,10 +170,22 @@ def _sources(item: dict[str, object]) -> Iterator[_Source]:
         )
 
 
-def _reason(item: dict[str, object], status: object) -> str:
-    """Why an id failed, short enough for the ledger: LML's status and, if it sent one, its message."""
-    message = item.get("message")
-    return f"{_line(status)}: {_line(message)}"[:_SHOWN] if isinstance(message, str) and message else _line(status)
+def _messages(item: dict[str, object]) -> Iterator[str]:
+    """What LML says in words, of a result and then of all that is under it."""
+    sources = item.get("sources")
+    under = [source for source in (sources.values() if isinstance(sources, dict) else ()) if isinstance(source, dict)]
+    for source in list(under):
+        artists = source.get("artists")
+        under += [artist for artist in (artists if isinstance(artists, list) else ()) if isinstance(artist, dict)]
+    for told in (item, *under):
+        message = told.get("message")
+        if isinstance(message, str) and message:
+            yield message
+
+
+def _reason(status: object, messages: Sequence[str]) -> str:
+    """Why an id failed, short enough for the ledger: LML's status and, if it sent any, its first message."""
+    return f"{_line(status)}: {_line(messages[0])}"[:_SHOWN] if messages else _line(status)
 
 
 def _line(value: object) -> str:

@@ -95,6 +95,13 @@ class Throttle:
             return Wait(now, "budget")
         return Permit(answer.charge)
 
+    def foresee(self) -> Wait:
+        """Say when one id might start, as things stand; takes nothing."""
+        pace, _ = self._store.read_pace()
+        now = self._clock.pace()
+        answer = pacing.attempt(pace, now, self._limits, charge_id="", wanted=1, cost_per_id=self.size.cost_per_id)
+        return answer if isinstance(answer, Wait) else Wait(now, "budget")
+
     def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
         """Put what a slice cost in the place of what it was expected to cost; returns the cost in calls."""
         charge = permit.charge

@@ -1,13 +1,12 @@
 """Accounts for messages that were never finished, so that their run can close."""
 
-import os
 from functools import cache
 from typing import TYPE_CHECKING
 
 from core import settings
 from core.dead_letter import Undertaker
 from core.desk import ClaimedError, read_deliveries
-from handlers import bootstrap, secrets
+from handlers import bootstrap, given
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 @cache
 def parts() -> Undertaker:
-    return Undertaker(bootstrap.desk(settings.dead_letter(os.environ, secrets.fetch)))
+    return Undertaker(bootstrap.desk(given.settings(settings.dead_letter)))
 
 
 def handler(event: object, context: "LambdaContext") -> None:

@@ -1,13 +1,12 @@
 """Starts a run: `{"scheduled_time": "..."}` from the schedule, or what a person sends (DESIGN §4)."""
 
-import os
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from core import deploy_gate, rotation, settings
 from core.fan_out import FanOut, Outcome, RunRefusedError
 from core.lml import Lml
-from handlers import bootstrap, secrets
+from handlers import bootstrap, given
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 @cache
 def parts() -> FanOut:
-    config = settings.fan_out(os.environ, secrets.fetch)
+    config = given.settings(settings.fan_out)
     keeper = bootstrap.keeper(config)
     lml, github = Lml(config.lml, keeper.clock), deploy_gate.Github(config.github_token)
     gate = partial(deploy_gate.check, lml, local_dev=config.local_dev, github=github)

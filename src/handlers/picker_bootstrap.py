@@ -1,6 +1,5 @@
 """The picker wired for Lambda, once per environment; it starts without what only the refresh needs."""
 
-import os
 from functools import cache
 
 import boto3
@@ -10,14 +9,14 @@ from core.picker.build import Picker, build
 from core.sdk import CLIENT
 from core.table import Table
 from core.telemetry import Telemetry
-from handlers import secrets
+from handlers import given, secrets
 
 
 @cache
 def picker() -> Picker:
-    given = config.read(os.environ, secrets.fetch)
-    table = Table(boto3.client("dynamodb", config=CLIENT), str(given.ledger_table))
-    return build(given, Telemetry(given.sentry, secrets=secrets.hidden), table)
+    settings = given.settings(config.read)
+    table = Table(boto3.client("dynamodb", config=CLIENT), str(settings.ledger_table))
+    return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden), table)
 
 
 def invoke_again(function: str, payload: bytes) -> None:

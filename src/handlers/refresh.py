@@ -1,6 +1,5 @@
 """Works on one refresh message: hands its ids to LML, commits what came of them, hands on the rest."""
 
-import os
 from functools import cache
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from core.desk import ClaimedError, read_deliveries
 from core.lml import Lml
 from core.refresh import Worker
 from core.throttle import Throttle
-from handlers import bootstrap, secrets
+from handlers import bootstrap, given
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def parts() -> Receiver:
-    config = settings.refresh(os.environ, secrets.fetch)
+    config = given.settings(settings.refresh)
     desk = bootstrap.desk(config)
     keeper, lml = desk.keeper, Lml(config.lml, desk.keeper.clock)
     throttle = Throttle(keeper.ledger.pace, lml, keeper.clock, config.pacing, SystemRandom())

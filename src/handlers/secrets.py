@@ -8,10 +8,11 @@ import boto3
 from core.sdk import CLIENT
 from core.settings import SECRETS
 
-hidden: Final = [os.environ.get(name, "") for name in SECRETS]
+hidden: Final = [os.environ.get(name, "").strip() for name in SECRETS]
 """Values that no log line and no event may hold."""
 
 
 def fetch(arn: str, _anew: bool) -> str:
-    hidden.append(str(boto3.client("secretsmanager", config=CLIENT).get_secret_value(SecretId=arn)["SecretString"]))
+    answer = boto3.client("secretsmanager", config=CLIENT).get_secret_value(SecretId=arn)
+    hidden.append(str(answer["SecretString"]).strip())  # as it is used
     return hidden[-1]

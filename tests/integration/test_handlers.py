@@ -11,7 +11,7 @@ from core.environment import SettingsError
 from core.ledger import Commit
 from core.start import StartError
 from core.tally import Totals
-from handlers import dead_letter, fan_out, refresh
+from handlers import dead_letter, fan_out, refresh, secrets
 from tests.integration.accounts import IDS, KEY, RUN, TABLE
 from tests.integration.parts import Context
 
@@ -181,14 +181,17 @@ def test_a_start_that_cannot_be_read_is_raised_and_logged(told):
     ],
     ids=["51 ids a message", "no key", "several at once"],
 )
-def test_fan_out_refuses_wrong_settings_before_it_does_anything(environment, book, changes, problems):
+def test_fan_out_refuses_wrong_settings_before_it_does_anything(environment, book, told, changes, problems):
     for name, value in changes.items():
         environment.setenv(name, value)
 
     with pytest.raises(SettingsError) as caught:
         fan_out.handler(event("schedule"), Context())
 
-    assert all(problem in str(caught.value) for problem in problems)
+    (line,) = told("init")
+    assert line["level"] == "ERROR"
+    for text in (str(caught.value), line["message"]):
+        assert all(problem in text for problem in problems)
     assert book.sdk.dynamodb.scan(TableName=TABLE)["Count"] == 0
     assert book.lml.asked() == []
 
@@ -202,6 +205,15 @@ def test_a_key_in_secrets_manager_is_fetched_when_it_is_needed_and_never_shown(e
 
     assert book.lml.asked_for() == [15470, 15476, 15488]
     assert KEY not in json.dumps(told())
+
+
+def test_a_secret_is_hidden_as_it_is_used(environment, book):  # noqa: ARG001 - AWS, for the secret
+    """Given one that was stored with the end of a line; then the text without it must not leave either."""
+    environment.setattr(secrets, "hidden", [])
+    arn = boto3.client("secretsmanager").create_secret(Name="ended", SecretString=f"{KEY}\n")["ARN"]
+
+    assert secrets.fetch(arn, False) == KEY
+    assert secrets.hidden == [KEY]
 
 
 def test_an_environment_is_built_once(started):

@@ -144,10 +144,11 @@ def test_the_pause_that_lml_asks_for_is_between_nothing_and_an_hour(lml, header,
         assert failure(lml(wire.url, clock=VirtualClock(start=NOW))).retry_after == seconds
 
 
-def test_a_rotated_key_is_fetched_and_the_request_repeated(lml):
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_rotated_key_is_fetched_and_the_request_repeated(lml, status):
     keys = {False: "old", True: "new"}
     key = Secret("LML_API_KEY", arn="arn:key", fetch=lambda _arn, force: keys[force])
-    with Wire(reply(401, b"who?"), reply(200, OK)) as wire:
+    with Wire(reply(status, b"who?"), reply(200, OK)) as wire:
         answer = lml(wire.url, key=key).refresh([1], limit=5)
 
     assert answer.body == {"results": []}

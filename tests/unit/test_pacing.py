@@ -233,6 +233,36 @@ def test_a_sampler_that_never_comes_back_is_replaced_after_30_seconds():
     assert pacing.begin_sample(begun, T + 30, LIMITS, charge_id="next") is not None
 
 
+def test_settling_twice_is_settling_once():
+    """Given a write whose answer was lost, and that is made again; then the debt moves once, up or down."""
+    for cost in (0.0, 9.0):
+        go = ask(Pace())
+        assert isinstance(go, Go)
+        once = pacing.settle(go.pace, T + 2, LIMITS, charge=go.charge, cost=cost)
+
+        twice = pacing.settle(once, T + 3, LIMITS, charge=go.charge, cost=cost)
+
+        assert (twice.paid_until, twice.charges) == (once.paid_until, once.charges)
+
+
+def test_a_breaker_is_tried_after_five_minutes_and_then_every_five():
+    """Given samples every 30 s of a breaker that stays open; then one id may start at 300 s and at 600 s."""
+    pace, started = Pace(), []
+    for second in range(0, 700, 30):
+        pace = pacing.add_sample(pace, sample(T + second, 7, breaker="open"), LIMITS)
+        answer = ask(pace, T + second, wanted=4)
+        if isinstance(answer, Go):
+            started.append((second, answer.charge.ids))
+            pace = answer.pace
+        else:
+            assert answer == Wait(T + second + 60, "breaker")
+    closed = pacing.add_sample(pace, sample(T + 720, 7), LIMITS)
+    again = pacing.add_sample(closed, sample(T + 750, 7, breaker="open"), LIMITS)
+
+    assert started == [(300, 1), (600, 1)]
+    assert ask(again, T + 751) == Wait(T + 811, "breaker")
+
+
 def test_charges_beyond_the_counters_difference_are_refunded():
     """Given slices charged with 12 calls while LML made 3, one of them the sampler's; then 10 are given back."""
     slices = (Charge("a", T - 25, 8, 2, T - 20), Charge("b", T - 15, 4, 1, T - 12), Charge("s", T - 1, 1, 0, T - 1))

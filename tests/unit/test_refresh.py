@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from core.plan import RefreshMessage
-from core.refresh import PartResult, Worker
+from core.refresh import FAREWELL, PartResult, Worker
+from core.sdk import CLIENT
 from core.settings import Pacing
 from core.throttle import Throttle
 from tests.fleet import MemoryStore, Script, ScriptedLml, Told, failure, warmed
@@ -259,14 +260,23 @@ def test_duplicates_and_strangers_in_an_answer_are_ignored_with_one_warning():
     assert len(bench.warnings("malformed_response")) == 1
 
 
-def test_ids_that_lmls_breaker_sheds_stop_both_slots_until_it_is_closed():
+SHED = {"message": "DiscogsBreakerOpenError"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(SHED, id="at the result"),
+        pytest.param({"sources": {"discogs_release": {"release_outcome": "error", "artists": [], **SHED}}}, id="below"),
+    ],
+)
+def test_ids_that_lmls_breaker_sheds_stop_both_slots_until_it_is_closed(said):
     """Given an answer that says the breaker is open; then nothing is sent before a sample says that it is closed."""
-    shed = [{"identity_id": 1, "status": "error", "message": "DiscogsBreakerOpenError"}]
-    bench = Bench(lambda _: {"results": shed})
-    until = bench.clock.pace() + 600
+    bench = Bench(lambda _: {"results": [{"identity_id": 1, "status": "error", **said}]})
+    until = bench.clock.pace() + 250
 
     def health() -> dict[str, object]:
-        state = "open" if until - 599 < bench.clock.pace() < until else "closed"
+        state = "open" if until - 249 < bench.clock.pace() < until else "closed"
         return {"discogs_live_requests_total": 1, "discogs_breaker_state": state, "commit_sha": "abc"}
 
     bench.script.health = health
@@ -277,7 +287,45 @@ def test_ids_that_lmls_breaker_sheds_stop_both_slots_until_it_is_closed():
     assert [at >= until for at, _ in bench.script.asked] == [False, True, True, True]
 
 
+def test_what_the_breaker_sheds_has_used_no_attempt():
+    """Given ids on their last attempt; then being turned away four times costs them nothing but the pause."""
+    shed = [lambda ids: {"results": [{"identity_id": ids[0], "status": "error", **SHED}]}] * 4
+    bench = Bench(*shed)
+
+    result = bench.work(1, 2, failed={1: 2, 2: 2})
+
+    assert bench.sent == [[1], [2], [1], [2], [1], [2]]
+    assert (result.totals.identities_resolved, result.totals.lml_error) == (2, 0)
+
+
+def test_a_breaker_that_only_a_call_can_close_is_tried():
+    """Given an LML whose breaker stays open for as long as nobody calls; then one id is sent after five minutes."""
+    bench = Bench()
+    bench.script.health = lambda: {
+        "discogs_live_requests_total": len(bench.sent),
+        "discogs_breaker_state": "closed" if bench.sent else "open",
+        "commit_sha": "abc",
+    }
+    began = bench.clock.pace()
+
+    result = bench.work(1, 2, 3)
+
+    assert result.totals.identities_resolved == 3
+    assert 300 <= bench.script.asked[0][0] - began <= 340
+
+
 # Handing on
+
+
+@pytest.mark.parametrize(("slice_max", "seconds"), [(50, 300), (50, 120), (4, 120), (20, 300)])
+def test_a_short_function_sends_what_it_has_time_for(slice_max, seconds):
+    """Given a time-out under the limit of a full request; then requests are smaller, and not put off for ever."""
+    bench = Bench(seconds=0.02, slice_max=slice_max)
+
+    result = bench.work(*range(1, 51), seconds=seconds)
+
+    assert result.totals.identities_resolved > 0
+    assert max(map(len, bench.sent)) <= (seconds - 20) // 30
 
 
 def test_a_part_with_no_time_for_a_request_hands_everything_on_at_once():
@@ -308,6 +356,26 @@ def test_a_back_off_that_outlives_the_part_is_its_delay():
 
     assert list(result.left) == [1, 2]
     assert 1700 < result.delay <= 1800
+
+
+def test_a_back_off_that_begins_with_the_last_request_is_the_delay():
+    """Given 85 s, and a refusal after one of them; then the next part waits for what LML asked for."""
+    bench = Bench(failure(429, retry_after=600))
+
+    result = bench.work(1, 2, seconds=85)
+
+    assert len(bench.sent) == 1
+    assert 590 < result.delay <= 600
+
+
+def test_a_debt_is_the_delay_of_a_part_that_had_no_time_at_all():
+    bench = Bench(seconds=0.3)
+    bench.work(1, seconds=85)
+
+    result = bench.work(2, seconds=79)
+
+    assert len(bench.sent) == 1
+    assert 0 < result.delay <= 12
 
 
 def test_an_open_breaker_hands_on_with_a_minute_once_time_is_short():
@@ -341,6 +409,19 @@ def test_a_run_that_ends_leaves_the_rest_by_name():
     assert result.ended
     assert result.left == {3: 0, 4: 0}
     assert result.totals.identities_scanned == 2
+
+
+def test_a_call_of_aws_that_hangs_can_be_made_again_in_the_time_that_is_kept_for_committing():
+    assert CLIENT.connect_timeout + CLIENT.read_timeout < FAREWELL - 5
+
+
+@pytest.mark.parametrize("body", [None, {"results": "none"}, {"results": [17]}])
+def test_an_answer_of_another_shape_is_a_failed_request_in_its_span_too(body):
+    bench = Bench(lambda _: body)
+
+    bench.work(7)
+
+    assert bench.told.failed_spans == ["retryable_error"]
 
 
 def test_a_request_gets_the_time_that_its_ids_may_take():

@@ -116,12 +116,38 @@ def test_a_verdict_counts_as_the_table_says(answer, counts):
     assert not reading.ignored
 
 
+SHED = {"outcome": "error", "message": "DiscogsBreakerOpenError"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "shed", "breaker_open"),
+    [
+        pytest.param(result("error", message="DiscogsBreakerOpenError"), {7}, True, id="the result"),
+        pytest.param(result("error", {"discogs_release": source("error") | SHED}), {7}, True, id="its source"),
+        pytest.param(
+            result("warmed", {"discogs_release": source() | {"artists": [SHED, None]}}), set(), True, id="an artist"
+        ),
+        pytest.param(result("error", message="DiscogsRateLimitedError"), set(), False, id="another reason"),
+        pytest.param(result("error", {"discogs_release": None}), set(), False, id="no reason"),
+    ],
+)
+def test_what_lmls_breaker_turned_away_is_told_wherever_lml_says_so(answer, shed, breaker_open):
+    reading = read(answer)
+
+    assert (reading.shed, reading.breaker_open) == (shed, breaker_open)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         pytest.param([result("error")], "error", id="error"),
         pytest.param(
             [result("error", message="DiscogsBreakerOpenError")], "error: DiscogsBreakerOpenError", id="error, with why"
+        ),
+        pytest.param(
+            [result("error", {"discogs_release": source("error") | {"message": "DiscogsBreakerOpenError"}})],
+            "error: DiscogsBreakerOpenError",
+            id="error, with why at its source",
         ),
         pytest.param([result("error", message=17)], "error", id="error, with what is no text"),
         pytest.param(

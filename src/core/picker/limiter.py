@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from core.clock import Clock
-from core.picker.lookup import AnswerError
+from core.picker.lookup import AnswerError, UnsureError
 
 AT_ONCE: Final = 5
 CALLS: Final = 50  # a minute
@@ -147,6 +147,9 @@ class Limiter:
             yield
         except AnswerError as error:
             self._note(timed_out=error.cause == "timeout")
+            raise
+        except UnsureError:
+            self._note(timed_out=False)
             raise
         self._note(timed_out=False)
 

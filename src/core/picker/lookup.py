@@ -1,7 +1,7 @@
 """The picker's client of LML (LML.md): looking a row up, and fetching a release; safe for threads."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, TypeAlias, TypeVar
 
@@ -51,14 +51,15 @@ class _Artwork(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    artwork: _Artwork
+    artwork: _Artwork | None
+    """LML's null: a row of the library, and no release for it."""
 
 
 class _Found(msgspec.Struct):
-    search_type: str
-    results: list[_Result]
-    timeout: bool = False
-    degraded: bool = False
+    search_type: str | None
+    results: list[msgspec.Raw]
+    timeout: bool | None = False
+    degraded: bool | None = False
     degraded_reason: str | None = None
 
 
@@ -82,8 +83,7 @@ class LookupClient:
         if not means_various(artist):
             body["artist"] = artist
         reply = self._send("POST", _LOOKUP, body)
-        found = _decoded(reply, _Found, f"POST {_LOOKUP}")
-        pick = _pick(found)
+        found, pick = _decoded(reply, _read_lookup, f"POST {_LOOKUP}")
         if found.timeout or (found.degraded and found.degraded_reason in _UNSURE):
             raise UnsureError("time-out" if found.timeout else str(found.degraded_reason), pick)
         return pick
@@ -94,7 +94,7 @@ class LookupClient:
         reply = self._send("GET", path)
         if reply.status == 404:
             return Release(found=False)
-        found = _decoded(reply, _ReleaseFound, f"GET {path}")
+        found = _decoded(reply, _read_release, f"GET {path}")
         return Release(True, found.artist, found.tracklist)
 
     def close(self) -> None:
@@ -127,17 +127,22 @@ def means_various(artist: str) -> bool:
     return _VARIOUS.fullmatch(" ".join(artist.split())) is not None
 
 
-def _pick(found: _Found) -> Pick:
-    if found.search_type != "direct" or not found.results:
-        return Pick()
-    artwork = found.results[0].artwork
-    return Pick(artwork.release_id if artwork.release_id > 0 else None, artwork.tracklist or ())
+_read_release = msgspec.json.Decoder(_ReleaseFound).decode
 
 
-def _decoded(reply: Reply, shape: type[_T], request: str) -> _T:
+def _read_lookup(body: bytes | bytearray) -> tuple[_Found, Pick]:
+    """Return what LML says, and of its results the one that counts, the first; raises msgspec.DecodeError."""
+    found = msgspec.json.decode(body, type=_Found)
+    artwork = msgspec.json.decode(found.results[0], type=_Result).artwork if found.results else None
+    if artwork is None or found.search_type != "direct":
+        return found, Pick()
+    return found, Pick(artwork.release_id if artwork.release_id > 0 else None, artwork.tracklist or ())
+
+
+def _decoded(reply: Reply, read: Callable[[bytearray], _T], request: str) -> _T:
     if reply.status != 200:
         raise AnswerError(request, "status", f"LML answered {reply.status}")
     try:
-        return msgspec.json.decode(reply.body, type=shape)
+        return read(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AnswerError(request, "malformed", f"LML's answer has another shape: {error}") from None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from core import settings
 
-__all__ = ["NAMESPACE", "TOOL", "MetricName", "RequestSpan", "Step", "Telemetry", "TraceHeaders", "Trigger"]
+__all__ = ["NAMESPACE", "TOOL", "MetricName", "RequestSpan", "Step", "Telemetry", "TraceHeaders", "Trigger", "refuse"]
 
 MONITOR: Final["MonitorConfig"] = {
     "schedule": {"type": "crontab", "value": "30 4 * * *"},
@@ -31,6 +31,11 @@ MONITOR: Final["MonitorConfig"] = {
     "checkin_margin": 15,  # minutes
     "max_runtime": 180,  # minutes; a longer run is late by design (runbook)
 }
+
+
+def refuse(error: Exception, secrets: Collection[str]) -> None:
+    """Log why an environment does not start: wrong settings, so that there is no `Telemetry` to tell it."""
+    Logs(Redaction(secrets)).write(logging.ERROR, "init", str(error), {"error": type(error).__name__})
 
 
 class RequestSpan:

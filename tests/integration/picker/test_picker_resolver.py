@@ -161,6 +161,9 @@ def test_a_find_is_remembered_for_a_day(station, lml, picker, answer):
         pytest.param(direct(0), id="direct-without-a-release"),
         pytest.param(direct(-3), id="a-negative-release"),
         pytest.param(direct(33) | {"results": []}, id="direct-without-results"),
+        pytest.param(direct(33) | {"results": [{"artwork": None}]}, id="direct-to-the-library-alone"),
+        pytest.param(MISS | {"results": [{"artwork": None}, {}]}, id="no-artwork"),
+        pytest.param(MISS | {"timeout": None, "degraded": None, "search_type": None}, id="nulls"),
         *(
             pytest.param(direct(33, TRACKS) | {"search_type": kind}, id=kind)
             for kind in ("fallback", "alternative", "compilation", "song_as_artist", "a-new-one")
@@ -210,7 +213,7 @@ TROUBLE = [
     pytest.param({"status": 200, "body": "[]"}, id="no-object"),
     pytest.param({"status": 200, "body": "{}"}, id="empty"),
     pytest.param({"status": 200, "body": '{"search_type": "direct", "results": 3}'}, id="results-no-list"),
-    pytest.param({"status": 200, "body": '{"search_type": "direct", "results": [{}]}'}, id="no-artwork"),
+    pytest.param({"status": 200, "body": '{"search_type": "direct", "results": [{}]}'}, id="no-artwork-at-all"),
     pytest.param(
         {"status": 200, "body": '{"search_type": "direct", "results": [{"artwork": {"release_id": "7"}}]}'},
         id="id-text",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from core.clock import SystemClock
 from core.picker.limiter import Limiter, OwnMeter, RefusedError, YieldError, spend
-from core.picker.lookup import AnswerError
+from core.picker.lookup import AnswerError, UnsureError
+from core.picker.tracks import Pick
 from tests.virtual import VirtualClock
 
 MINUTE = 60_000
@@ -171,10 +172,17 @@ def test_five_time_outs_in_a_row_open_the_breaker_for_thirty_seconds(limiter, cl
     call(limiter)
 
 
-def test_any_other_answer_ends_the_row_of_time_outs(limiter):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(AnswerError("a request", "status", "LML answered 500"), id="500"),
+        pytest.param(UnsureError("deadline_exceeded", Pick()), id="in doubt"),
+    ],
+)
+def test_any_other_answer_ends_the_row_of_time_outs(limiter, answer):
     time_out(limiter, 4)
-    with suppress(AnswerError), limiter.admitted():
-        raise AnswerError("a request", "status", "LML answered 500")
+    with suppress(type(answer)), limiter.admitted():
+        raise answer
     time_out(limiter, 4)
     call(limiter)
 
