@@ -22,7 +22,7 @@ SAMPLE_EVERY: Final = 30.0
 """Seconds after which a slot takes a new sample, for all."""
 SKEW: Final = 1.0
 """Seconds by which the clocks of two machines may differ; more is a clock that was set back."""
-TRIAL_AFTER: Final = 300.0
+TRIAL_AFTER: Final = 900.0
 """Seconds of a breaker that is not closed after which one id is sent: LML's may wait for a call to close it."""
 OTHERS_AT_FIRST: Final = 20.0
 """Calls a minute that other callers are taken to make before anything is known of them."""

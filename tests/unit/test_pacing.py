@@ -245,10 +245,10 @@ def test_settling_twice_is_settling_once():
         assert (twice.paid_until, twice.charges) == (once.paid_until, once.charges)
 
 
-def test_a_breaker_is_tried_after_five_minutes_and_then_every_five():
-    """Given samples every 30 s of a breaker that stays open; then one id may start at 300 s and at 600 s."""
+def test_a_breaker_is_tried_after_a_quarter_of_an_hour_and_then_every_one():
+    """Given samples every 30 s of a breaker that stays open; then one id may start at 900 s and at 1,800 s."""
     pace, started = Pace(), []
-    for second in range(0, 700, 30):
+    for second in range(0, 2000, 30):
         pace = pacing.add_sample(pace, sample(T + second, 7, breaker="open"), LIMITS)
         answer = ask(pace, T + second, wanted=4)
         if isinstance(answer, Go):
@@ -256,11 +256,11 @@ def test_a_breaker_is_tried_after_five_minutes_and_then_every_five():
             pace = answer.pace
         else:
             assert answer == Wait(T + second + 60, "breaker")
-    closed = pacing.add_sample(pace, sample(T + 720, 7), LIMITS)
-    again = pacing.add_sample(closed, sample(T + 750, 7, breaker="open"), LIMITS)
+    closed = pacing.add_sample(pace, sample(T + 2020, 7), LIMITS)
+    again = pacing.add_sample(closed, sample(T + 2050, 7, breaker="open"), LIMITS)
 
-    assert started == [(300, 1), (600, 1)]
-    assert ask(again, T + 751) == Wait(T + 811, "breaker")
+    assert started == [(900, 1), (1800, 1)]
+    assert ask(again, T + 2051) == Wait(T + 2111, "breaker")
 
 
 def test_charges_beyond_the_counters_difference_are_refunded():

@@ -273,10 +273,10 @@ SHED = {"message": "DiscogsBreakerOpenError"}
 def test_ids_that_lmls_breaker_sheds_stop_both_slots_until_it_is_closed(said):
     """Given an answer that says the breaker is open; then nothing is sent before a sample says that it is closed."""
     bench = Bench(lambda _: {"results": [{"identity_id": 1, "status": "error", **said}]})
-    until = bench.clock.pace() + 250
+    until = bench.clock.pace() + 600
 
     def health() -> dict[str, object]:
-        state = "open" if until - 249 < bench.clock.pace() < until else "closed"
+        state = "open" if until - 599 < bench.clock.pace() < until else "closed"
         return {"discogs_live_requests_total": 1, "discogs_breaker_state": state, "commit_sha": "abc"}
 
     bench.script.health = health
@@ -299,7 +299,7 @@ def test_what_the_breaker_sheds_has_used_no_attempt():
 
 
 def test_a_breaker_that_only_a_call_can_close_is_tried():
-    """Given an LML whose breaker stays open for as long as nobody calls; then one id is sent after five minutes."""
+    """Given an LML whose breaker stays open for as long as nobody calls; then one id is sent after 15 minutes."""
     bench = Bench()
     bench.script.health = lambda: {
         "discogs_live_requests_total": len(bench.sent),
@@ -311,7 +311,7 @@ def test_a_breaker_that_only_a_call_can_close_is_tried():
     result = bench.work(1, 2, 3)
 
     assert result.totals.identities_resolved == 3
-    assert 300 <= bench.script.asked[0][0] - began <= 340
+    assert 900 <= bench.script.asked[0][0] - began <= 940
 
 
 # Handing on
