@@ -276,6 +276,7 @@ def test_a_sentry_that_hangs_or_refuses_costs_seconds_and_no_account(book, fault
 @pytest.mark.parametrize("seconds", [-3600, -90, 90, 3600], ids="{:+} s".format)
 def test_a_clock_that_is_set_between_two_parts_costs_nothing_but_time(book, seconds):
     run_id = str(book.start({"identity_ids": FEW})["run_id"])
+    book.lml.fault(path="refresh", skip=1, status=429, headers={"Retry-After": "30"})
     book.deliver(timeout=81)
     assert book.run(run_id).status == "running"
 
