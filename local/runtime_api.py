@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
@@ -13,10 +13,11 @@ from threading import Thread
 from typing import Any, Final
 from uuid import uuid4
 
-from local.process import ProcessError, end, spawn
+from local.process import Process, ProcessError, end, spawn
 
 PATIENCE: Final = 60.0
 """Seconds for an answer, the start included."""
+_LOOK: Final = 0.1  # seconds between two looks at whether the process still lives
 _TIMEOUT: Final = 900.0  # seconds that an invocation is told it has
 
 
@@ -24,6 +25,7 @@ class Runtime(ThreadingHTTPServer):
     """Hands one event after the other to a runtime, and keeps what comes back."""
 
     daemon_threads = True
+    process: Process  # the runtime, once it is started
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Invocation)
@@ -36,13 +38,21 @@ class Runtime(ThreadingHTTPServer):
     def invoke(self, event: str) -> Any:  # noqa: ANN401 - whatever JSON the function returns
         """Return what the function does; raises ProcessError for an error, its own or its start's, and for silence."""
         self.events.put(event)
-        try:
-            kind, answer = self.answers.get(timeout=PATIENCE)
-        except Empty:
-            raise ProcessError("the function gave no answer") from None
+        kind, answer = self._next_answer()
         if kind != "response":
             raise ProcessError(f"the function failed: {json.dumps(answer)}")
         return answer
+
+    def _next_answer(self) -> tuple[str, Any]:
+        deadline, ended = time.monotonic() + PATIENCE, False
+        while True:
+            with suppress(Empty):
+                return self.answers.get(timeout=_LOOK)
+            if ended:
+                raise ProcessError("the function's process ended without an answer")
+            if time.monotonic() > deadline:
+                raise ProcessError(f"the function gave no answer in {PATIENCE:.0f} s")
+            ended = not self.process.alive  # its answer may be the last that it did: one more look
 
 
 class _Invocation(BaseHTTPRequestHandler):
@@ -92,10 +102,10 @@ def running(handler: str, environment: Mapping[str, str], log: Path, *options: s
             "LAMBDA_TASK_ROOT": ".",
         }
         command = [sys.executable, *options, "-m", "awslambdaric", handler]
-        process = spawn(command, log, {**environment, **here})
+        runtime.process = spawn(command, log, {**environment, **here})
         try:
             yield runtime
         finally:
-            runtime.events.put("")  # for the thread that waits for the next event
-            end([process])
+            end([runtime.process])
+            runtime.events.put("")  # for the thread that waits for the next event; nobody reads it any more
             runtime.shutdown()

@@ -4,9 +4,10 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, Final, ParamSpec
 
 import click
+from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +17,7 @@ from core.start import StartError
 from ops.target import OperatorError, Target, find
 
 P = ParamSpec("P")
+_UNREACHABLE: Final = (exceptions.ConnectionError, exceptions.HTTPClientError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ def answers(command: Callable[P, Answer]) -> Callable[P, None]:
             answer = command(*args, **kwargs)
         except (OperatorError, StartError, SettingsError) as error:
             answer = Answer([f"[bold red]no[/]: {escape(str(error))}"], {"error": str(error)}, ok=False)
+        except _UNREACHABLE as error:
+            lines = [f"[bold red]no[/]: AWS cannot be reached: {escape(str(error))}"]
+            answer = Answer(lines, {"error": str(error)}, ok=False)
         except (ClientError, BotoCoreError) as error:
             answer = Answer([f"[bold red]AWS says no[/]: {escape(str(error))}"], {"error": str(error)}, ok=False)
         if as_json:
@@ -59,7 +64,13 @@ def at_a_target(command: Callable[Concatenate[Target, P], Answer]) -> Callable[P
     @functools.wraps(command)
     def resolved(*args: P.args, **kwargs: P.kwargs) -> Answer:
         stack_name, region = kwargs.pop("stack_name"), kwargs.pop("region")
-        return command(find(_text(stack_name), _text(region)), *args, **kwargs)
+        target = find(_text(stack_name), _text(region))
+        try:
+            return command(target, *args, **kwargs)
+        except _UNREACHABLE:
+            if target.endpoint_url is None:
+                raise
+            raise OperatorError("the local cloud does not answer: `rotation down`, then `rotation up`") from None
 
     return answers(resolved)
 

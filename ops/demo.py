@@ -4,8 +4,7 @@ import json
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +31,14 @@ from local.world import World
 from ops import evidence, watch
 from ops import picker as ops_picker
 from ops.audit import Finding, audit
-from ops.report import gather, write_report
+from ops.report import duration, gather, write_report
 from ops.target import OperatorError, local_target, no_secret
+from ops.watch import View
 
 SPEED: Final = 100.0
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
 FAILED_SHOWN: Final = 20
+INIT_FAILED: Final = "Worker init failed"  # the emulator's words
 NOT_OURS: Final = frozenset({"LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_URL", "LOCAL_DEV", "CLOCK_SPEED"})
 
 
@@ -54,7 +55,6 @@ class Report:
     """What the demo leaves: the run, what the audit found, and the stale ids with their rows."""
 
     run: Run
-    seconds: float
     findings: Sequence[Finding]
     stale: Sequence[Row]
     failed: Mapping[int, str]
@@ -81,7 +81,7 @@ class _Assignment(click.ParamType[tuple[str, str]]):
 @click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(*cloud.SPEEDS),
     help="Times faster than real time; 100, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
     "the budget.",
 )
@@ -153,9 +153,12 @@ def _show_picker(world: World, speed: float | None, *, as_json: bool) -> bool:
 
 def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
     """Start the cloud, fire the schedule, watch the run to its end, audit it, and stop the cloud whatever happens."""
-    console.print(f"Starting the cloud on this machine, {options.speed:g} times faster than real time.")
+    pace = "in real time" if options.speed == 1 else f"{options.speed:g} times faster than real time"
+    console.print(f"Starting the cloud on this machine, {pace}.")
     with tempfile.TemporaryDirectory(prefix="rotation-demo-") as scratch:
-        there = cloud.start(options, Path(scratch) / "cloud", lambda line: console.print(f"  {line}", highlight=False))
+        there = cloud.start(
+            options, Path(scratch) / "cloud", lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True)
+        )
         try:
             return _play(there, options, limits, console)
         finally:
@@ -167,14 +170,12 @@ def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Cons
     now = datetime.now(UTC)
     run_id = Start(scheduled_time=now).scheduled_id(now)
     console.print(f"Firing the schedule: run {run_id}")
-    began = time.monotonic()
     there.fire(now)
     views = watch.watch(ledger, run_id, SystemClock(options.speed), limits, patience=PATIENCE)
     try:
-        run = watch.show(views, console)
+        run = watch.show(_able(there, views), console)
     except watch.NeverBegunError as error:
         raise DemoError("\n".join([str(error), *_complaints(there)])) from None
-    seconds = time.monotonic() - began
     if run.status in {"refused", "failed"}:
         raise DemoError(f"run {run_id} was {run.status}: {run.reason}", run)
     messages = list(ledger.messages.all(run_id, run.messages_planned))
@@ -183,7 +184,15 @@ def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Cons
     seen = evidence.gather(there, messages, None if options.lml_url else options.world)
     failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
     page = write_report(gather(local_target(there), run_id))
-    return Report(run=run, seconds=seconds, findings=audit(run, seen), stale=stale, failed=failed, page=page)
+    return Report(run=run, findings=audit(run, seen), stale=stale, failed=failed, page=page)
+
+
+def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
+    """Pass views on while every function that is called can start; raises DemoError with what keeps it from that."""
+    for view in views:
+        if failed := [problem for problem in there.problems() if INIT_FAILED in problem]:
+            raise DemoError("\n".join(["a function cannot start:", *failed]), view.run)
+        yield view
 
 
 def _checked(options: Options) -> settings.Pacing:
@@ -205,8 +214,8 @@ def _complaints(there: Cloud) -> list[str]:
 
 def _print(report: Report, options: Options, console: Console) -> None:
     run = report.run
-    own = "" if options.speed == 1 else f" ({report.seconds * options.speed:.0f} s of its own time)"
-    console.print(f"Run {run.run_id} is {run.status} after {report.seconds:.1f} s{own}.", highlight=False)
+    own = "" if options.speed == 1 else f" ({duration(run.seconds * options.speed)} on its own clock)"
+    console.print(f"Run {run.run_id} is {run.status} after {run.seconds:.1f} s{own}.", highlight=False, soft_wrap=True)
     table = Table("total", Column("", justify="right"), box=SIMPLE)
     for name, value in [("planned", run.planned), *((name, getattr(run.totals, name)) for name in TOTALS)]:
         table.add_row(name.replace("_", " "), str(value))
@@ -238,6 +247,6 @@ def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
         "status": "not_started" if run is None else run.status,
         "planned": 0 if run is None else run.planned,
         **{name: getattr(totals, name) for name in (*SEVEN, "not_attempted")},
-        "seconds": 0.0 if report is None else round(report.seconds, 1),
+        "seconds": 0.0 if report is None else round(report.run.seconds, 1),
         "report": None if report is None else str(report.page),
     }

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 from msgspec.structs import replace
@@ -16,6 +17,10 @@ from core.utc import utc_text
 from ops.answer import Answer, at_a_target
 from ops.runs import invoke
 from ops.target import OperatorError, Target
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 Kind = Literal["parked", "dead", "start"]
 QUEUES: Final[dict[Kind, str]] = {
@@ -45,17 +50,19 @@ class Letter:
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--replay", "deed", flag_value="replay", help="Send them on their way again.")
-@click.option("--discard", "deed", flag_value="discard", help="Throw them away.")
+@click.option("--replay", is_flag=True, help="Send them on their way again.")
+@click.option("--discard", is_flag=True, help="Throw them away.")
 @at_a_target
-def letters(target: Target, *, ids: Sequence[str], deed: str | None) -> Answer:
+def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool) -> Answer:
     """List what waits for a person, or replay or discard it: the messages of these IDs, or all.
 
     A parked message is replayed by hand, its ids without a run; one of the dead-letter queue goes back to the refresh
     queue as it is; a start goes to fan-out. What the dead-letter function has buried already is part of its run's
     accounts: `rotation replay RUN`.
     """
-    found = [letter for kind in QUEUES for letter in _receive(target, kind)]
+    if replay and discard:
+        raise click.UsageError("--replay or --discard: a message that was thrown away cannot be sent")
+    found = _waiting(target)
     held = {letter.id: letter for letter in found}
     lines, not_done = list[str](), list[dict[str, str]]()
     try:
@@ -64,10 +71,10 @@ def letters(target: Target, *, ids: Sequence[str], deed: str | None) -> Answer:
         for letter in found:
             lines += [f"{letter.kind} {letter.id}, {letter.sent}: {escape(letter.reason)}"]
             lines += [f"  {escape(letter.body[:SHOWN])}"]
-            if deed is None or (ids and letter.id not in ids):
+            if not (replay or discard) or (ids and letter.id not in ids):
                 continue
             try:
-                if deed == "replay":
+                if replay:
                     _replay(target, letter)
             except (ValueError, OperatorError) as error:
                 lines += [f"  [red]not replayed[/]: {escape(str(error))}"]
@@ -77,7 +84,8 @@ def letters(target: Target, *, ids: Sequence[str], deed: str | None) -> Answer:
     finally:
         _give_back(target, held.values())
     done = [letter.id for letter in found if letter.id not in held]
-    lines += [f"{len(found)} found" + (f", {len(done)} {deed}ed" if deed else "")]
+    deed = f", {len(done)} {'replayed' if replay else 'discarded'}" if replay or discard else ""
+    lines += [f"{len(found)} found{deed}"]
     return Answer(
         lines, {"letters": [letter.data for letter in found], "done": done, "not_done": not_done}, ok=not not_done
     )
@@ -99,9 +107,16 @@ def _replay(target: Target, letter: Letter) -> None:
     RefreshQueue(target.client("sqs"), target.names["RefreshQueue"]).send(message, {}, delay=0)
 
 
-def _receive(target: Target, kind: Kind) -> Iterator[Letter]:
+def _waiting(target: Target) -> list[Letter]:
+    """Take all that wait in the three queues; the looks take a second each, so they are taken side by side."""
+    sqs = target.client("sqs")  # a client may be shared between threads, a session not
+    with ThreadPoolExecutor(len(QUEUES)) as pool:
+        looks = pool.map(lambda kind: list(_receive(sqs, target.names[QUEUES[kind]], kind)), QUEUES)
+        return [letter for look in looks for letter in look]
+
+
+def _receive(sqs: "SQSClient", url: str, kind: Kind) -> Iterator[Letter]:
     """Take all that wait in a queue; nobody else sees them for a minute."""
-    sqs, url = target.client("sqs"), target.names[QUEUES[kind]]
     while messages := sqs.receive_message(
         QueueUrl=url,
         MaxNumberOfMessages=10,
@@ -122,10 +137,11 @@ def _receive(target: Target, kind: Kind) -> Iterator[Letter]:
             )
 
 
-def _reason(kind: Kind, message: dict[str, Any]) -> str:
+def _reason(kind: Kind, message: "MessageTypeDef") -> str:
     match kind:
         case "parked":
-            return str(message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", "no reason given"))
+            reason = message.get("MessageAttributes", {}).get("reason")
+            return "no reason given" if reason is None else reason["StringValue"]
         case "dead":
             return "the dead-letter function has not accounted for it"
         case "start":

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from core import fan_out, start
 from core import run as lives
+from core.clock import SystemClock
 from core.ledger import Run
 from core.plan import RefreshMessage
 from core.queues import RefreshQueue
@@ -20,6 +21,7 @@ from ops.answer import Answer, at_a_target
 from ops.target import OperatorError, Target
 
 PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
+_DAYS_RUN: Final = "scheduled-"
 _wait = click.option("--wait", is_flag=True, help="Watch the run to its end; exit with 0 only if it is complete.")
 
 
@@ -43,10 +45,17 @@ class _Ids(click.ParamType[tuple[int, ...]]):
 def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool) -> Answer:
     """Start a run now: today's full one, or one of some identities.
 
-    Without a time of its own a full run is the day's, so that starting it twice is starting it once.
+    A full run is the day's, whether the schedule or a person has started it: starting it twice is starting it once.
     """
     asked: dict[str, object] = {"dry_run": dry_run, "force": force}
-    return _started(target, asked | ({"identity_ids": ids} if ids else {}), wait=wait and not dry_run)
+    if ids:
+        asked["identity_ids"] = ids
+    elif not dry_run:
+        today = _of_today(target)
+        if not force and (today is None or today.may_be_planned):
+            _nothing_in_the_way(target, today)
+        asked["scheduled_time"] = today and _fired_at(today)
+    return _started(target, asked, wait=wait and not dry_run)
 
 
 @click.command()
@@ -62,7 +71,7 @@ def replay(target: Target, run_id: str, *, wait: bool) -> Answer:
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--now", is_flag=True, help="End it at once: what has no verdict yet is not attempted.")
-@_wait
+@click.option("--wait", is_flag=True, help="Watch the run to its end.")
 @at_a_target
 def stop(target: Target, run_id: str, *, now: bool, wait: bool) -> Answer:
     """Bring RUN to its end: its messages no longer ask LML, and what they hold is not attempted.
@@ -81,7 +90,7 @@ def stop(target: Target, run_id: str, *, now: bool, wait: bool) -> Answer:
     if ended.to_be_told:
         _wake(target, ended)
     if wait:
-        ended = _watched(target, run_id)
+        ended = watched(target, run_id)
     return Answer(
         [f"run {run_id} is [bold]{ended.status}[/]", *_more(ended)], summary(ended), ok=ended.status != "failed"
     )
@@ -95,6 +104,30 @@ def summary(run: Run) -> dict[str, object]:
     return {name: getattr(run, name) for name in (*about, *counts)} | totals
 
 
+def _of_today(target: Target) -> Run | None:
+    """Return the full run of this day in UTC: the one that was started, before one that failed to."""
+    day = f"{_DAYS_RUN}{target.clock().utc().date()}"
+    ids = [run_id for _, run_id in target.runs_begun() if run_id.startswith(day)]
+    return min(filter(None, map(target.ledger.runs.read, ids)), key=lambda run: run.may_be_planned, default=None)
+
+
+def _fired_at(run: Run) -> str | None:
+    """Return the time that the schedule gave a run, for a start of the same one; None where it is the day's alone."""
+    fired = run.run_id.removeprefix(_DAYS_RUN)
+    return fired if "T" in fired else None
+
+
+def _nothing_in_the_way(target: Target, today: Run | None) -> None:
+    """Refuse here what fan-out would refuse for the lock's sake: nobody's error alarm goes off."""
+    holder = target.ledger.lock.holder(target.clock().utc())
+    if holder is None or not holder.is_live or (today is not None and holder.run_id == today.run_id):
+        return
+    other = target.ledger.runs.read(holder.run_id)
+    if other is not None and other.closed_at is None:
+        ends = f"`rotation stop {other.run_id}` ends it, and so does --force"
+        raise OperatorError(f"run {other.run_id} is {other.status} and holds the lock; {ends}")
+
+
 def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answer:
     """Invoke fan-out and tell its answer; a start that is refused or already done is not ok."""
     outcome = invoke(target, {name: value for name, value in asked.items() if value})
@@ -106,9 +139,15 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answ
         return Answer(lines, outcome, ok=False)
     if not wait:
         return Answer(lines, outcome)
-    ended = _watched(target, str(outcome["run_id"]))
+    run_id, console = outcome["run_id"], Console(stderr=True)
+    try:
+        console.print(*lines, highlight=False, soft_wrap=True)
+        ended = watched(target, str(run_id))
+    except KeyboardInterrupt:
+        console.print(f"run {run_id} goes on; `rotation stop {run_id}` ends it", highlight=False, soft_wrap=True)
+        raise
     return Answer(
-        [*lines, f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
+        [f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
         summary(ended),
         ok=ended.status == "complete",
     )
@@ -136,9 +175,11 @@ def _wake(target: Target, run: Run) -> None:
         queue.send(RefreshMessage(version=1, run_id=run.run_id, identity_ids=ids), run.headers, delay=0)
 
 
-def _watched(target: Target, run_id: str) -> Run:
-    config = target.refresh_settings()
-    views = watch.watch(target.ledger, run_id, target.clock(), config.pacing, patience=PATIENCE)
+def watched(target: Target, run_id: str) -> Run:
+    """Show a run until it has ended."""
+    config, alone = target.refresh_settings(), target.is_alone(run_id)
+    clock = SystemClock(config.clock_speed)
+    views = watch.watch(target.ledger, run_id, clock, config.pacing, patience=PATIENCE, alone=alone)
     return watch.show(views, Console(stderr=True))
 
 

@@ -2,20 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 from core import pacing
+from core.clock import SystemClock
 from core.ledger import Run
-from ops import watch
 from ops.answer import Answer, at_a_target
-from ops.runs import PATIENCE, summary
+from ops.runs import summary, watched
 from ops.target import Target
-from ops.watch import View
+from ops.watch import View, Watcher
 
 REASONS_SHOWN: Final = 5
 
@@ -28,22 +26,17 @@ def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
     """Show how RUN is getting on, or how it ended; the last one by default."""
     run = target.run(run_id)
     if follow and run.closed_at is None:
-        limits = target.refresh_settings().pacing
-        views = watch.watch(target.ledger, run.run_id, target.clock(), limits, patience=PATIENCE)
-        run = watch.show(views, Console(stderr=True))
+        run = watched(target, run.run_id)
     view, why = look(target, run), _failures(target, run)
     return Answer(list(_lines(view, why)), _data(view, why))
 
 
 def look(target: Target, run: Run) -> View:
-    """Return one look at a run; what is left is estimated from its pace since it began."""
-    clock, totals = target.clock(), run.totals
+    """Return one look at a run."""
+    config = target.refresh_settings()
     pace, _ = target.ledger.pace.read_pace()
-    room = pacing.room(pace, clock.pace(), target.refresh_settings().pacing)
-    done = totals.identities_scanned + totals.not_attempted
-    waited = (clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds()
-    left = (run.planned - done) * waited / done if done and run.is_open else None
-    return View(run=run, asked=done, calls_a_minute=room.spent, loop=room.loop, seconds_left=left)
+    alone = not run.is_open or target.is_alone(run.run_id)
+    return Watcher(SystemClock(config.clock_speed), config.pacing, alone=alone).look(run, pace)
 
 
 def _failures(target: Target, run: Run) -> Counter[str]:
@@ -55,6 +48,7 @@ def _failures(target: Target, run: Run) -> Counter[str]:
 def _data(view: View, why: Counter[str]) -> dict[str, object]:
     left = None if view.seconds_left is None else round(view.seconds_left)
     pace = {"calls_a_minute": round(view.calls_a_minute, 1), "loop": view.loop, "seconds_left": left}
+    pace |= {"ids_asked_lately": view.asked}
     return summary(view.run) | pace | {"failures": dict(why.most_common(REASONS_SHOWN))}
 
 
@@ -66,12 +60,14 @@ def _lines(view: View, why: Counter[str]) -> Iterator[str]:
         yield f"  {escape(run.reason)}"
     yield f"  began {run.started_at}" + (f", ended {run.closed_at}" if run.closed_at else "")
     yield (
-        f"  {view.asked} of {run.planned} ids done, {run.messages_done} of {run.messages_planned} messages; "
+        f"  {totals.identities_scanned} of {run.planned} ids done, "
+        f"{run.messages_done} of {run.messages_planned} messages; "
         f"{totals.lml_error} failed, {totals.not_found} not found, {totals.not_attempted} not attempted"
     )
     if run.is_open:
-        left = "" if view.seconds_left is None else f"; about {view.seconds_left / 60:.0f} min left"
-        yield f"  {view.calls_a_minute:.0f} Discogs calls in the last minute, {view.loop} loop{left}"
+        asked = "" if view.asked is None else f"{view.asked} ids asked in the last {pacing.MEMORY / 60:g} min, "
+        left = "" if view.left is None else f"; about {view.left}"
+        yield f"  {asked}{view.calls_a_minute:.0f} Discogs calls in the last minute, {view.loop} loop{left}"
     if run.to_be_told:
         yield f"  its totals are not told yet: `rotation stop {run.run_id}` has that done"
     for reason, count in why.most_common(REASONS_SHOWN):

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 
 from core import settings
 from core.clock import SystemClock
-from core.ledger import Ledger, Run, open_ledger
+from core.ledger import OPEN, Ledger, Run, open_ledger
 from local import deploy
 from local.cloud import Cloud
 
@@ -28,6 +28,8 @@ DESCRIPTION: Final = HOME / "cloud.json"
 PACKAGE: Final = "/var/task/"  # where Lambda unpacks it
 # Fan-out may take all of its time-out, and a repeat by the SDK would be a second start.
 _PATIENT_ONCE: Final = Config(read_timeout=930, retries={"total_max_attempts": 1})
+# What runs on this machine answers at once, or never.
+_NEARBY: Final = Config(connect_timeout=3, retries={"total_max_attempts": 3})
 
 
 class OperatorError(Exception):
@@ -57,7 +59,7 @@ class Target:
     endpoint_url: str | None = None
 
     def client(self, service: deploy.Service) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
-        config = _PATIENT_ONCE if service == "lambda" else None
+        config = _PATIENT_ONCE if service == "lambda" else _NEARBY if self.endpoint_url else None
         return self.session.client(service, endpoint_url=self.endpoint_url, config=config)
 
     @property
@@ -89,9 +91,14 @@ class Target:
         return value
 
     def run(self, run_id: str | None) -> Run:
-        """Return a run, the last one by default; raises OperatorError where there is none."""
+        """Return a run, by default the last one; raises OperatorError where there is none.
+
+        A start that came to nothing does not stand before a run that is open.
+        """
         found = next((last for _, last in self.runs_begun()), None) if run_id is None else run_id
         run = None if found is None else self.ledger.runs.read(found)
+        if run_id is None and run is not None and run.status in {"refused", "failed"}:
+            run = next(filter(None, map(self.ledger.runs.read, self.runs_open())), run)
         if run is None:
             what = "there is no run" if run_id is None else f"run {run_id} is not"
             raise OperatorError(f"{what} in the ledger of {self.title}, which keeps runs for 30 days")
@@ -99,15 +106,27 @@ class Target:
 
     def runs_begun(self) -> list[tuple[str, str]]:
         """Return (start, run id) of every run of the last 30 days, the newest first."""
+        return [(started_at, run_id) for started_at, run_id, _ in self._runs()]
+
+    def runs_open(self) -> list[str]:
+        """Return the ids of the runs whose messages are worked on, the newest first."""
+        return [run_id for _, run_id, status in self._runs() if status in OPEN]
+
+    def is_alone(self, run_id: str) -> bool:
+        """Whether no other run is open: then all that the shared budget is charged for is this run's."""
+        return set(self.runs_open()) <= {run_id}
+
+    def _runs(self) -> list[tuple[str, str, str]]:
         # All items of 30 days, a megabyte a request: rare, and cheaper than an index that nothing else needs.
         pages = self.client("dynamodb").get_paginator("scan")
         begun = [
-            (item["started_at"]["S"], item["pk"]["S"].removeprefix("RUN#"))
+            (item["started_at"]["S"], item["pk"]["S"].removeprefix("RUN#"), item["status"]["S"])
             for page in pages.paginate(
                 TableName=self.names["LedgerTable"],
                 FilterExpression="sk = :run",
                 ExpressionAttributeValues={":run": {"S": "RUN"}},
-                ProjectionExpression="pk, started_at",
+                ProjectionExpression="pk, started_at, #status",
+                ExpressionAttributeNames={"#status": "status"},
             )
             for item in page["Items"]
         ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
 @click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(*cloud.SPEEDS),
     default=100.0,
     show_default=True,
     help="Times faster than real time.",
@@ -49,8 +50,9 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
     console = Console(stderr=True)
     options = Options(world=World.seeded(identities, warm=warm), speed=speed)
     directory = HOME.resolve() / "cloud"
+    shutil.rmtree(directory, ignore_errors=True)  # of an `up` that was killed
     try:
-        there = cloud.start(options, directory, lambda line: console.print(line, highlight=False))
+        there = cloud.start(options, directory, lambda line: console.print(line, highlight=False, soft_wrap=True))
         try:
             there, picker_url = picker.beside(there, speed)
             there, health_url = _watched_over(there, picker_url)
@@ -78,6 +80,8 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
 @answers
 def down() -> Answer:
     """Stop the cloud of `rotation up`, and delete all that it holds."""
+    if not DESCRIPTION.exists():
+        raise OperatorError("no cloud: `rotation up` starts one in this directory")
     _clear(running())
     return Answer(["stopped"], {"stopped": True})
 

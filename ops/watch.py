@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Literal
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from core import pacing
 from core.clock import Clock
 from core.ledger import Ledger, Run
+from core.pacing import Pace
 from core.settings import Pacing
 
 POLL: Final = 0.25  # seconds; charges are forgotten after 150 paced ones
@@ -19,31 +21,82 @@ LINE_EVERY: Final = 3.0  # seconds between two plain lines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One look at a run; `asked` counts ids handed to LML, again for each time, `seconds_left` is wall time."""
+    """One look at a run; `seconds_left` is wall time."""
 
     run: Run
-    asked: int
+    asked: int | None
+    """Ids handed to LML while it was watched and in the 2.5 min before; None where charges may be another run's."""
     calls_a_minute: float
     loop: Literal["open", "measured"]
     seconds_left: float | None
 
+    @property
+    def ids(self) -> int:
+        """How many ids were asked, as far as is known; those of the parts that are committed at least."""
+        return min(self.run.planned, max(_done(self.run), self.asked or 0))
+
+    @property
+    def left(self) -> str | None:
+        """The estimate in words."""
+        seconds = self.seconds_left
+        if seconds is None:
+            return None
+        return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+
     def __str__(self) -> str:
+        """Tell it in less than the rest of an 80 column line, what matters most first."""
         run = self.run
-        left = "" if self.seconds_left is None else f", about {self.seconds_left:.0f} s left"
-        return (
-            f"{run.status}: messages {run.messages_done}/{run.messages_planned}, ids asked {self.asked}/{run.planned}, "
-            f"{self.calls_a_minute:.0f} Discogs calls in the last minute ({self.loop} loop){left}"
+        parts = (
+            run.status if run.status != "running" else None,
+            f"{self.ids}/{run.planned} ids",
+            self.left,
+            f"{run.messages_done}/{run.messages_planned} messages",
+            f"{self.calls_a_minute:.0f} calls/min",
+            self.loop,
         )
+        return ", ".join(filter(None, parts))
+
+
+class Watcher:
+    """Looks at one run, and remembers the charges that `PACE` forgets.
+
+    A charge names no run: `alone` says that no other run is open, so that all since this one's start are its own.
+    """
+
+    def __init__(self, clock: Clock, limits: Pacing, *, alone: bool) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._alone = alone
+        self._known_since = clock.pace() - pacing.MEMORY
+        self._seen: dict[str, int] = {}
+
+    def look(self, run: Run, pace: Pace) -> View:
+        now = self._clock.pace()
+        elapsed = max(0.0, (self._clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds())
+        since = max(self._known_since, now - elapsed * self._clock.speed)
+        self._seen |= {charge.id: charge.ids for charge in pace.charges if charge.at >= since}
+        room = pacing.room(pace, now, self._limits)
+        asked = sum(self._seen.values()) if self._alone and run.is_open else None
+        view = View(run=run, asked=asked, calls_a_minute=room.spent, loop=room.loop, seconds_left=None)
+        to_ask = run.planned - view.ids
+        if not (run.is_open and to_ask):
+            return view
+        if asked:
+            return replace(view, seconds_left=to_ask * self._clock.wall(now - since) / asked)
+        done = _done(run)
+        return replace(view, seconds_left=to_ask * elapsed / done) if done else view
 
 
 class NeverBegunError(Exception):
     """No run appeared in the ledger in time; fan-out's log says why."""
 
 
-def watch(ledger: Ledger, run_id: str, clock: Clock, limits: Pacing, *, patience: float) -> Iterator[View]:
+def watch(
+    ledger: Ledger, run_id: str, clock: Clock, limits: Pacing, *, patience: float, alone: bool = True
+) -> Iterator[View]:
     """Look at a run until it has ended and its totals are told; raises `NeverBegunError` after `patience` seconds."""
     began = time.monotonic()
-    seen: dict[str, int] = {}
+    watcher = Watcher(clock, limits, alone=alone)
     while True:
         run = ledger.runs.read(run_id)
         waited = time.monotonic() - began
@@ -51,11 +104,7 @@ def watch(ledger: Ledger, run_id: str, clock: Clock, limits: Pacing, *, patience
             raise NeverBegunError(f"{run_id} is not in the ledger after {waited:.0f} s")
         if run is not None:
             pace, _ = ledger.pace.read_pace()
-            seen |= {charge.id: charge.ids for charge in pace.charges}
-            room = pacing.room(pace, clock.pace(), limits)
-            asked = sum(seen.values())
-            left = max(0, run.planned - asked) * waited / asked if asked and run.is_open else None
-            yield View(run=run, asked=asked, calls_a_minute=room.spent, loop=room.loop, seconds_left=left)
+            yield watcher.look(run, pace)
             if run.emitted_at is not None or run.status in {"refused", "failed"}:
                 return
         time.sleep(POLL)
@@ -65,10 +114,10 @@ def show(views: Iterator[View], console: Console) -> Run:
     """Show every look until the last, as a bar on a terminal and a plain line every few seconds elsewhere."""
     if not console.is_terminal:
         return _show_lines(views, console)
-    with Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True) as bar:
+    with Progress(BarColumn(10), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         for view in views:
-            bar.update(task, description=str(view), total=view.run.planned or None, completed=view.asked)
+            bar.update(task, description=str(view), total=view.run.planned or None, completed=view.ids)
     return view.run
 
 
@@ -79,3 +128,7 @@ def _show_lines(views: Iterator[View], console: Console) -> Run:
             told = time.monotonic()
             console.print(str(view), highlight=False, soft_wrap=True)
     return view.run
+
+
+def _done(run: Run) -> int:
+    return run.totals.identities_scanned + run.totals.not_attempted

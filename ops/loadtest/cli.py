@@ -1,9 +1,9 @@
 """`rotation loadtest`: whether the job keeps its budget, and what another budget would do."""
 
-import os
-import re
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,17 +13,20 @@ import click
 import msgspec
 from msgspec.structs import replace as replaced
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from core import settings
 from core.clock import SystemClock
 from core.lml import Lml
-from core.settings import Pacing, Secret
+from core.settings import Pacing
 from local.lml.readers import Order
 from ops.answer import Answer, answers
 from ops.loadtest import live, page, proof, runtime
 from ops.loadtest.measures import Summary
+from ops.loadtest.options import Budgets, Duration, ids_in, limits, lml_at, make_writable, must_answer, refuse_unused
 from ops.loadtest.page import Shown
+from ops.loadtest.proof import Line
 from ops.loadtest.report import Origin, Report, markdown
 from ops.loadtest.sweep import (
     BUDGETS,
@@ -41,28 +44,6 @@ from ops.loadtest.sweep import (
 STAND_IN_SPEED: Final = 10.0
 
 
-class _Budgets(click.ParamType[tuple[int, ...]]):
-    name = "calls,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        if not re.fullmatch(r"[1-9][0-9]?(,[1-9][0-9]?)*", str(value)):
-            self.fail(f"{value} is not a list of calls a minute, such as 16,20,24", param, ctx)
-        return tuple(sorted({int(part) for part in str(value).split(",")}))
-
-
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if not (found := re.fullmatch(r"([0-9]+)([smh])", str(value))):
-            self.fail(f"{value} is not a duration such as 60m", param, ctx)
-        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
-
-
 @click.command()
 @click.option(
     "--runtime-per-minute",
@@ -77,7 +58,7 @@ class _Duration(click.ParamType[float]):
 @click.option(
     "--budget",
     "budgets",
-    type=_Budgets(),
+    type=Budgets(),
     help="DISCOGS_BUDGET_PER_MINUTE to sweep; over HTTP the largest of them up to the default is tried there, the "
     "others in the model.  [default: 16,18,20,22,24,30; over HTTP measured room]",
 )
@@ -103,7 +84,7 @@ class _Duration(click.ParamType[float]):
 @click.option(
     "--measure-runtime",
     "measured_for",
-    type=_Duration(),
+    type=Duration(),
     help="Only watch the LML of --lml-url, say for 60m, and propose --runtime-per-minute.",
 )
 @click.option(
@@ -133,31 +114,35 @@ def loadtest(
     The model runs the job's own throttle in virtual time, a cold day in a second. It sweeps open-loop budgets, and
     adds measured room, slices of 50 and the job of today.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stand-in is ended then too
+    watch_only = measured_for is not None
+    refuse_unused(stand_in=stand_in, lml_url=lml_url, ids=ids_file, speed=speed, watch_only=watch_only)
     if measured_for is not None:
-        return _measured(_reachable(lml_url), measured_for)
+        return _measured(lml_at(lml_url), measured_for)
+    if directory:
+        make_writable(directory)
     warm = 0 if cold else identities
     cases = [Case(seed=seed, identities=identities, warm=warm, readers=readers) for seed in range(1, seeds + 1)]
     if stand_in:
         with _progress("days", seeds) as (step, say):
-            policy = replace(MEASURED, limits=_limits(budgets))
+            policy = replace(MEASURED, limits=limits(budgets))
             cases = [replace(case, policy=policy) for case in cases]
             report, shown = _against_stand_in(cases, budgets or (), speed or STAND_IN_SPEED, step, say)
     elif lml_url:
-        lml, ids = _reachable(lml_url), _ids(ids_file)[:identities]
+        lml, ids, pacing = lml_at(lml_url), ids_in(ids_file)[:identities], limits(budgets)
         if speed not in {None, 1} and urlsplit(lml.url).hostname != "127.0.0.1":
             raise click.UsageError(f"--speed is for a stand-in: this LML would get {speed:g} times the budget")
+        must_answer(lml, refresh=True)
         with _progress("days", 1) as (_, say):
-            limits, order = _limits(budgets), Order(per_minute=readers)
-            report, shown = _against(lml, ids, order, limits=limits, speed=speed or 1, say=say)
+            order = Order(per_minute=readers)
+            report, shown = _against(lml, ids, order, pacing, speed=speed or 1, say=say)
             cases = [replace(case, identities=len(ids), warm=warm and len(ids)) for case in cases]
             model = sweep([MEASURED, *map(open_loop, budgets or BUDGETS)], cases, lambda: None)
             report = replaced(report, summaries=report.summaries | model)
     else:
         report, shown = _by_model(cases, budgets or BUDGETS, prove=prove)
-    told = list(markdown(report))
-    if directory:
-        told += ["", f"page: {_written(directory, report, shown)}"]
-    return Answer(told, msgspec.to_builtins(report), ok=report.holds)
+    answer = Answer(list(markdown(report)), msgspec.to_builtins(report), ok=report.holds)
+    return answer if directory is None else _written(directory, report, shown, answer)
 
 
 def _by_model(cases: Sequence[Case], budgets: Sequence[int], *, prove: bool) -> tuple[Report, Shown]:
@@ -197,53 +182,27 @@ def _against_stand_in(
 
 
 def _against(
-    lml: settings.Lml, ids: Sequence[int], readers: Order, *, limits: Pacing, speed: float, say: live.Say
+    lml: settings.Lml, ids: Sequence[int], readers: Order, pacing: Pacing, *, speed: float, say: live.Say
 ) -> tuple[Report, Shown]:
-    audience = live.HttpAudience(lml.url, lml.api_key, SystemClock(speed))
-    day, alone, figures = live.run(lml, audience, ids, readers=readers, limits=limits, speed=speed, say=say)
+    clock = live.DayClock(speed)
+    with closing(live.HttpAudience(lml.url, lml.api_key, clock)) as audience:
+        day, alone, figures = live.run(lml, audience, ids, clock=clock, readers=readers, limits=pacing, say=say)
     report = Report(
         origin=Origin.here(),
-        days=f"one day of {len(ids)} identities against {lml.url}, {readers.per_minute:g} readers a minute (calls: "
-        "those readers' and what the job was charged); the other rows are the model's",
+        days=f"one day of {len(ids)} identities against {lml.url}, {readers.per_minute:g} readers a minute, of whom "
+        f"{audience.unanswered} got no answer and are left out (calls: the others' and what the job was charged); the "
+        "other rows are the model's",
         summaries={"over HTTP": Summary(days=(figures,))},
+        lines=(Line(f"identities without a verdict, of {len(ids)}", figures.without_verdict, len(ids) - 1),),
     )
     return report, {MEASURED.name: (day, alone)}
 
 
 def _measured(lml: settings.Lml, seconds: float) -> Answer:
+    must_answer(lml, refresh=False)
     with _progress("samples", int(seconds // runtime.SAMPLE_EVERY)) as (step, _), Lml(lml, SystemClock()) as client:
         seen = runtime.measure(client, SystemClock(), seconds, step)
     return Answer(list(seen.lines()), msgspec.to_builtins(seen), ok=seen.minutes > 0)
-
-
-def _limits(budgets: Sequence[int] | None) -> Pacing:
-    """Return how to pace over HTTP: as always, or at one lower budget even where LML can be measured.
-
-    Only one of `budgets` is really tried, since a cold day leaves a warm LML behind.
-    """
-    usual = Pacing()
-    if not budgets:
-        return usual
-    if budgets[0] > usual.budget:
-        raise click.UsageError(f"over HTTP a budget is {usual.budget} at most; the model knows the rest")
-    most = max(budget for budget in budgets if budget <= usual.budget)
-    return Pacing(budget=most, budget_max=most)
-
-
-def _reachable(lml_url: str | None) -> settings.Lml:
-    if not lml_url:
-        raise click.UsageError("this needs --lml-url")
-    key = Secret("LML_API_KEY", os.environ.get("LML_API_KEY"), fetch=live.nothing_to_fetch)
-    return settings.Lml(url=lml_url.rstrip("/").removesuffix("/api/v1"), api_key=key)
-
-
-def _ids(file: Path | None) -> list[int]:
-    if file is None:
-        raise click.UsageError("--lml-url needs --ids: name the identities that may be refreshed")
-    texts = file.read_text().split()
-    if not texts or not all(re.fullmatch(r"[1-9][0-9]{0,18}", text) for text in texts):
-        raise click.UsageError(f"{file} must hold identity ids above 0, one a line")
-    return list(dict.fromkeys(map(int, texts)))
 
 
 def _kind(cases: Sequence[Case]) -> str:
@@ -252,10 +211,14 @@ def _kind(cases: Sequence[Case]) -> str:
     return f"{days} of {first.identities} identities, {first.readers:g} readers a minute"
 
 
-def _written(directory: Path, report: Report, shown: Shown) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "loadtest.md").write_text("\n".join(markdown(report)) + "\n")
-    return page.write(directory, report, shown)
+def _written(directory: Path, report: Report, shown: Shown, answer: Answer) -> Answer:
+    """Write what `-o` asks for and add where it is; days that cannot be kept are told all the same."""
+    try:
+        (directory / "loadtest.md").write_text("\n".join(markdown(report)) + "\n")
+        told, data, ok = f"page: {page.write(directory, report, shown)}", answer.data, answer.ok
+    except OSError as error:
+        told, data, ok = f"[bold red]not written[/]: {escape(str(error))}", {**answer.data, "error": str(error)}, False
+    return Answer([*answer.lines, "", told], data, ok)
 
 
 @contextmanager

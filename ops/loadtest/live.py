@@ -3,12 +3,12 @@
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -23,14 +23,35 @@ from local.lml.running import as_process
 from local.world import RELEASE_IDS, World
 from ops.loadtest.measures import Figures, figures
 from ops.loadtest.model import ROUND_TRIP
-from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, worker
+from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, RefusedError, worker
 from ops.loadtest.sweep import Case
+from ops.target import OperatorError
 
 ALONE_SECONDS: Final = 600.0
 """Paced seconds for which readers are watched without the job."""
 _READERS_AT_ONCE: Final = 16
 
 Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+class DayEndedError(Exception):
+    """Nobody waits any more: the day is over, or was ended."""
+
+
+class DayClock(SystemClock):
+    """The clock of one day, on which nobody sleeps on once the day has ended."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__(speed)
+        self._ended = threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        if self._ended.wait(max(0.0, self.wall(seconds))):
+            raise DayEndedError
+
+    def end(self) -> None:
+        self._ended.set()
 
 
 class Seen(msgspec.Struct):
@@ -45,7 +66,9 @@ class Audience(Protocol):
 
     def begin(self, order: Order) -> None: ...
 
-    def seen(self) -> Seen: ...
+    def seen(self) -> Seen:
+        """Return what was seen until now, once the day's clock has ended."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +88,45 @@ class StandInAudience:
 class HttpAudience:
     """Readers of a real LML: each asks for a release that hardly anybody asks for, which costs a Discogs call.
 
-    Of the calls only these are known.
+    Of the calls only these are known. Who gets no answer says nothing of how long one takes, and is only counted.
     """
 
-    def __init__(self, url: str, key: Secret, clock: SystemClock) -> None:
+    def __init__(self, url: str, key: Secret, clock: DayClock) -> None:
         headers = {"Authorization": f"Bearer {key.get()}"} if key.get() else {}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=60)
         self._clock = clock
-        self._ended = threading.Event()
+        self._at_once = threading.BoundedSemaphore(_READERS_AT_ONCE)
+        self._readers: list[Future[None]] = []
         self._seen = Seen([], [])
 
+    @property
+    def unanswered(self) -> int:
+        return len(self._readers) - len(self._seen.readings)
+
     def begin(self, order: Order) -> None:
-        self._arrivals = threading.Thread(target=self._arrive, args=[order], daemon=True)
-        self._arrivals.start()
+        self._arrivals = _begun(self._arrive, order)
 
     def seen(self) -> Seen:
-        self._ended.set()
-        self._arrivals.join()
-        self._client.close()
+        self._arrivals.result()
+        wait(self._readers)
         return self._seen
+
+    def close(self) -> None:
+        self._client.close()
 
     def _arrive(self, order: Order) -> None:
         luck = Random(order.seed)  # noqa: S311  reproducible, not secret
-        with ThreadPoolExecutor(_READERS_AT_ONCE) as readers:
-            while order.per_minute and not self._ended.wait(
-                self._clock.wall(luck.expovariate(order.per_minute / order.burst / MINUTE))
-            ):
-                for _ in range(order.burst):
-                    readers.submit(self._read, luck.randrange(*RELEASE_IDS))
+        with suppress(DayEndedError):
+            while order.per_minute:
+                self._clock.sleep(luck.expovariate(order.per_minute / order.burst / MINUTE))
+                self._readers += [_begun(self._read, luck.randrange(*RELEASE_IDS)) for _ in range(order.burst)]
 
     def _read(self, release: int) -> None:
-        arrived, answered = self._clock.pace(), False
-        with suppress(httpx.HTTPError):
-            answered = self._client.get(f"/api/v1/discogs/release/{release}").status_code in {200, 404}
-        self._seen.calls.append(Call(arrived, "runtime", refused=False))
-        self._seen.readings.append(Reading(arrived, self._clock.pace() - arrived, answered))
+        with self._at_once, suppress(httpx.HTTPError):
+            arrived = self._clock.pace()
+            if self._client.get(f"/api/v1/discogs/release/{release}").status_code in {200, 404}:
+                self._seen.calls.append(Call(arrived, "runtime", refused=False))
+                self._seen.readings.append(Reading(arrived, self._clock.pace() - arrived, answered=True))
 
 
 def run(
@@ -107,19 +134,16 @@ def run(
     audience: Audience,
     ids: Sequence[int],
     *,
+    clock: DayClock,
     readers: Order,
     limits: Pacing,
-    speed: float,
     say: Say,
     alone_for: float = ALONE_SECONDS,
 ) -> tuple[Day, Day, Figures]:
-    """Watch the readers alone, then beside the job; what is known of Discogs' calls is the audience's to say."""
-    clock = SystemClock(speed)
-    alone_since = clock.pace()
-    audience.begin(readers)
-    say(f"readers alone for {alone_for:.0f} s")
-    clock.sleep(alone_for)
-    started = clock.pace()
+    """Watch the readers alone, then beside the job; what is known of Discogs' calls is the audience's to say.
+
+    Whatever ends it early ends everybody at once. Raises OperatorError where LML does not let the job in.
+    """
     day, store, deliveries = Day(), MemoryPace(), Deliveries(ids)
 
     def slot(number: int) -> None:
@@ -127,14 +151,24 @@ def run(
             seed = f"{readers.seed}/slot {number}"
             deliveries.work_off(worker(store, client, clock, limits=limits, seed=seed, day=day), day)
 
-    with ThreadPoolExecutor(SLOTS) as slots:
-        at_work = [slots.submit(slot, number) for number in range(SLOTS)]
+    alone_since = clock.pace()
+    try:
+        audience.begin(readers)
+        say(f"readers alone for {alone_for:.0f} s")
+        clock.sleep(alone_for)
+        started = clock.pace()
+        at_work = [_begun(slot, number) for number in range(SLOTS)]
         while not all(task.done() for task in at_work):
             done = day.totals.identities_scanned
             say(f"{len(day.charges)} slices sent, {done} of {len(ids)} identities in finished parts")
             clock.sleep(MINUTE)
         for task in at_work:
             task.result()
+    except RefusedError as error:
+        raise OperatorError(f"LML refused the job: {error}") from None
+    finally:
+        deliveries.end()
+        clock.end()
     seen = audience.seen()
     alone = Day(
         seconds=alone_for,
@@ -161,9 +195,9 @@ def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE
             lml,
             StandInAudience(url),
             world.identity_ids(),
+            clock=DayClock(speed),
             readers=order,
             limits=case.policy.limits,
-            speed=speed,
             say=say,
             alone_for=alone_for,
         )
@@ -172,3 +206,18 @@ def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE
 def nothing_to_fetch(arn: str, anew: bool) -> str:  # noqa: ARG001 - a SecretFetcher
     """Stand in for the fetcher of a key that has no ARN."""
     raise AssertionError(arn)
+
+
+def _begun(work: Callable[[T], None], subject: T) -> Future[None]:
+    """Begin work in a thread that ends with the process: whoever interrupts a day does not wait for an answer."""
+    task: Future[None] = Future()
+
+    def body() -> None:
+        try:
+            work(subject)
+            task.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised again for whoever wants the result
+            task.set_exception(error)
+
+    threading.Thread(target=body, daemon=True).start()
+    return task

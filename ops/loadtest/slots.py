@@ -72,6 +72,10 @@ class MemoryPace:
             return True
 
 
+class RefusedError(Exception):
+    """LML answered as it will answer everything: no such key, or no such endpoint."""
+
+
 class Deliveries:
     """The refresh queue: messages of 50, each delivered until nothing of it is left."""
 
@@ -86,21 +90,27 @@ class Deliveries:
     def work_off(self, worker: Worker, day: Day) -> None:
         """Be one slot: take what is due, as the refresh function does, until every message is finished.
 
-        What a slot raises ends the others too.
+        What a slot raises ends the others too; raises RefusedError where LML lets nobody in.
         """
         try:
-            while self._unfinished:
+            while self._unfinished > 0:
                 message = self._take(worker.clock.pace())
                 if message is None:
                     worker.clock.sleep(_POLL)
                 else:
                     self._work(worker, message, day)
         except BaseException:
-            self._unfinished = 0
+            self.end()
             raise
 
+    def end(self) -> None:
+        """Deliver no more, and have the slots send no more of what they have."""
+        self._unfinished = 0
+
     def _work(self, worker: Worker, message: RefreshMessage, day: Day) -> None:
-        result = worker.work(message, time_left=_time_left(worker.clock), run_goes_on=lambda: True)
+        result = worker.work(message, time_left=_time_left(worker.clock), run_goes_on=lambda: self._unfinished > 0)
+        if result.stop:
+            raise RefusedError(result.stop.reason)
         with self._lock:
             day.totals += result.totals
             if result.left:

@@ -2,8 +2,8 @@
 
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
@@ -94,9 +94,10 @@ def measure_all(cases: Sequence[Case], progress: Progress) -> Iterator[Figures]:
         yield measure(cases[0])
         progress()
         return
-    # Not forked: a slot is a thread, and so may be whoever calls this.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for measured in pool.map(measure, cases):
+    # Not forked: a slot is a thread, and so may be whoever calls this. A Pool ends its processes when it is left early,
+    # which is how Ctrl-C ends it: the processes themselves, in the same terminal, have no ear for it.
+    with get_context("spawn").Pool(os.cpu_count(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        for measured in pool.imap(measure, cases):
             progress()
             yield measured
 

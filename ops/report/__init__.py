@@ -7,10 +7,10 @@ import click
 
 from ops.answer import Answer, at_a_target
 from ops.report.material import Material, gather
-from ops.report.page import render
+from ops.report.page import duration, render
 from ops.target import HOME, OperatorError, Target
 
-__all__ = ["gather", "render", "report", "write_report"]
+__all__ = ["duration", "gather", "render", "report", "write_report"]
 
 REPORTS: Final = HOME / "reports"
 

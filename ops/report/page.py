@@ -115,7 +115,7 @@ def _rest(identity_ids: Sequence[int], listed: Sequence[Listed]) -> list[int]:
     return [identity for identity in identity_ids if identity not in shown]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
@@ -137,7 +137,7 @@ _ENVIRONMENT: Final = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {
-    "duration": _duration,
+    "duration": duration,
     "words": _words,
     "number": "{:,}".format,
     "days": lambda text: str(text).replace("T", " ").removesuffix("Z"),

@@ -13,7 +13,7 @@ from rich.markup import escape
 from core.utc import utc_text
 from ops.answer import Answer, answers
 from ops.sentry import changes, keep, migrate
-from ops.sentry.api import Api, SentryError
+from ops.sentry.api import Api, Object, SentryError
 from ops.target import HOME, OperatorError
 
 __all__ = ["sentry"]
@@ -79,8 +79,9 @@ def plan_command(api: Api, *, project: str, environment: str, output: Path | Non
 @_at_sentry
 def apply_command(api: Api, *, project: str, environment: str, agreed: Path | None) -> Answer:
     """Set right what the plan shows, all of it or nothing; does nothing the second time."""
+    plan = None if agreed is None else _plan(agreed)
     found = keep.plan(api, project, environment)
-    if agreed is not None and agreed.read_bytes() != _encoded(found):
+    if plan is not None and plan != _encoded(found):
         raise SentryError(f"Sentry or the files changed since {agreed}; nothing was written. Look at the plan again")
     changes.make(api, [change for change, _ in found])
     return Answer([*_lines(found), "done"] if found else ["nothing to do"], _data(found))
@@ -105,7 +106,7 @@ def migrate_command(api: Api, *, applied: bool, undo: Path | None) -> Answer:
         back = migrate.way_back(api, undo.read_bytes())
         changes.make(api, back)
         return Answer(
-            [f"{len(back)} objects are as they were before the migration"], {"put_back": [it.name for it in back]}
+            [f"put back as before the migration: {_objects(len(back))}"], {"put_back": [it.name for it in back]}
         )
     uses = migrate.inventory(api)
     saved: Path | None = None
@@ -116,7 +117,7 @@ def migrate_command(api: Api, *, applied: bool, undo: Path | None) -> Answer:
         changes.make(api, to_write)
     lines = [escape(line) for line in migrate.lines(uses)] or ["nothing uses the old attributes"]
     if saved is not None:
-        lines.append(f"rewritten: {len(to_write)} objects; `rotation sentry migrate --undo {saved}` puts them back")
+        lines.append(f"rewritten: {_objects(len(to_write))}; `rotation sentry migrate --undo {saved}` puts them back")
     return Answer(
         lines,
         {
@@ -161,6 +162,20 @@ def _notes(change: changes.Change) -> list[str]:
 def _encoded(found: Found) -> bytes:
     steady = [(change.path, change.name, changes.steady(change.before), change.after) for change, _ in found]
     return msgspec.json.format(msgspec.json.encode(steady))
+
+
+def _plan(path: Path) -> bytes:
+    """Return what `plan -o` wrote; raises OperatorError for anything else."""
+    content = path.read_bytes()
+    try:
+        msgspec.json.decode(content, type=list[tuple[str, str, object, Object]])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise OperatorError(f"{path} is no plan: `rotation sentry plan -o FILE` writes one") from None
+    return content
+
+
+def _objects(count: int) -> str:
+    return f"{count} object{'' if count == 1 else 's'}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -218,8 +218,13 @@ def left_of(ledger: Ledger, run_id: str) -> list[int]:
 
 def _already(run: Run) -> Outcome:
     """What a start answers for a run that is under way or over."""
-    if run.status == "complete":
-        hint = 'this run is complete; {"force": true} starts a new one'
-    else:
-        hint = f"this run is {run.status}; `rotation status {run.run_id}` tells more"
+    another = '`rotation run --force`, or the input {"force": true}, starts another one'
+    match run.status:
+        case "complete":
+            hint = another
+        case "stopped":
+            hint = f"`rotation replay {run.run_id}` asks for what is left; {another}"
+        case _:
+            hint = f"`rotation status {run.run_id}` tells more"
+    hint = f"this run is {run.status}; {hint}"
     return {"outcome": f"already_{run.status}", "run_id": run.run_id, "hint": hint}

@@ -14,7 +14,7 @@ from pg8000 import native
 from core import rotation, settings
 from core.rotation import DatabaseError
 from core.telemetry import Telemetry
-from local import postgres, sentry, serve
+from local import cluster, postgres, sentry, serve
 from tests.integration.accounts import IDS, SCHEDULED, WORLD, Rows, secret
 from tests.wire import Wire, reply, self_signed
 
@@ -152,7 +152,7 @@ def pg_ctl(server, command):
     home = Path(server.home)
     options = {"stop": ["-m", "immediate"], "start": ["-l", str(home / "log"), "-o", f"-p {server.port}"]}
     arguments = ["-w", "-D", str(home / "data"), *options[command]]
-    postgres._run([f"{server.binaries}/pg_ctl", command, *arguments], home)
+    cluster.run([f"{server.binaries}/pg_ctl", command, *arguments], home)
 
 
 def broken(server, what):

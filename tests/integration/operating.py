@@ -34,6 +34,12 @@ class Desk:
         assert result.exit_code == code, result.output
         return json.loads(result.stdout)
 
+    def text(self, *arguments: str) -> str:
+        """What a command says to a person."""
+        result = self.rotation(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
     @property
     def running(self) -> Running:
         with chdir(self.directory):

@@ -1,14 +1,19 @@
 """What every test of whole functions is made of: a table, an LML to give orders to, the settings of a database."""
 
+import os
+import signal
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import psutil
 
 from core import settings
 from core.environment import Secret
 from core.telemetry import Telemetry
 from local.postgres import Postgres
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,6 +50,13 @@ def database_of(server: Postgres) -> settings.Database:
         statement_timeout_ms=60_000,
         schema=server.schema,
     )
+
+
+def kill_server(server: Postgres) -> None:
+    """End an embedded PostgreSQL as a crash of the machine does."""
+    pid = int(Path(str(server.home), "data/postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def telemetry(sentry_dsn: str | None = None) -> Telemetry:

@@ -1,6 +1,7 @@
 """`rotation demo` as a newcomer runs it: its exit status, its last line, and what it leaves behind."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_the_demo_ends_well_and_says_so_on_its_last_line():
     assert summary["seconds"] > 0
     page = Path(summary["report"])
     assert summary["run_id"] in page.read_text(encoding="utf-8")
+    assert re.search(r"\((.+) on its own clock\)", finished.stdout)[1] in page.read_text(encoding="utf-8")
     page.unlink()
     assert "Stale" in finished.stdout
 
@@ -88,6 +90,13 @@ def test_a_wrong_setting_is_refused_before_anything_starts(setting, named):
     assert finished.returncode == 1
     assert named in finished.stdout
     assert "Starting the cloud" not in finished.stdout
+
+
+def test_a_speed_that_no_clock_has_is_refused_with_the_limits():
+    finished = demo("--speed", "1e9")
+
+    assert finished.returncode == 2
+    assert "100000" in finished.stderr
 
 
 def test_a_setting_nobody_knows_is_named():

@@ -13,6 +13,7 @@ import pytest
 from local import deploy, runtime_api
 from local.cloud import Cloud
 from local.runtime_api import Runtime
+from local.world import World
 from ops.target import local_target
 from ops.up import NOT_IN_THE_TEMPLATE, SAM_ENVIRONMENT, SAM_TEMPLATE, sam_environments
 from tests.eventually import eventually
@@ -62,10 +63,20 @@ def test_every_event_does_what_the_readme_says(running_cloud, tmp_path):
     assert ledger.runs.read(RUN).totals == run.totals
 
     tracks = answers("RotationTracksFunction")["rotation-tracks"]
-    assert (tracks["statusCode"], json.loads(tracks["body"])) == (200, [])  # no such row: nothing to show
+    assert (tracks["statusCode"], json.loads(tracks["body"])) == (
+        200,
+        [],
+    )  # the demo's row is not here
     walk = answers("WarmTracksFunction")["warm-tracks"]
     assert walk["done"]
     assert walk["counters"]["scanned"] > 0
+
+
+def test_the_row_of_the_dj_s_request_is_one_of_the_demo_s_that_have_a_release():
+    number = int(json.loads(event("rotation-tracks"))["pathParameters"]["rotation_id"])
+    (row,) = [row for row in World.seeded(310).rows if row.id == number]
+    assert row.active
+    assert row.discogs_release_id
 
 
 @pytest.mark.xdist_group("operator")

@@ -77,8 +77,20 @@ def test_a_start_for_a_complete_run_says_so(book):
     assert again == {
         "outcome": "already_complete",
         "run_id": RUN,
-        "hint": 'this run is complete; {"force": true} starts a new one',
+        "hint": 'this run is complete; `rotation run --force`, or the input {"force": true}, starts another one',
     }
+    assert book.waiting() == []
+
+
+def test_a_start_for_a_stopped_run_names_what_asks_for_the_rest(book):
+    book.start(SCHEDULED)
+    book.ledger.runs.stop(RUN, "somebody said so")
+    book.deliver_all()
+
+    again = book.start(SCHEDULED)
+
+    assert again["outcome"] == "already_stopped"
+    assert f"`rotation replay {RUN}`" in again["hint"]
     assert book.waiting() == []
 
 

@@ -1,15 +1,72 @@
 """`rotation up` and what a person does against it; every command in one process, each as the shell would call it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
+from core import run as lives
+from core import start
+from core.clock import SystemClock
+from core.ledger import Run, Status
+from core.utc import moment_text
+from ops.target import Target
 from tests.eventually import eventually
 from tests.integration.operating import IDENTITIES, Desk
+from tests.integration.parts import kill_server
 
 pytestmark = pytest.mark.xdist_group("operator")
+
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
+from ops.cli import main
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Book:
+    """The ledger of the desk's cloud, for runs that only stand in it."""
+
+    target: Target
+
+    def enter(self, status: Status, run_id: str | None = None) -> Run:
+        ledger, now = self.target.ledger, SystemClock().utc()
+        run = Run(
+            run_id=run_id or start.manual_id(now),
+            status=status,
+            trigger="manual",
+            started_at=moment_text(now),
+            deadline=int((now + timedelta(hours=1)).timestamp()),
+            planner="nobody",
+            planned=3,
+            messages_planned=1,
+            closed_at=None if status == "running" else moment_text(now),
+        )
+        assert ledger.runs.open(run)
+        return run
+
+
+@pytest.fixture
+def book(desk):
+    return Book(desk.target)
+
+
+@pytest.fixture
+def another(book):
+    """A full run of another day that goes on and holds the lock."""
+    run, ledger, clock = book.enter("running"), book.target.ledger, SystemClock()
+    assert ledger.lock.acquire(run.run_id, clock.utc())
+    yield run
+    lives.finalise(ledger, clock, run, "the test is over")
 
 
 def test_up_leaves_a_healthy_cloud_running(desk):
@@ -55,17 +112,41 @@ def test_a_run_of_some_ids_is_watched_to_its_end(desk):
     assert desk.data("status", answer["run_id"])["status"] == "complete"
 
 
-def test_the_day_has_one_full_run_until_it_is_forced(desk):
+def test_a_full_run_is_not_started_while_another_holds_the_lock(desk, another):
+    before = desk.target.runs_begun()
+
+    assert f"{another.run_id} is running and holds the lock" in desk.data("run", code=1)["error"]
+
+    assert desk.target.runs_begun() == before  # no run that fan-out refused, and no alarm of its errors
+
+
+@pytest.mark.parametrize("nothing", ["refused", "failed"])
+def test_the_run_that_goes_on_is_shown_and_not_a_later_start_that_came_to_nothing(desk, book, another, nothing):
+    later = book.enter(nothing)
+
+    assert desk.data("status")["run_id"] == another.run_id
+    assert desk.data("status", later.run_id)["status"] == nothing
+
+
+def test_the_last_start_is_shown_where_nothing_goes_on(desk, book):
+    later = book.enter("failed")
+    assert desk.data("status")["run_id"] == later.run_id
+
+
+def test_the_day_has_one_full_run_whoever_starts_it_until_it_is_forced(desk, book):
+    nightly = f"scheduled-{SystemClock().utc().date()}T04:30:00Z"
+    book.enter("failed", nightly)
     first = desk.data("run", "--wait")
-    assert (first["status"], first["trigger"], first["identities_scanned"]) == ("complete", "scheduled", IDENTITIES)
+    assert (first["run_id"], first["status"], first["trigger"]) == (nightly, "complete", "scheduled")
+    assert first["identities_scanned"] == IDENTITIES
 
     again = desk.data("run", code=1)
     assert (again["outcome"], again["run_id"]) == ("already_complete", first["run_id"])
-    assert "force" in again["hint"]
+    assert "`rotation run --force`" in again["hint"]
 
     forced = desk.data("run", "--force", "--wait")
     assert forced["run_id"] != first["run_id"]
-    assert (forced["status"], forced["planned"]) == ("complete", IDENTITIES)
+    assert (forced["status"], forced["trigger"], forced["planned"]) == ("complete", "manual", IDENTITIES)
 
 
 def test_a_stopped_run_is_replayed_as_a_run_that_names_it(desk):
@@ -84,6 +165,31 @@ def test_a_stopped_run_is_replayed_as_a_run_that_names_it(desk):
 
     assert (replayed["status"], replayed["origin"]) == ("complete", run_id)
     assert replayed["planned"] == stopped["not_attempted"]
+
+
+def test_ids_that_were_not_attempted_are_not_done(desk):
+    with desk.held() as held:
+        run_id = desk.data("run", "--ids", "5,6,7")["run_id"]
+        eventually(held)
+        desk.data("stop", run_id, "--now")
+    assert "0 of 3 ids done, 0 of 1 messages; 0 failed, 0 not found, 3 not attempted" in desk.text("status", run_id)
+
+
+def test_who_stops_watching_is_told_how_to_end_the_run(desk):
+    command = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "5", "--wait"]
+    with desk.held():
+        watching = subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=desk.directory, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        started = watching.stderr.readline()
+        run_id = started.split()[2].rstrip(",")
+        watching.send_signal(signal.SIGINT)
+        told = watching.communicate()[1]
+
+    assert started.startswith(f"started: run_id {run_id}, planned 1")
+    assert f"run {run_id} goes on; `rotation stop {run_id}` ends it" in told
+    assert (watching.returncode, "Aborted!" in told) == (1, True)
+    assert desk.data("status", "--follow", run_id)["status"] == "complete"
 
 
 def test_a_run_past_its_deadline_is_ended_at_once_and_told(desk):
@@ -146,6 +252,11 @@ def test_a_parked_message_is_listed_and_replayed_by_hand(desk):
     assert "no such message" in desk.data("letters", "--discard", unreadable["id"], code=1)["error"]
 
 
+def test_letters_are_replayed_or_thrown_away_but_not_both(desk):
+    result = desk.rotation("letters", "--replay", "--discard")
+    assert (result.exit_code, "cannot be sent" in result.stderr) == (2, True)
+
+
 def test_a_start_that_was_given_up_is_replayed(desk):
     sqs, names = desk.target.client("sqs"), desk.target.names
     record = {"requestPayload": {"identity_ids": [5]}, "responsePayload": {"errorMessage": "the database was away"}}
@@ -159,16 +270,28 @@ def test_a_start_that_was_given_up_is_replayed(desk):
     assert (run["planned"], run["status"]) == (1, "complete")
 
 
-def test_down_leaves_nothing(tmp_path):
-    other = Desk(tmp_path)
-    assert "rotation up" in other.data("down", code=1)["error"]
-    other.data("up", "--identities", "1")
-    started = other.running
-    assert all(psutil.pid_exists(process.pid) for process in started.cloud.processes)
+def test_down_without_a_cloud_names_what_starts_one_here(tmp_path):
+    error = Desk(tmp_path).data("down", code=1)["error"]
 
+    assert "rotation up" in error
+    assert "--stack-name" not in error
+
+
+def test_a_cloud_that_was_killed_is_said_to_be_and_down_leaves_nothing_of_it(tmp_path):
+    """As after a crash or a new start of the machine."""
+    other = Desk(tmp_path)
+    other.data("up", "--identities", "1")
+    cloud = other.running.cloud
+    for process in cloud.processes:
+        os.killpg(process.pid, signal.SIGKILL)
+    kill_server(cloud.database)
+
+    for command in ("status", "run"):
+        assert "`rotation down`, then `rotation up`" in other.data(command, code=1)["error"]
     other.data("down")
 
-    assert not any(process.alive for process in started.cloud.processes)
+    assert not any(process.alive for process in cloud.processes)
+    assert not Path(str(cloud.database.home)).exists()
     assert list((tmp_path / ".local").iterdir()) == []
 
 

@@ -2,15 +2,22 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import pytest
 from pg8000 import native
 
-from local import postgres
+from local import postgres, process
 from local.world import World
+from tests.eventually import eventually
+from tests.integration.parts import kill_server
 
 WORLD = World.seeded()
 
@@ -136,6 +143,21 @@ def test_a_database_url_gets_a_schema_of_its_own_beside_one_that_is_there(databa
     postgres.stop(borrowed)
 
 
+def test_a_borrowed_database_is_named_without_its_password(database, borrowed):
+    where = f"{database.host}:{database.port}/{database.database}"
+    assert borrowed.borrowed == f", in schema {borrowed.schema} of DATABASE_URL's {where}"
+    postgres.stop(borrowed)
+
+
+def test_a_database_url_that_is_none_is_refused_without_its_password(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:secret/word@127.0.0.1/station")
+
+    with pytest.raises(postgres.PostgresError, match="is not postgresql://user:password@host") as refused:
+        postgres.start(tmp_path)
+
+    assert "secret" not in str(refused.value)
+
+
 def test_stopping_drops_only_the_schema_that_was_made(database, borrowed):
     assert schemas(database) == {"wxyc_schema", borrowed.schema}
 
@@ -152,6 +174,63 @@ def test_a_stopped_server_leaves_nothing_behind(tmp_path):
     assert not Path(started.home).exists()
     with pytest.raises(native.InterfaceError):
         query(started, "SELECT 1")
+
+
+def test_a_server_that_was_killed_is_cleared_away_too(tmp_path):
+    started = postgres.start(tmp_path)
+    kill_server(started)
+
+    postgres.stop(started)
+
+    assert not Path(started.home).exists()
+
+
+def test_who_has_the_number_of_a_server_that_is_gone_is_left_alone(database, tmp_path):
+    other = process.spawn(["/bin/sh", "-c", "exec sleep 60"], tmp_path / "log")
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    (home / "data/postmaster.pid").write_text(f"{other.pid}\n{home}/data\n")
+    try:
+        postgres.stop(replace(database, home=str(home)))
+
+        assert other.alive
+        assert not home.exists()
+    finally:
+        process.end([other])
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from local import postgres
+
+started = postgres.start(Path(sys.argv[1]))
+try:
+    signal.pause()
+finally:
+    postgres.stop(started)
+"""
+
+
+@pytest.mark.parametrize("point", ["data/PG_VERSION", "log"])
+def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, point):
+    """While the cluster is made, and while its server starts; as root it is in the temporary directory."""
+    with TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)  # for the server's user
+        place = Path(temporary if os.geteuid() == 0 else tmp_path)
+        starting = subprocess.Popen(  # noqa: S603 - the code above
+            [sys.executable, "-c", INTERRUPTED, str(tmp_path)],
+            env={**os.environ, "TMPDIR": temporary},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        eventually(lambda: list(place.glob(f"*postgres*/{point}")))
+
+        starting.send_signal(signal.SIGINT)
+
+        _, said = starting.communicate()
+        assert said.splitlines()[-1] == "KeyboardInterrupt"
+        assert list(place.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server over to another user")

@@ -66,11 +66,18 @@ def test_json_is_one_object_with_the_choice_and_every_day():
     ("arguments", "why"),
     [
         (["--budget", "20,x"], "not a list of calls a minute"),
+        (["--budget", "99999999"], "each from 1 to 99"),
         (["--measure-runtime", "60"], "not a duration"),
         (["--measure-runtime", "60m"], "--lml-url"),
         (["--lml-url", "http://127.0.0.1:9"], "--ids"),
         (["--seeds", "0"], "--seeds"),
         (["--stand-in", "--budget", "24,30"], "20 at most"),
+        (["--speed", "5"], "--speed is for a day over HTTP"),
+        (["--ids", __file__], "--ids is for a day against --lml-url"),
+        (["--stand-in", "--ids", __file__], "--ids is for a day against --lml-url"),
+        (["--stand-in", "--lml-url", "http://127.0.0.1:9"], "leave --lml-url out"),
+        (["--lml-url", "nonsense", "--ids", __file__], "--lml-url must begin with https://"),
+        (["--lml-url", "nonsense", "--measure-runtime", "60m"], "--lml-url must begin with https://"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(arguments, why):
@@ -85,12 +92,31 @@ def test_a_real_lml_is_never_sped_up(tmp_path):
     assert "10 times the budget" in result.stderr
 
 
-def test_ids_must_be_ids(tmp_path):
-    (tmp_path / "ids").write_text("17\nseventeen\n")
+@pytest.mark.parametrize("content", [b"17\nseventeen\n", b"\x89PNG\r\n\xff\x00", b""], ids=["words", "binary", "empty"])
+def test_ids_must_be_ids(tmp_path, content):
+    (tmp_path / "ids").write_bytes(content)
 
     result = run("--lml-url", "http://127.0.0.1:9", "--ids", tmp_path / "ids", status=2)
 
     assert "identity ids above 0" in result.stderr
+
+
+def test_a_directory_that_cannot_be_made_is_refused_before_the_first_day(tmp_path):
+    (tmp_path / "file").touch()
+
+    result = run("--seeds", 1, "--identities", 5, "--budget", 20, "-o", tmp_path / "file" / "out", status=1)
+
+    assert "nothing was begun" in result.stdout
+    assert "measured room" not in result.stdout
+
+
+def test_days_that_cannot_be_written_are_told_all_the_same(tmp_path):
+    (tmp_path / "loadtest.md").mkdir()
+
+    told = run("--seeds", 1, "--identities", 5, "--budget", 20, "-o", tmp_path, status=1).stdout
+
+    assert "| measured room |" in told
+    assert re.search("not written: .*loadtest.md", told.splitlines()[-1])
 
 
 @pytest.mark.usefixtures("few_moments_alone")

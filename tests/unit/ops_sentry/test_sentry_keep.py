@@ -267,6 +267,16 @@ def test_an_agreed_plan_that_still_holds_is_applied(there, tmp_path):
     assert len(there.sentry.writes) == 3
 
 
+def test_a_file_that_is_no_plan_is_said_to_be_none(there, tmp_path):
+    (tmp_path / "README.md").write_text("# a project")
+
+    status, told = there.rotation("apply", "--plan", str(tmp_path / "README.md"))
+
+    assert status == 1
+    assert "README.md is no plan: `rotation sentry plan -o" in told["error"]
+    assert there.sentry.writes == []
+
+
 def test_reading_is_tried_again_after_a_while(there):
     waits = []
     there.sentry.faults += [

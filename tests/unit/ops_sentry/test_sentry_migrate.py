@@ -130,6 +130,12 @@ def test_apply_rewrites_and_leaves_the_rest_alone(old):
     assert told["saved"]
 
 
+def test_one_object_is_not_told_as_several(there):
+    there.sentry.add("discover/saved", name="Errors", fields=["backfill.releases_error"], query="")
+
+    assert "rewritten: 1 object; " in there.people_see("migrate", "--apply")
+
+
 def test_a_second_apply_does_nothing(old):
     old.rotation("migrate", "--apply")
     writes = len(old.sentry.writes)

@@ -190,3 +190,9 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OperatorError, match="cannot be written"):
         write_report(material(), tmp_path / "file" / "page.html")
+
+
+def test_retries_without_a_table_name_none():
+    text = Page(render(material(lines=[delivery()]))).text
+
+    assert "table" not in text.partition("asked again")[2]

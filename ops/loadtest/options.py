@@ -1,0 +1,109 @@
+"""What the options of `rotation loadtest` may hold, and what is refused before the first day begins."""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from core import settings
+from core.clock import SystemClock
+from core.lml import Lml, LmlError
+from core.settings import Pacing, SettingsError, SettingsReader
+from ops.target import OperatorError, no_secret
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+class Budgets(click.ParamType[tuple[int, ...]]):
+    name = "calls,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"[1-9][0-9]?(,[1-9][0-9]?)*", str(value)):
+            self.fail(f"{value} is not a list of calls a minute, each from 1 to 99, such as 16,20,24", param, ctx)
+        return tuple(sorted({int(part) for part in str(value).split(",")}))
+
+
+class Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if not (found := re.fullmatch(r"([0-9]+)([smh])", str(value))):
+            self.fail(f"{value} is not a duration such as 60m", param, ctx)
+        return float(found[1]) * _SECONDS[found[2]]
+
+
+def refuse_unused(
+    *, stand_in: bool, lml_url: str | None, ids: Path | None, speed: float | None, watch_only: bool
+) -> None:
+    """Refuse an option of another mode, which would be passed over: a sweep is not what its giver meant."""
+    if stand_in and lml_url:
+        raise click.UsageError("--stand-in is an LML of its own: leave --lml-url out, or --stand-in")
+    if ids and (watch_only or not lml_url):
+        raise click.UsageError("--ids is for a day against --lml-url, which refreshes them")
+    if speed and (watch_only or not (stand_in or lml_url)):
+        raise click.UsageError("--speed is for a day over HTTP: --stand-in, or --lml-url")
+
+
+def limits(budgets: Sequence[int] | None) -> Pacing:
+    """Return how to pace over HTTP: as always, or at one lower budget even where LML can be measured.
+
+    Only one of `budgets` is really tried, since a cold day leaves a warm LML behind.
+    """
+    usual = Pacing()
+    if not budgets:
+        return usual
+    if budgets[0] > usual.budget:
+        raise click.UsageError(f"over HTTP a budget is {usual.budget} at most; the model knows the rest")
+    most = max(budget for budget in budgets if budget <= usual.budget)
+    return Pacing(budget=most, budget_max=most)
+
+
+def lml_at(url: str | None) -> settings.Lml:
+    """Read an LML's address as the functions' settings do, and its key from the environment."""
+    if not url:
+        raise click.UsageError("this needs --lml-url")
+    key = os.environ.get("LML_API_KEY", "")
+    read = SettingsReader({"LIBRARY_METADATA_URL": url, "LML_API_KEY": key, "LOCAL_DEV": "1"}, no_secret)
+    try:
+        return read.checked(read.lml())
+    except SettingsError as error:
+        raise click.UsageError(str(error).replace("LIBRARY_METADATA_URL", "--lml-url")) from None
+
+
+def must_answer(lml: settings.Lml, *, refresh: bool) -> None:
+    """Ask LML how it is, and let it see the key if it shall refresh; costs it a Discogs call, raises OperatorError."""
+    try:
+        with Lml(lml, SystemClock()) as client:
+            client.health()
+            if refresh:
+                client.round_trip()
+    except LmlError as error:
+        raise OperatorError(f"nothing was begun, since LML does not answer as it should: {error}") from None
+
+
+def ids_in(file: Path | None) -> list[int]:
+    """Return the ids of a file, each once."""
+    if file is None:
+        raise click.UsageError("--lml-url needs --ids: name the identities that may be refreshed")
+    texts = file.read_text(encoding="ascii", errors="replace").split()
+    if not texts or not all(re.fullmatch(r"[1-9][0-9]{0,18}", text) for text in texts):
+        raise click.UsageError(f"{file} must hold identity ids above 0, one a line")
+    return list(dict.fromkeys(map(int, texts)))
+
+
+def make_writable(directory: Path) -> None:
+    """Make a directory, and try to write there; raises OperatorError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise OperatorError(f"nothing was begun, since nothing can be written to {directory}: {error}") from None
