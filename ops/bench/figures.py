@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-_WIDTH: Final = 100
+_WIDTH: Final = 116
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,10 @@
 """May a run start? Only against an LML that has the refresh endpoint (LML.md, "The deploy gate")."""
 
 import json
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
+
+import msgspec
 
 from core.bounded_http import Bearer, BoundedHttp, NoReplyError
 from core.lml import Lml, LmlError
@@ -15,16 +16,14 @@ _GITHUB_HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api
 _GITHUB_LIMIT: Final = 15.0  # wall seconds: GitHub's clock is never faster
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(msgspec.Struct, frozen=True):
     """The verdict, and a sentence for the run's record, the log and the span."""
 
     allowed: bool
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Github:
+class Github(msgspec.Struct, frozen=True):
     """GitHub's compare, which knows what a commit contains."""
 
     token: Secret

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, Literal
 
+import msgspec
 from msgspec.structs import asdict, replace
 
 from core import start
@@ -30,16 +30,14 @@ class RunRefusedError(Exception):
     """The deploy gate does not let the run start; its text is the gate's reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ids:
+class _Ids(msgspec.Struct, frozen=True):
     """Ascending ids to plan; `coverage` is known where they come from the rotation table."""
 
     ids: Iterable[int]
     coverage: Coverage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FanOut:
+class FanOut(msgspec.Struct, frozen=True):
     """What the fan-out function works with, made once per environment."""
 
     keeper: Keeper

@@ -9,6 +9,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Self, TypeAlias
 
+import msgspec
+
 from core import settings
 from core.bounded_http import Bearer, BoundedHttp, Method, NoReplyError, Reply
 from core.clock import Clock
@@ -57,16 +59,14 @@ class LmlError(Exception):
         return f"{self.request}{answered}: {self.detail or 'an empty body'}{_ADVICE.get(self.status or 0, '')}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The decoded body of a 200, of any shape, and how long it took."""
 
     body: object
     elapsed: float
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """What `GET /health` said; an unhealthy LML says it with 503."""
 
     status_code: int

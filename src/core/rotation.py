@@ -1,9 +1,10 @@
 """The station's rotation table: which identities are active, and how many rows have one. Reads, never writes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
+
+import msgspec
 
 from core import postgres, settings
 from core.postgres import DatabaseError
@@ -14,8 +15,7 @@ PAGE_SIZE: Final = 10_000  # ids
 _QUERIES: Final = Path(__file__).with_suffix(".sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(msgspec.Struct, frozen=True):
     """How many active rows carry an identity; resolvable ones have a Discogs release."""
 
     resolvable: int
@@ -29,8 +29,7 @@ class Coverage:
         return 100 * self.resolvable_with_identity / self.resolvable if self.resolvable else None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A rotation row, as much of it as a person needs to find and repair it."""
 
     id: int
@@ -44,8 +43,7 @@ class Row:
         return f"rotation {self.id} ({self.rotation_bin}), identity {self.lml_identity_id}: {names}"
 
 
-@dataclass(frozen=True, slots=True)
-class UncoveredRow:
+class UncoveredRow(msgspec.Struct, frozen=True):
     """An active row that Discogs could resolve, without the identity that LML needs."""
 
     id: int

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os.path import isfile
 from typing import Final, NamedTuple
+
+import msgspec
 
 from core.environment import Reader, Secret, SecretFetcher, SettingsError, shown
 
@@ -79,8 +80,7 @@ SECRETS: Final = ("LML_API_KEY", "SENTRY_DSN", "GITHUB_TOKEN", "DB_PASSWORD")
 _DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Database:
+class Database(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     name: str
@@ -91,22 +91,19 @@ class Database:
     schema: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentry:
+class Sentry(msgspec.Struct, frozen=True, kw_only=True):
     dsn: Secret
     release: str | None
     environment: str
     traces_sample_rate: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lml:
+class Lml(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     api_key: Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
+class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     """Discogs calls a minute, and ids a request (DESIGN §6)."""
 
     rate_limit: int = 50
@@ -115,8 +112,7 @@ class Pacing:
     slice_max: int = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FanOut:
+class FanOut(msgspec.Struct, frozen=True, kw_only=True):
     local_dev: bool
     clock_speed: float
     ledger_table: str
@@ -129,8 +125,7 @@ class FanOut:
     pacing: Pacing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refresh:
+class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     local_dev: bool
     clock_speed: float
     ledger_table: str
@@ -143,8 +138,7 @@ class Refresh:
     max_error_percent: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     local_dev: bool
     clock_speed: float
     ledger_table: str

@@ -3,7 +3,6 @@
 import os
 import ssl
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -184,7 +183,7 @@ def test_without_the_rotation_a_run_fails_and_its_retry_completes(book, server, 
     rows = Rows(server)
     rows.hold(WORLD)
     book.rows = rows
-    rows.settings = replace(rows.settings, statement_timeout_ms=200)
+    rows.settings = msgspec.structs.replace(rows.settings, statement_timeout_ms=200)
     with broken(server, what), pytest.raises(DatabaseError):
         book.start(SCHEDULED, request_id="r")
 

@@ -1,7 +1,6 @@
 """Starting a run: from the rotation table of a real PostgreSQL into ledger and queue, once."""
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -271,7 +270,7 @@ def test_lambdas_retry_re_enters_a_refused_run(book):
 
 def test_without_the_database_the_run_fails_and_lambdas_retry_re_enters(book, closed):
     there = book.rows.settings
-    book.rows.settings = replace(there, port=1)
+    book.rows.settings = msgspec.structs.replace(there, port=1)
     with pytest.raises(DatabaseError):
         book.start(SCHEDULED, request_id="r")
     book.rows.settings = there
@@ -289,7 +288,7 @@ def test_without_the_database_the_run_fails_and_lambdas_retry_re_enters(book, cl
 
 def test_a_schema_that_is_not_there_fails_the_run(book):
     there = book.rows.settings
-    book.rows.settings = replace(there, schema="another")
+    book.rows.settings = msgspec.structs.replace(there, schema="another")
     with pytest.raises(DatabaseError, match="check WXYC_SCHEMA_NAME"):
         book.start(SCHEDULED)
     book.rows.settings = there

@@ -11,13 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
 
 import boto3
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from handlers import dead_letter, fan_out, refresh
 from handlers import secrets as secrets_of_handlers

@@ -1,7 +1,5 @@
 """The budget's arithmetic: who may call Discogs, and when (DESIGN §6)."""
 
-from dataclasses import replace as changed
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -138,7 +136,7 @@ def test_above_our_budget_nothing_starts_however_cheap_it_is_and_however_quiet_t
 
 
 def test_a_full_message_is_one_request_where_slices_are_switched_off():
-    go = ask(measured(others=30), wanted=50, cost=4, limits=changed(LIMITS, slice_max=50))
+    go = ask(measured(others=30), wanted=50, cost=4, limits=replace(LIMITS, slice_max=50))
 
     assert isinstance(go, Go)
     assert go.charge.ids == 50

@@ -1,6 +1,6 @@
 """The picker's parts, put together once a process: with a table that others share, or with this memory alone."""
 
-from dataclasses import dataclass
+import msgspec
 
 from core.clock import SystemClock
 from core.picker import api
@@ -19,8 +19,7 @@ FLUSH_SECONDS = 0.3
 """What a DJ may wait for Sentry (DESIGN §8)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picker:
+class Picker(msgspec.Struct, frozen=True):
     resolver: Resolver
     warmer: Warmer
     telemetry: Telemetry

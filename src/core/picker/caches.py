@@ -4,8 +4,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import msgspec
 
 from core.clock import Clock
 from core.picker.limiter import RefusedError, YieldError
@@ -27,8 +28,7 @@ _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 
-@dataclass(frozen=True, slots=True)
-class Kept(Generic[_V]):
+class Kept(msgspec.Struct, Generic[_V], frozen=True):
     """An answer and when it ends: `until` in this process, `shared_until` for all; seconds since 1970, real time."""
 
     value: _V

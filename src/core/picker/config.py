@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from core.environment import shown
 from core.settings import Database, Lml, SecretFetcher, Sentry, SettingsReader
@@ -12,8 +13,7 @@ LIVE_LOOKBACK: Final = 60  # seconds
 _LOOKBACK: Final = "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PickerSettings:
+class PickerSettings(msgspec.Struct, frozen=True, kw_only=True):
     clock_speed: float
     ledger_table: str | None
     """Where the caches have their second level; a process that lives long needs none."""

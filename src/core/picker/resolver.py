@@ -1,9 +1,11 @@
 """From a rotation row to its tracks, by the three tiers (PICKER.md); every answer says how it came about."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from core.clock import Clock
 from core.picker.caches import DAY, SHARED_LIFE, Answers, Origin, SharedLevel
@@ -30,8 +32,7 @@ How: TypeAlias = Literal[
 """How a row was resolved; the warm-up counts by it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where a row's tracks come from: a release to fetch, or tracks that came with the lookup, or nowhere."""
 
     how: How

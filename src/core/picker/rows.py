@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; core.postgres has what we use
 
 from core import postgres, settings
@@ -18,8 +18,7 @@ IDLE_SECONDS: Final = 300.0
 _QUERIES: Final = Path(__file__).with_name("picker.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """What the tiers know of a row, in their order."""
 
     release_id: int | None
@@ -29,13 +28,12 @@ class Row:
     attempted_at: datetime | None
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     """A connection with its prepared statements, used by one thread at a time."""
 
     connection: Connection
     idle_since: datetime
-    statements: dict[str, Statement] = field(default_factory=dict)
+    statements: dict[str, Statement] = {}
 
     def run(self, name: str, sql: str, params: dict[str, object]) -> list[list[Any]]:  # what a query's columns are
         statement = self.statements.get(name)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -18,8 +17,7 @@ _CLAIM: Final = "CLAIM"
 _V = TypeVar("_V")
 
 
-@dataclass(frozen=True, slots=True)
-class SharedAnswers(Generic[_V]):
+class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
     """`caches.SharedLevel` over items `<kind>#<key>`; an answer is one JSON text, for a person to read too.
 
     Reading and claiming raise the SDK's errors. Writing and giving a claim back do not: the answer is there already,
@@ -67,8 +65,7 @@ class SharedAnswers(Generic[_V]):
         return f"{self.kind}#{key}"
 
 
-@dataclass(frozen=True, slots=True)
-class SharedMeter:
+class SharedMeter(msgspec.Struct, frozen=True):
     """`limiter.Meter` over item `PACE` / `lookup`: one bucket for every environment."""
 
     table: Table

@@ -1,7 +1,6 @@
 """Several environments and one table: who asks LML, what they share, and whether a week of walks keeps it warm."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -291,7 +290,7 @@ def test_the_budget_of_a_walk_is_one_for_all_its_invocations(station, lml, envir
 def test_a_walk_that_fails_is_told_and_raised(station, environment, capsys):
     """So that Lambda tries it again, and its alarm sees it."""
     walker = environment()
-    walker.resolver.rows = Rows(replace(station.settings, port=1), walker.clock)
+    walker.resolver.rows = Rows(msgspec.structs.replace(station.settings, port=1), walker.clock)
 
     with pytest.raises(DatabaseError):
         walker.warmer.invocation({}, time_left=lambda: 900, hand_over=lambda _: None)
