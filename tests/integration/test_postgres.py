@@ -204,6 +204,7 @@ import signal, sys
 from pathlib import Path
 from local import postgres
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
 started = postgres.start(Path(sys.argv[1]))
 try:
     signal.pause()
