@@ -80,11 +80,7 @@ def bench(source: Path) -> Iterator[Bench]:
         try:
             environment = {
                 **database.environment(),
-                "AWS_ACCESS_KEY_ID": "none",
-                "AWS_SECRET_ACCESS_KEY": "none",
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_ENDPOINT_URL": cloud.url,
-                "LEDGER_TABLE": "ledger",
+                **cloud.environment(),
                 "REFRESH_QUEUE_URL": f"{cloud.url}/refresh",
                 "PARKED_QUEUE_URL": f"{cloud.url}/parked",
                 "LIBRARY_METADATA_URL": cloud.url,

@@ -60,14 +60,8 @@ def function_reads(turns: int) -> list[Figure]:
     """Measure warm reads of `handlers.rotation_tracks`, one after the other, as an environment of Lambda gets them."""
     event = json.dumps({"routeKey": f"GET {api.PATH}", "pathParameters": {"rotation_id": str(_ROW)}})
     with picker.stand_ins(_WORLD, 1) as there, stand_in.cloud() as cloud:
-        environment = there.environment() | {
-            "PYTHONPATH": os.pathsep.join([str(_ROOT / "src"), str(_ROOT)]),
-            "AWS_ACCESS_KEY_ID": "none",
-            "AWS_SECRET_ACCESS_KEY": "none",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": cloud.url,
-            "LEDGER_TABLE": "ledger",
-        }
+        environment = there.environment() | cloud.environment()
+        environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT / "src"), str(_ROOT)])
         with runtime_api.running("handlers.rotation_tracks.handler", environment, there.directory / "log") as ours:
             answer = ours.invoke(event)
             if answer["statusCode"] != 200:

@@ -25,7 +25,7 @@ from ops.loadtest.measures import Figures, figures
 from ops.loadtest.model import ROUND_TRIP
 from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, RefusedError, worker
 from ops.loadtest.sweep import Case
-from ops.target import OperatorError
+from ops.target import OperatorError, no_secret
 
 ALONE_SECONDS: Final = 600.0
 """Paced seconds for which readers are watched without the job."""
@@ -189,7 +189,7 @@ def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE
     world = World.seeded(case.identities, case.seed).warmed(case.warm)
     options = ("--speed", str(speed), "--round-trip-seconds", str(ROUND_TRIP))
     with tempfile.TemporaryDirectory() as directory, as_process(world, Path(directory), *options) as url:
-        lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=nothing_to_fetch))
+        lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=no_secret))
         order = Order(per_minute=case.readers, seed=case.seed, burst=case.burst)
         return run(
             lml,
@@ -201,11 +201,6 @@ def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE
             say=say,
             alone_for=alone_for,
         )
-
-
-def nothing_to_fetch(arn: str, anew: bool) -> str:  # noqa: ARG001 - a SecretFetcher
-    """Stand in for the fetcher of a key that has no ARN."""
-    raise AssertionError(arn)
 
 
 def _begun(work: Callable[[T], None], subject: T) -> Future[None]:

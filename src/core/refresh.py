@@ -125,30 +125,21 @@ class _Part:
                 return None
             wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue), self._most)
             needed = request_limit(wanted) + FAREWELL
-            if self._time_left() >= needed:
-                answer = self._answer(wanted)
+            if self._not_before > self._clock.pace():
+                wait = Wait(self._not_before, "budget")
+            elif self._time_left() >= needed:
+                answer = self._throttle.ask(wanted)
                 if isinstance(answer, Permit):
                     self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
                     return answer
                 wait = answer
             elif wait is None:
-                wait = self._foreseen()
+                wait = self._throttle.foresee()
             ahead = max(0.0, wait.until - self._clock.pace())
             if self._time_left() < needed + (0.0 if wait.reason == "breaker" else ahead):
                 self._result.delay = ahead
                 return None
             self._clock.sleep(self._throttle.pause(wait))
-
-    def _answer(self, wanted: int) -> Permit | Wait:
-        if self._not_before > self._clock.pace():
-            return Wait(self._not_before, "budget")
-        return self._throttle.ask(wanted)
-
-    def _foreseen(self) -> Wait:
-        """Return what the next part, which knows nothing of this one's failures, will have to wait for."""
-        if self._not_before > self._clock.pace():
-            return Wait(self._not_before, "budget")
-        return self._throttle.foresee()
 
     def _send(self, permit: Permit) -> None:
         ids = [self._queue.popleft() for _ in range(permit.ids)]

@@ -103,9 +103,11 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
         if status == "not_implemented":
             verdicts[identity] = Verdict("not_implemented")
             continue
-        messages = list(_messages(item))
-        breaker_open |= any(_SHED in message for message in messages)
         sources = list(_sources(item))
+        messages = _messages(item)
+        messages += [message for source in sources for message in source.messages]
+        messages += [message for source in sources for message in source.of_artists]
+        breaker_open |= any(_SHED in message for message in messages)
         outcomes += sum(source.outcomes for source in sources)
         if status == "warmed":
             verdicts[identity] = Verdict(
@@ -140,6 +142,9 @@ class _Source(msgspec.Struct, frozen=True):
     artists: int
     artist_errors: int
     outcomes: int
+    messages: list[str]
+    of_artists: list[str]
+    """What LML says of them in words."""
 
 
 def _results(body: object) -> tuple[list[object], str | None]:
@@ -156,31 +161,23 @@ def _sources(item: dict[str, object]) -> Iterator[_Source]:
         if not isinstance(source, dict):
             continue
         release, artists = source.get("release_outcome"), source.get("artists")
-        told = [
-            artist.get("outcome")
-            for artist in (artists if isinstance(artists, list) else ())
-            if isinstance(artist, dict)
-        ]
+        artists = [artist for artist in (artists if isinstance(artists, list) else ()) if isinstance(artist, dict)]
+        told = [artist.get("outcome") for artist in artists]
         warmed = told.count("success")
         yield _Source(
             releases=int(release == "success"),
             artists=warmed,
             artist_errors=len(told) - warmed,
             outcomes=int(release not in (None, "not_implemented")) + len(told) - told.count("not_implemented"),
+            messages=_messages(source),
+            of_artists=_messages(*artists),
         )
 
 
-def _messages(item: dict[str, object]) -> Iterator[str]:
-    """What LML says in words, of a result and then of all that is under it."""
-    sources = item.get("sources")
-    under = [source for source in (sources.values() if isinstance(sources, dict) else ()) if isinstance(source, dict)]
-    for source in list(under):
-        artists = source.get("artists")
-        under += [artist for artist in (artists if isinstance(artists, list) else ()) if isinstance(artist, dict)]
-    for told in (item, *under):
-        message = told.get("message")
-        if isinstance(message, str) and message:
-            yield message
+def _messages(*told: dict[str, object]) -> list[str]:
+    """What LML says in words, of a result, a source, or some artists."""
+    messages = (thing.get("message") for thing in told)
+    return [message for message in messages if isinstance(message, str) and message]
 
 
 def _reason(status: object, messages: Sequence[str]) -> str:
