@@ -12,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
 
+from core.runs.request import StartError
 from core.settings import SettingsError
-from core.start import StartError
 from ops.target import OperatorError, Target, find
 
 P = ParamSpec("P")

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.ledger import Message, Run
-from core.tally import SEVEN
+from core.runs.ledger import Message, Run
+from core.runs.totals import SEVEN
 from core.telemetry import TOOL
 from local.sentry import Span
 

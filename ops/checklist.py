@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from core.environment import SettingsError
-from core.lml import LmlError
-from core.rotation import DatabaseError
+from core.lml.client import LmlError
+from core.rotation.table import DatabaseError
 from ops.answer import Answer
 from ops.target import OperatorError
 

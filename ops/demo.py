@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from core import rotation, settings
+from core import settings
 from core.clock import SystemClock
-from core.ledger import Run, open_ledger
-from core.rotation import Row
-from core.start import Start
-from core.tally import SEVEN, TOTALS, Totals
+from core.rotation import table as rotation
+from core.rotation.table import Row
+from core.runs.ledger import Run, open_ledger
+from core.runs.request import Start
+from core.runs.totals import SEVEN, TOTALS, Totals
 from local import cloud
 from local.cloud import Cloud, Options
 from local.deploy import DeployError

@@ -6,8 +6,9 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from core import rotation, settings
-from core.ledger import Message
+from core import settings
+from core.rotation import table as rotation
+from core.runs.ledger import Message
 from local import sentry
 from local.cloud import Cloud
 from local.world import World

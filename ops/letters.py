@@ -11,8 +11,8 @@ import click
 from msgspec.structs import replace
 from rich.markup import escape
 
-from core.plan import decode
-from core.queues import RefreshQueue
+from core.aws.queues import RefreshQueue
+from core.runs.plan import decode
 from core.utc import utc_text
 from ops.answer import Answer, at_a_target
 from ops.runs import invoke

@@ -9,13 +9,13 @@ from typing import Final
 import click
 from rich.console import Console
 
-from core import fan_out, start
-from core import run as lives
+from core.aws.queues import RefreshQueue
 from core.clock import SystemClock
-from core.ledger import Run
-from core.plan import RefreshMessage
-from core.queues import RefreshQueue
-from core.tally import TOTALS
+from core.runs import fan_out, request
+from core.runs import lifecycle as lives
+from core.runs.ledger import Run
+from core.runs.plan import RefreshMessage
+from core.runs.totals import TOTALS
 from ops import watch
 from ops.answer import Answer, at_a_target
 from ops.target import OperatorError, Target
@@ -155,7 +155,7 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answ
 
 def invoke(target: Target, event: object) -> dict[str, object]:
     """Start through fan-out and wait for its answer; raises StartError, or OperatorError with what it raised."""
-    start.read_start(event)  # refused here, nobody's error alarm goes off
+    request.read_start(event)  # refused here, nobody's error alarm goes off
     functions = target.client("lambda")
     try:
         answer = functions.invoke(FunctionName=target.names["FanOutFunction"], Payload=json.dumps(event))

@@ -11,11 +11,13 @@ import click
 import msgspec
 from rich.console import Console
 
-from core import deploy_gate, rotation, settings
-from core.bounded_http import Bearer, BoundedHttp, NoReplyError
+from core import settings
 from core.clock import SystemClock
-from core.lml import LML_REFRESH_BATCH_CAP, Lml
-from core.rotation import DatabaseError
+from core.lml import gate as deploy_gate
+from core.lml.client import LML_REFRESH_BATCH_CAP, Lml
+from core.lml.http import Bearer, BoundedHttp, NoReplyError
+from core.rotation import table as rotation
+from core.rotation.table import DatabaseError
 from core.settings import Secret
 from ops.answer import Answer, answers
 from ops.checklist import CannotLookError, Check, Finding, answer, work_off

@@ -7,9 +7,9 @@ from typing import Final
 import click
 from rich.markup import escape
 
-from core import pacing
+from core.budget import pacing
 from core.clock import SystemClock
-from core.ledger import Run
+from core.runs.ledger import Run
 from ops.answer import Answer, at_a_target
 from ops.runs import summary, watched
 from ops.target import Target

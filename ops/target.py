@@ -18,7 +18,7 @@ from botocore.exceptions import (
 
 from core import settings
 from core.clock import SystemClock
-from core.ledger import OPEN, Ledger, Run, open_ledger
+from core.runs.ledger import OPEN, Ledger, Run, open_ledger
 from local import deploy
 from local.cloud import Cloud
 

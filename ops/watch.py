@@ -9,10 +9,10 @@ from typing import Final, Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from core import pacing
+from core.budget import pacing
+from core.budget.pacing import Pace
 from core.clock import Clock
-from core.ledger import Ledger, Run
-from core.pacing import Pace
+from core.runs.ledger import Ledger, Run
 from core.settings import Pacing
 
 POLL: Final = 0.25  # seconds; charges are forgotten after 150 paced ones

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from core.budget.pacing import Charge, Pace
+from core.budget.throttle import Throttle
 from core.clock import Clock
-from core.lml import Answer, Health, LmlError
-from core.pacing import Charge, Pace
-from core.plan import RefreshMessage
-from core.refresh import PartResult, Worker
+from core.lml.client import Answer, Health, LmlError
+from core.refresh.worker import PartResult, Worker
+from core.runs.plan import RefreshMessage
 from core.settings import Pacing
-from core.throttle import Throttle
 from ops.loadtest.virtual import Blocking, VirtualLoop
 
 FUNCTION_SECONDS = 900.0

@@ -30,8 +30,8 @@ from starlette.routing import Route
 
 from core import settings
 from core.clock import SystemClock
-from core.ledger import open_ledger
-from core.start import Start
+from core.runs.ledger import open_ledger
+from core.runs.request import Start
 from local import cloud, deploy, serve
 from local.cloud import Cloud, Options
 from local.lml.readers import Order

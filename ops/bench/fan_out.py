@@ -1,6 +1,6 @@
 """`python -m ops.bench.fan_out`: a run of a million ids, from PostgreSQL to the queue client.
 
-Ours is `core.fan_out`, its gate open; the baseline is a bare loop that reads the same pages, writes the same items,
+Ours is `core.runs.fan_out`, gate open; the baseline is a bare loop that reads the same pages, writes the same items,
 reads them back, sends the same batches and marks the same items, all by hand. Each measurement is a process of its
 own with a table of its own, in turns; the database is a real one. `memory_aws` takes the calls, and both sides' are
 counted: other numbers are an error. Memory is the most that the process ever had, interpreter and imports included.
@@ -21,14 +21,16 @@ from typing import Any, Final
 import msgspec
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information
 
-from core import postgres, rotation, settings
+from core import settings
+from core.aws.client import CLIENT
+from core.aws.queues import RefreshQueue
 from core.clock import SystemClock
-from core.deploy_gate import Gate
-from core.fan_out import FanOut
-from core.ledger import open_ledger
-from core.queues import RefreshQueue
-from core.run import Keeper
-from core.sdk import CLIENT
+from core.lml.gate import Gate
+from core.rotation import postgres
+from core.rotation import table as rotation
+from core.runs.fan_out import FanOut
+from core.runs.ledger import open_ledger
+from core.runs.lifecycle import Keeper
 from core.telemetry import Telemetry
 from local import postgres as stand_in
 from ops.bench import figures
@@ -215,7 +217,7 @@ def _fill(server: stand_in.Postgres, ids: int) -> None:
 
 
 def _queries() -> Path:
-    return Path(rotation.__file__).with_suffix(".sql")
+    return Path(rotation.__file__).with_name("rotation.sql")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ import click
 import psutil
 from rich.console import Console
 
-from core.ledger import Run
-from core.start import Start
+from core.runs.ledger import Run
+from core.runs.request import Start
 from local import cloud
 from local.cloud import Cloud, Options
 from local.deploy import DeployError

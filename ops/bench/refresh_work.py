@@ -25,20 +25,20 @@ from typing import Final, TypeAlias
 import httpx
 
 from core import settings
+from core.aws.client import CLIENT
+from core.aws.queues import ParkedQueue, RefreshQueue
+from core.budget.throttle import Throttle
 from core.clock import SystemClock
-from core.delivery import Receiver
-from core.deploy_gate import Gate
-from core.desk import Desk, read_deliveries
-from core.fan_out import FanOut
-from core.ledger import open_ledger
-from core.lml import Answer, Health, Lml
-from core.plan import encode
-from core.queues import ParkedQueue, RefreshQueue
-from core.refresh import Worker
-from core.run import Keeper
-from core.sdk import CLIENT
+from core.lml.client import Answer, Health, Lml
+from core.lml.gate import Gate
+from core.refresh.consumer import Receiver
+from core.refresh.worker import Worker
+from core.runs.fan_out import FanOut
+from core.runs.ledger import open_ledger
+from core.runs.lifecycle import Keeper
+from core.runs.messages import Desk, read_deliveries
+from core.runs.plan import encode
 from core.telemetry import Telemetry
-from core.throttle import Throttle
 from local.lml.running import as_process
 from local.world import World
 from ops.bench import figures

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from core import settings
 from core.clock import SystemClock
-from core.lml import Lml
+from core.lml.client import Lml
 from core.settings import Pacing
 from local.lml.readers import Order
 from ops.answer import Answer, answers

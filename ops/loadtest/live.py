@@ -15,7 +15,7 @@ import msgspec
 
 from core import settings
 from core.clock import SystemClock
-from core.lml import Lml
+from core.lml.client import Lml
 from core.settings import Pacing, Secret
 from local.lml.discogs import MINUTE, Call
 from local.lml.readers import Order, Reading

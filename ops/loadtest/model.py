@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from core.lml import LML_REFRESH_BATCH_CAP, Answer, Health, LmlError
-from core.plan import batches
+from core.lml.client import LML_REFRESH_BATCH_CAP, Answer, Health, LmlError
+from core.runs.plan import batches
+from core.runs.totals import Totals
 from core.settings import Pacing
-from core.tally import Totals
 from local.lml.discogs import MINUTE, Discogs, DiscogsError
 from local.lml.library import Library
 from local.lml.limits import Limits
@@ -142,7 +142,7 @@ class _Model:
 
 
 class ModelLml:
-    """LML as one slot reaches it: `core.lml.Lml` without HTTP."""
+    """LML as one slot reaches it: `core.lml.client.Lml` without HTTP."""
 
     def __init__(self, slot: Blocking, library: Library, discogs: Discogs, scenario: Scenario) -> None:
         self._slot = slot

@@ -11,7 +11,7 @@ import click
 
 from core import settings
 from core.clock import SystemClock
-from core.lml import Lml, LmlError
+from core.lml.client import Lml, LmlError
 from core.settings import Pacing, SettingsError, SettingsReader
 from ops.target import OperatorError, no_secret
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from core.clock import Clock
-from core.lml import Health, LmlError
+from core.lml.client import Health, LmlError
 
 SAMPLE_EVERY: Final = 60.0
 """Seconds between two samples; each costs LML a Discogs call, which is not counted as others'."""

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Literal, NamedTuple, Protocol
 
-from core import refresh, throttle
+from core.budget import throttle
+from core.budget.pacing import Pace, Wait
+from core.budget.throttle import Permit, Throttle
 from core.clock import Clock
-from core.lml import LML_REFRESH_BATCH_CAP, Answer
-from core.pacing import Pace, Wait
-from core.plan import RefreshMessage, batches
-from core.refresh import Worker
+from core.lml.client import LML_REFRESH_BATCH_CAP, Answer
+from core.refresh import worker as refreshing
+from core.refresh.worker import Worker
+from core.runs.plan import RefreshMessage, batches
+from core.runs.totals import Totals
 from core.settings import Pacing
-from core.tally import Totals
 from core.telemetry import MetricName, Step
-from core.throttle import Permit, Throttle
 from local.lml.discogs import Call
 from local.lml.readers import Reading
 
@@ -132,14 +133,14 @@ def _time_left(clock: Clock) -> Callable[[], float]:
     return lambda: ends - clock.pace()
 
 
-class Upstream(refresh.Upstream, throttle.Upstream, Protocol):
+class Upstream(refreshing.Upstream, throttle.Upstream, Protocol):
     """All that a slot asks of LML."""
 
 
 class WatchedLml:
     """LML, and a note of how long its requests took."""
 
-    def __init__(self, lml: refresh.Upstream, clock: Clock, day: Day) -> None:
+    def __init__(self, lml: refreshing.Upstream, clock: Clock, day: Day) -> None:
         self._lml = lml
         self._clock = clock
         self._day = day
@@ -169,7 +170,7 @@ class WatchedThrottle(Throttle):
 
 
 class Silent:
-    """`refresh.Reporter` for a job whose report is the load test's own."""
+    """`refreshing.Reporter` for a job whose report is the load test's own."""
 
     def metric(self, name: MetricName, value: float) -> None: ...
 

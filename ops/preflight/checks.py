@@ -6,10 +6,12 @@ from math import floor
 from pathlib import Path
 from typing import Final
 
-from core import deploy_gate, rotation, settings
+from core import settings
 from core.clock import SystemClock
-from core.lml import Lml
-from core.rotation import DatabaseError
+from core.lml import gate as deploy_gate
+from core.lml.client import Lml
+from core.rotation import table as rotation
+from core.rotation.table import DatabaseError
 from ops.checklist import CannotLookError, Finding
 from ops.loadtest.document import PATH, Document
 from ops.preflight.planned import Plan

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from core import rotation, settings
-from core.ledger import Message, Run
-from core.rotation import DatabaseError, Row
+from core import settings
+from core.rotation import table as rotation
+from core.rotation.table import DatabaseError, Row
+from core.runs.ledger import Message, Run
 from ops.target import OperatorError, Target, database_of
 
 EARLIER: Final = 10

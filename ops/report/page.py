@@ -8,8 +8,8 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.ledger import Run
-from core.tally import TOTALS
+from core.runs.ledger import Run
+from core.runs.totals import TOTALS
 from ops.report import charts, figures
 from ops.report.material import Material
 

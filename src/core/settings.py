@@ -28,7 +28,7 @@ __all__ = [
     "refresh",
 ]
 
-LML_REFRESH_BATCH_CAP: Final = 50  # ids LML takes in one request; here and not in core.lml, which costs an HTTP client
+LML_REFRESH_BATCH_CAP: Final = 50  # ids LML takes in one request; here: core.lml.client costs an HTTP client
 RESERVE: Final = 6  # calls a minute below LML's limit that nobody plans for (DESIGN §6, "Measured room")
 
 

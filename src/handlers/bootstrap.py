@@ -6,12 +6,12 @@ So none starts with what only another one needs, and all imports run while Lambd
 import boto3
 
 from core import settings
+from core.aws.client import CLIENT
+from core.aws.queues import ParkedQueue, RefreshQueue
 from core.clock import SystemClock
-from core.desk import Desk
-from core.ledger import open_ledger
-from core.queues import ParkedQueue, RefreshQueue
-from core.run import Keeper
-from core.sdk import CLIENT
+from core.runs.ledger import open_ledger
+from core.runs.lifecycle import Keeper
+from core.runs.messages import Desk
 from core.telemetry import Telemetry
 from handlers import secrets
 

@@ -4,8 +4,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from core import settings
-from core.dead_letter import Undertaker
-from core.desk import ClaimedError, read_deliveries
+from core.refresh.dead_letter import Undertaker
+from core.runs.messages import ClaimedError, read_deliveries
 from handlers import bootstrap, given
 
 if TYPE_CHECKING:

@@ -3,9 +3,11 @@
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from core import deploy_gate, rotation, settings
-from core.fan_out import FanOut, Outcome, RunRefusedError
-from core.lml import Lml
+from core import settings
+from core.lml import gate as deploy_gate
+from core.lml.client import Lml
+from core.rotation import table as rotation
+from core.runs.fan_out import FanOut, Outcome, RunRefusedError
 from handlers import bootstrap, given
 
 if TYPE_CHECKING:

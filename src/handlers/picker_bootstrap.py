@@ -4,10 +4,10 @@ from functools import cache
 
 import boto3
 
+from core.aws.client import CLIENT
+from core.aws.table import Table
 from core.picker import config
 from core.picker.build import Picker, build
-from core.sdk import CLIENT
-from core.table import Table
 from core.telemetry import Telemetry
 from handlers import given, secrets
 

@@ -5,11 +5,11 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from core import settings
-from core.delivery import Receiver
-from core.desk import ClaimedError, read_deliveries
-from core.lml import Lml
-from core.refresh import Worker
-from core.throttle import Throttle
+from core.budget.throttle import Throttle
+from core.lml.client import Lml
+from core.refresh.consumer import Receiver
+from core.refresh.worker import Worker
+from core.runs.messages import ClaimedError, read_deliveries
 from handlers import bootstrap, given
 
 if TYPE_CHECKING:

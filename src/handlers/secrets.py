@@ -5,7 +5,7 @@ from typing import Final
 
 import boto3
 
-from core.sdk import CLIENT
+from core.aws.client import CLIENT
 from core.settings import SECRETS
 
 hidden: Final = [os.environ.get(name, "").strip() for name in SECRETS]

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from core.tally import TOTALS, Totals
+from core.runs.totals import TOTALS, Totals
 from ops.report import write_report
 from tests.unit.report.runs import delivery, material, message, row, run
 

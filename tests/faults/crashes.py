@@ -17,8 +17,8 @@ from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
 import httpx
 
-from core.ledger import open_ledger
-from core.tally import TOTALS
+from core.runs.ledger import open_ledger
+from core.runs.totals import TOTALS
 from core.utc import utc_text
 from local import cloud, deploy, postgres, serve
 from local.lml import app

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import settings as environments
-from core import start
-from core.plan import MalformedMessageError, decode, encode
-from core.tally import read_answer
+from core.lml.answer import read_answer
+from core.runs import request
+from core.runs.plan import MalformedMessageError, decode, encode
 
 FEW, MANY = 150, 5_000
 
@@ -83,7 +83,7 @@ def test_any_start_is_read_or_refused_by_key(often):
     @often
     @given(starts | json_values)
     def check(event):
-        read = outcome(lambda: start.read_start(event), start.StartError)
+        read = outcome(lambda: request.read_start(event), request.StartError)
         if isinstance(read, str):
             assert read
         else:

@@ -19,18 +19,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from moto import mock_aws
 
 from core import settings as core_settings
-from core.dead_letter import Undertaker
-from core.delivery import Receiver
-from core.deploy_gate import Gate
-from core.desk import ClaimedError, Delivery, Desk
-from core.fan_out import FanOut, RunRefusedError
-from core.ledger import Message, open_ledger
-from core.plan import RefreshMessage
-from core.queues import ParkedQueue, RefreshQueue
-from core.refresh import PartResult
-from core.rotation import Coverage
-from core.run import Keeper
-from core.tally import ERROR_TOTALS, Totals
+from core.aws.queues import ParkedQueue, RefreshQueue
+from core.lml.gate import Gate
+from core.refresh.consumer import Receiver
+from core.refresh.dead_letter import Undertaker
+from core.refresh.worker import PartResult
+from core.rotation.table import Coverage
+from core.runs.fan_out import FanOut, RunRefusedError
+from core.runs.ledger import Message, open_ledger
+from core.runs.lifecycle import Keeper
+from core.runs.messages import ClaimedError, Delivery, Desk
+from core.runs.plan import RefreshMessage
+from core.runs.totals import ERROR_TOTALS, Totals
 from core.telemetry import Telemetry
 from tests.faults.worker import name_of
 from tests.integration.accounts import Crash, secret

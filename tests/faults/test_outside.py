@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from pg8000 import native
 
-from core import rotation, settings
-from core.rotation import DatabaseError
+from core import settings
+from core.rotation import table as rotation
+from core.rotation.table import DatabaseError
 from core.telemetry import Telemetry
 from local import cluster, postgres, sentry, serve
 from tests.integration.accounts import IDS, SCHEDULED, WORLD, Rows, secret

@@ -18,7 +18,7 @@ import boto3
 import httpx
 
 from core import clock
-from core.bounded_http import BoundedHttp
+from core.lml.http import BoundedHttp
 from tests.virtual import VirtualClock
 
 LML_SECONDS = 20.0

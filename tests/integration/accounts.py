@@ -11,23 +11,24 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from core import rotation, settings
-from core.dead_letter import Undertaker
-from core.delivery import Receiver
-from core.deploy_gate import Gate
-from core.desk import Desk, read_deliveries
-from core.fan_out import FanOut
-from core.ledger import Ledger, Run
-from core.ledger._lock import Lock
-from core.ledger._messages import Message, Messages
-from core.ledger._pace import PaceItem
-from core.ledger._runs import Runs
-from core.lml import Lml
-from core.queues import ParkedQueue, RefreshQueue
-from core.refresh import Worker
-from core.run import Keeper
-from core.table import Table
-from core.throttle import Throttle
+from core import settings
+from core.aws.queues import ParkedQueue, RefreshQueue
+from core.aws.table import Table
+from core.budget.throttle import Throttle
+from core.lml.client import Lml
+from core.lml.gate import Gate
+from core.refresh.consumer import Receiver
+from core.refresh.dead_letter import Undertaker
+from core.refresh.worker import Worker
+from core.rotation import table as rotation
+from core.runs.fan_out import FanOut
+from core.runs.ledger import Ledger, Run
+from core.runs.ledger._lock import Lock
+from core.runs.ledger._messages import Message, Messages
+from core.runs.ledger._pace import PaceItem
+from core.runs.ledger._runs import Runs
+from core.runs.lifecycle import Keeper
+from core.runs.messages import Desk, read_deliveries
 from local import postgres
 from local.world import World
 from tests.integration import parts

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pg8000 import native
 
 from core import settings
+from core.aws.table import Table
 from core.picker.limiter import Limiter, OwnMeter
 from core.picker.lookup import LookupClient
 from core.picker.resolver import Resolver
@@ -14,7 +15,6 @@ from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter
 from core.picker.tracks import Pick, Release
 from core.picker.warm import Warmer
-from core.table import Table
 from tests.integration import parts
 from tests.integration.parts import KEY, TABLE, database_of, secret, telemetry
 from tests.virtual import VirtualClock

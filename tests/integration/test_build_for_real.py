@@ -43,7 +43,11 @@ def test_a_package_is_made_checked_and_the_same_the_next_time(checkout, tmp_path
     assert len({hashlib.sha256(archive.read_bytes()).digest() for archive in archives}) == 1
     with zipfile.ZipFile(archives[0]) as bundle:
         names = bundle.namelist()
-    assert {"handlers/refresh.py", "core/rotation.sql", "botocore/data/sqs/2012-11-05/service-2.json.gz"} <= set(names)
+    assert {
+        "handlers/refresh.py",
+        "core/rotation/rotation.sql",
+        "botocore/data/sqs/2012-11-05/service-2.json.gz",
+    } <= set(names)
     assert not [name for name in names if name.startswith("bin/") or "/data/ec2/" in name]
     assert package_sizes(tmp_path / "one" / "package").without_sdk < 25_000_000
     assert (tmp_path / "one" / "template.yaml").exists()

@@ -5,8 +5,8 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from core.desk import ClaimedError
-from core.plan import RefreshMessage, encode
+from core.runs.messages import ClaimedError
+from core.runs.plan import RefreshMessage, encode
 from tests.integration.accounts import IDS, RUN, SCHEDULED, TIMEOUT, error
 
 pytest_plugins = ("tests.integration.fixtures",)

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from core.desk import ClaimedError
-from core.ledger import Commit
-from core.plan import MAX_PARTS, RefreshMessage, encode
-from core.tally import Totals
+from core.runs.ledger import Commit
+from core.runs.messages import ClaimedError
+from core.runs.plan import MAX_PARTS, RefreshMessage, encode
+from core.runs.totals import Totals
 from tests.integration.accounts import IDS, RUN, SCHEDULED, TIMEOUT, WORLD, error
 
 pytest_plugins = ("tests.integration.fixtures",)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tally import SEVEN
+from core.runs.totals import SEVEN
 from local import serve
 from local.lml import app
 from local.world import World

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
-from core.deploy_gate import Gate
-from core.fan_out import RunRefusedError
-from core.ledger._lock import LEASE
-from core.plan import decode
-from core.queues import SendError
-from core.rotation import DatabaseError
-from core.start import StartError
+from core.aws.queues import SendError
+from core.lml.gate import Gate
+from core.rotation.table import DatabaseError
+from core.runs.fan_out import RunRefusedError
+from core.runs.ledger._lock import LEASE
+from core.runs.plan import decode
+from core.runs.request import StartError
 from local.world import World
 from tests.integration.accounts import IDS, RUN, SCHEDULED, WORLD, error
 

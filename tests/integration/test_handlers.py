@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from core.environment import SettingsError
-from core.ledger import Commit
-from core.start import StartError
-from core.tally import Totals
+from core.runs.ledger import Commit
+from core.runs.request import StartError
+from core.runs.totals import Totals
 from handlers import dead_letter, fan_out, refresh, secrets
 from tests.integration.accounts import IDS, KEY, RUN, TABLE
 from tests.integration.parts import Context

@@ -9,13 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
-from core.ledger import Commit, CommitOutcome, Run
-from core.ledger._lock import LEASE
-from core.ledger._runs import EMISSION_LEASE
-from core.pacing import Pace
-from core.plan import RefreshMessage
-from core.table import Table, TransactionRefusedError
-from core.tally import Totals
+from core.aws.table import Table, TransactionRefusedError
+from core.budget.pacing import Pace
+from core.runs.ledger import Commit, CommitOutcome, Run
+from core.runs.ledger._lock import LEASE
+from core.runs.ledger._runs import EMISSION_LEASE
+from core.runs.plan import RefreshMessage
+from core.runs.totals import Totals
 from tests.integration.accounts import TABLE, canceled, error, ledger_in
 
 pytest_plugins = ("tests.integration.fixtures",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from core.tally import TOTALS
+from core.runs.totals import TOTALS
 from local.world import World
 from ops.report import figures
 from ops.report.material import Material, gather

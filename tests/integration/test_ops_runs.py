@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core import run as lives
-from core import start
 from core.clock import SystemClock
-from core.ledger import Run, Status
+from core.runs import lifecycle as lives
+from core.runs import request
+from core.runs.ledger import Run, Status
 from core.utc import moment_text
 from ops.target import Target
 from tests.eventually import eventually
@@ -41,7 +41,7 @@ class Book:
     def enter(self, status: Status, run_id: str | None = None) -> Run:
         ledger, now = self.target.ledger, SystemClock().utc()
         run = Run(
-            run_id=run_id or start.manual_id(now),
+            run_id=run_id or request.manual_id(now),
             status=status,
             trigger="manual",
             started_at=moment_text(now),

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 import pytest
 from pg8000 import native
 
-from core import rotation
-from core.rotation import Coverage, DatabaseError
+from core.rotation import table as rotation
+from core.rotation.table import Coverage, DatabaseError
 from core.settings import Database, Secret
 from local import postgres
 from local.world import World
@@ -307,7 +307,7 @@ def test_the_password_is_in_no_message_and_in_no_frame(server):
 
 
 def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
-    monkeypatch.setattr("core.postgres._CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("core.rotation.postgres._CONNECT_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = refusal(database(server, server.schema, port=silent.getsockname()[1]))
 

@@ -11,8 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from core.ledger import open_ledger
-from core.tally import SEVEN
+from core.runs.ledger import open_ledger
+from core.runs.totals import SEVEN
 from local import cloud, sentry
 from local.cloud import Options
 from local.world import World

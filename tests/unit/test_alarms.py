@@ -11,8 +11,8 @@ import pytest
 
 from core import telemetry
 from core.environment import Secret
+from core.runs.totals import SEVEN
 from core.settings import Sentry
-from core.tally import SEVEN
 from core.telemetry import Telemetry
 from local import deploy
 

@@ -7,8 +7,8 @@ import click
 import pytest
 
 from core import settings, telemetry
-from core.ledger import Status
-from core.tally import TOTALS
+from core.runs.ledger import Status
+from core.runs.totals import TOTALS
 from local import deploy
 from ops.cli import main
 from ops.sentry import migrate

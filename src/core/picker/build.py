@@ -2,6 +2,7 @@
 
 import msgspec
 
+from core.aws.table import Table
 from core.clock import SystemClock
 from core.picker import api
 from core.picker.config import PickerSettings
@@ -12,7 +13,6 @@ from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter
 from core.picker.tracks import Pick, Release
 from core.picker.warm import Warmer
-from core.table import Table
 from core.telemetry import Telemetry
 
 FLUSH_SECONDS = 0.3

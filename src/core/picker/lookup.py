@@ -8,8 +8,8 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import msgspec
 
 from core import settings
-from core.bounded_http import Bearer, BoundedHttp, Method, NoReplyError, Reply
 from core.clock import Clock
+from core.lml.http import Bearer, BoundedHttp, Method, NoReplyError, Reply
 from core.picker.tracks import Credit, Pick, Release
 
 LOOKUP_SECONDS: Final = 5.0

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; core.postgres has what we use
+from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; core.rotation.postgres has what we use
 
-from core import postgres, settings
+from core import settings
 from core.clock import Clock
-from core.postgres import Connection, DatabaseError, Statement
+from core.rotation import postgres
+from core.rotation.postgres import Connection, DatabaseError, Statement
 
 IDLE_SECONDS: Final = 300.0
 """Wall seconds after which a kept connection is not trusted: AWS's network forgets one silently after 350."""

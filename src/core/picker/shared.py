@@ -7,9 +7,9 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from core.aws.table import Item, Table
 from core.clock import Clock
 from core.picker.caches import CLAIM_SECONDS
-from core.table import Item, Table
 
 _BUCKET: Final = ("PACE", "lookup")
 _ANSWER: Final = "ANSWER"

@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from core.tally import SEVEN
+from core.runs.totals import SEVEN
 from core.telemetry._logs import TOOL
 
 NAMESPACE: Final = "RotationArtistBackfill"

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from core.aws.table import Table
 from core.clock import SystemClock
 from core.picker.rows import DatabaseError, Rows
 from core.picker.shared import SharedAnswers
 from core.picker.tracks import Pick
-from core.table import Table
 from tests.eventually import eventually
 from tests.integration.parts import TABLE
 from tests.integration.picking import DIRECT, RELEASE

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from click.testing import CliRunner
 
-from core.lml import Health
+from core.lml.client import Health
 from local import serve
 from local.lml import app
 from local.world import World

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.tally import Totals
+from core.runs.totals import Totals
 from local.lml.discogs import Call
 from local.lml.readers import Reading
 from ops.loadtest.measures import Summary, figures, latency, percentile, share_over

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from core.ledger import Message, Run
-from core.tally import SEVEN, Totals
+from core.runs.ledger import Message, Run
+from core.runs.totals import SEVEN, Totals
 from local.sentry import Attribute, Span
 from ops.audit import Asked, Evidence, audit
 

@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from core.ledger import Run
-from core.pacing import Charge, Pace
+from core.budget.pacing import Charge, Pace
+from core.runs.ledger import Run
+from core.runs.totals import Totals
 from core.settings import Pacing
-from core.tally import Totals
 from core.utc import moment_text
 from ops import status, watch
 from ops.watch import View, Watcher

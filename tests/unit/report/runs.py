@@ -1,9 +1,9 @@
 """Runs as the ledger and the logs tell of them."""
 
-from core.ledger import Message, Run
-from core.rotation import Row
+from core.rotation.table import Row
+from core.runs.ledger import Message, Run
+from core.runs.totals import Totals
 from core.settings import Pacing
-from core.tally import Totals
 from ops.report.material import Material
 
 RUN_ID = "scheduled-2026-02-03T04:30:00Z"

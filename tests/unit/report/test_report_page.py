@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from msgspec.structs import replace
 
-from core.tally import TOTALS, Totals
+from core.runs.totals import TOTALS, Totals
 from ops.report import render, write_report
 from ops.target import OperatorError
 from tests.unit.report.runs import RUN_ID, delivery, material, message, row, run

@@ -1,0 +1,1 @@
+"""The one pace at which all slots call Discogs."""

@@ -1,0 +1,166 @@
+"""What an answer of LML counts for: the rules of DESIGN §5. Pure, and tolerant of any JSON."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from core.runs.totals import Totals
+
+Status = Literal["warmed", "not_found", "not_implemented"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What LML decided about one identity, with the warmed and failed things under its sources."""
+
+    status: Status
+    warmed_releases: int = 0
+    warmed_artists: int = 0
+    artist_errors: int = 0
+
+    @property
+    def totals(self) -> Totals:
+        """This identity's share of the totals."""
+        return Totals(
+            identities_scanned=1,
+            identities_resolved=1,
+            warmed_releases=self.warmed_releases,
+            warmed_artists=self.warmed_artists,
+            artist_errors=self.artist_errors,
+            not_found=int(self.status == "not_found"),
+            not_implemented=int(self.status == "not_implemented"),
+        )
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, read: each asked id is in `verdicts` or in `failed`, never in both."""
+
+    verdicts: dict[int, Verdict]
+    failed: dict[int, str]
+    """Id to reason, for ids that are tried again."""
+    shed: frozenset[int]
+    """Those of `failed` that LML's breaker turned away: Discogs was not asked."""
+    breaker_open: bool
+    """Something under a result was turned away by LML's breaker, if only an artist."""
+    outcomes: int
+    """Release and artist outcomes that LML lists: the most Discogs calls that these ids can have cost."""
+    malformed: str | None
+    """Why the answer counts as a failed request for the ids in `failed`; None for a sound answer."""
+    unknown_statuses: frozenset[str]
+    ignored: int
+    """Results for an id that was not asked for, or a second one for the same id."""
+
+
+_SHOWN: Final = 120  # characters of what LML says of an id
+_SHED: Final = "DiscogsBreakerOpenError"
+"""LML's word for what its breaker has turned away: at the result, at its source, or at one of its artists."""
+
+
+def read_answer(asked: Sequence[int], body: object) -> Reading:
+    """Sort `asked` ids by what `body`, the decoded JSON of a 200, says of them; never raises."""
+    items, malformed = _results(body)
+    wanted = set(asked)
+    verdicts: dict[int, Verdict] = {}
+    failed: dict[int, str] = {}
+    shed: set[int] = set()
+    breaker_open = False
+    outcomes = ignored = 0
+    unknown: set[str] = set()
+    for item in items:
+        if not isinstance(item, dict):
+            malformed = "a result is no object"
+            continue
+        identity, status = item.get("identity_id"), item.get("status")
+        if type(identity) is not int or identity not in wanted:
+            ignored += 1
+            continue
+        wanted.remove(identity)
+        if status == "not_implemented":
+            verdicts[identity] = Verdict("not_implemented")
+            continue
+        sources = list(_sources(item))
+        messages = _messages(item)
+        messages += [message for source in sources for message in source.messages]
+        messages += [message for source in sources for message in source.of_artists]
+        breaker_open |= any(_SHED in message for message in messages)
+        outcomes += sum(source.outcomes for source in sources)
+        if status == "warmed":
+            verdicts[identity] = Verdict(
+                "warmed",
+                warmed_releases=sum(source.releases for source in sources),
+                warmed_artists=sum(source.artists for source in sources),
+                artist_errors=sum(source.artist_errors for source in sources),
+            )
+        elif status == "not_found":
+            verdicts[identity] = Verdict("not_found")
+        else:
+            failed[identity] = _reason(status, messages)
+            if status != "error":
+                unknown.add(_line(status))
+            elif _SHED in failed[identity]:
+                shed.add(identity)
+    failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
+    return Reading(
+        verdicts=verdicts,
+        failed=failed,
+        shed=frozenset(shed),
+        breaker_open=breaker_open,
+        outcomes=outcomes,
+        malformed=malformed if wanted else None,
+        unknown_statuses=frozenset(unknown),
+        ignored=ignored,
+    )
+
+
+class _Source(msgspec.Struct, frozen=True):
+    releases: int
+    artists: int
+    artist_errors: int
+    outcomes: int
+    messages: list[str]
+    of_artists: list[str]
+    """What LML says of them in words."""
+
+
+def _results(body: object) -> tuple[list[object], str | None]:
+    results = body.get("results") if isinstance(body, dict) else None
+    if isinstance(results, list):
+        return results, None
+    return [], "the body has no list of results"
+
+
+def _sources(item: dict[str, object]) -> Iterator[_Source]:
+    """The sources of one result; null and anything that is no object are passed over."""
+    sources = item.get("sources")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        if not isinstance(source, dict):
+            continue
+        release, artists = source.get("release_outcome"), source.get("artists")
+        artists = [artist for artist in (artists if isinstance(artists, list) else ()) if isinstance(artist, dict)]
+        told = [artist.get("outcome") for artist in artists]
+        warmed = told.count("success")
+        yield _Source(
+            releases=int(release == "success"),
+            artists=warmed,
+            artist_errors=len(told) - warmed,
+            outcomes=int(release not in (None, "not_implemented")) + len(told) - told.count("not_implemented"),
+            messages=_messages(source),
+            of_artists=_messages(*artists),
+        )
+
+
+def _messages(*told: dict[str, object]) -> list[str]:
+    """What LML says in words, of a result, a source, or some artists."""
+    messages = (thing.get("message") for thing in told)
+    return [message for message in messages if isinstance(message, str) and message]
+
+
+def _reason(status: object, messages: Sequence[str]) -> str:
+    """Why an id failed, short enough for the ledger: LML's status and, if it sent any, its first message."""
+    return f"{_line(status)}: {_line(messages[0])}"[:_SHOWN] if messages else _line(status)
+
+
+def _line(value: object) -> str:
+    """A text of LML's as log and ledger can hold it, short and on one line; anything else by its type."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]) or "an empty text"

@@ -1,0 +1,211 @@
+"""The client of LML, the service that caches what Discogs knows (LML.md); all times are paced seconds."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, Self, TypeAlias
+
+import msgspec
+
+from core import settings
+from core.clock import Clock
+from core.lml.http import Bearer, BoundedHttp, Method, NoReplyError, Reply
+
+LML_REFRESH_BATCH_CAP: Final = settings.LML_REFRESH_BATCH_CAP  # ids in one request
+
+Kind: TypeAlias = Literal["retryable_error", "permanent_error"]
+Cause: TypeAlias = Literal["timeout", "connection", "status", "malformed"]
+
+_REFRESH: Final = "/api/v1/cache/refresh-for-identities"
+_PROBE_LIMIT: Final = 10.0
+_RETRY_AFTER_CAP: Final = 3600.0
+_DETAIL: Final = 300  # characters
+_SHORTEST_KEY: Final = 8  # a shorter one is an ordinary word of a developer's machine, and part of any answer
+_PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
+_NOT_THIS_LML: Final = frozenset({401, 403, 404, 405})
+_ADVICE: Final = {
+    401: "; check LML_API_KEY: LML does not know this key, or got none",
+    403: "; check LML_API_KEY: LML does not accept this key",
+    404: "; check LIBRARY_METADATA_URL: no refresh endpoint there",
+    405: "; check LIBRARY_METADATA_URL: no refresh endpoint there",
+}
+
+
+@dataclass(eq=False, kw_only=True)
+class LmlError(Exception):
+    """A request to LML without a usable answer; the message says which, why, and for some what to check."""
+
+    request: str
+    kind: Kind
+    cause: Cause
+    elapsed: float
+    status: int | None = None
+    retry_after: float | None = None
+    """Seconds, 0 to 3600; None without a header that can be understood."""
+    detail: str
+    """What went wrong, or the head of the body; one line, 300 characters at most."""
+
+    @property
+    def counts_as_attempt(self) -> bool:
+        """False when LML did not try but asked for a pause (DESIGN §6, "Push-back")."""
+        return not (self.status == 429 or (self.status == 503 and self.retry_after is not None))
+
+    def __str__(self) -> str:
+        answered = "" if self.status is None else f" answered {self.status}"
+        return f"{self.request}{answered}: {self.detail or 'an empty body'}{_ADVICE.get(self.status or 0, '')}"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The decoded body of a 200, of any shape, and how long it took."""
+
+    body: object
+    elapsed: float
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What `GET /health` said; an unhealthy LML says it with 503."""
+
+    status_code: int
+    body: dict[str, object]
+
+
+class Lml:
+    """LML behind one kept connection, one request at a time; a context manager."""
+
+    def __init__(self, settings: settings.Lml, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._http = BoundedHttp()
+        self._auth = Bearer(settings.api_key)
+
+    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+        """Have LML refresh 1 to 50 identities; `limit` bounds the request as a whole, body included.
+
+        Raises ValueError, before anything is sent, for no ids or more than LML_REFRESH_BATCH_CAP; LmlError.
+        """
+        if not 1 <= len(ids) <= LML_REFRESH_BATCH_CAP:
+            raise ValueError(f"{len(ids)} ids in one request; LML takes 1 to {LML_REFRESH_BATCH_CAP}")
+        reply, elapsed = self._post(ids, limit)
+        if reply.status != 200:
+            raise self._refusal(reply, elapsed)
+        try:
+            return Answer(_decoded(reply.body), elapsed)
+        except ValueError:
+            raise LmlError(
+                request=f"POST {self._settings.url}{_REFRESH}",
+                kind="retryable_error",
+                cause="malformed",
+                elapsed=elapsed,
+                status=reply.status,
+                detail=self._head(reply, "no JSON: "),
+            ) from None
+
+    def round_trip(self) -> float:
+        """Return the seconds of a request that LML refuses without any work, the empty list; raises LmlError."""
+        reply, elapsed = self._post([], _PROBE_LIMIT)
+        if reply.status != 422:
+            raise self._refusal(reply, elapsed, permanent=_NOT_THIS_LML)
+        return elapsed
+
+    def probe(self, *, limit: float = _PROBE_LIMIT) -> int:
+        """Return the status of the empty list, which tells whether the endpoint is there; raises LmlError."""
+        return self._post([], limit)[0].status
+
+    def health(self, *, limit: float = _PROBE_LIMIT) -> Health:
+        """Ask LML how it is; costs it a live Discogs check. Raises LmlError unless the answer is a JSON object."""
+        reply, elapsed = self._send("GET", "/health", limit)
+        try:
+            body = _decoded(reply.body)
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            return Health(reply.status, body)
+        raise LmlError(
+            request=f"GET {self._settings.url}/health",
+            kind="retryable_error",
+            cause="malformed" if reply.status == 200 else "status",
+            elapsed=elapsed,
+            status=reply.status,
+            detail=self._head(reply, "no JSON object: "),
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _post(self, ids: Sequence[int], limit: float) -> tuple[Reply, float]:
+        self._settings.api_key.get()  # fetched before the time starts to count: it would pass for Discogs work
+        reply, elapsed = self._send("POST", _REFRESH, limit, {"identity_ids": list(ids)})
+        reply.body = _without(self._settings.api_key, reply.body)  # what LML says ends in logs and ledger
+        return reply, elapsed
+
+    def _send(self, method: Method, path: str, limit: float, body: object = None) -> tuple[Reply, float]:
+        url = self._settings.url + path
+        wall = math.ceil(self._clock.wall(limit))
+        started = self._clock.pace()
+        try:
+            reply = self._http.send(method, url, limit=wall, auth=self._auth if body else None, json=body)
+        except NoReplyError as error:
+            raise LmlError(
+                request=f"{method} {url}",
+                kind="retryable_error",
+                cause=error.cause,
+                elapsed=self._since(started),
+                detail=str(error)[:_DETAIL],
+            ) from None
+        return reply, self._since(started)
+
+    def _since(self, started: float) -> float:
+        return max(0.0, self._clock.pace() - started)
+
+    def _refusal(self, reply: Reply, elapsed: float, permanent: frozenset[int] = _PERMANENT) -> LmlError:
+        return LmlError(
+            request=f"POST {self._settings.url}{_REFRESH}",
+            kind="permanent_error" if reply.status in permanent else "retryable_error",
+            cause="status",
+            elapsed=elapsed,
+            status=reply.status,
+            retry_after=self._retry_after(reply.headers.get("Retry-After", "")),
+            detail=self._head(reply),
+        )
+
+    def _retry_after(self, value: str) -> float | None:
+        """Read delta-seconds or an HTTP date (RFC 9110 §10.2.3); None for anything else."""
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+            return min(float(value), _RETRY_AFTER_CAP)
+        try:
+            date = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        wait = (date.replace(tzinfo=date.tzinfo or UTC) - self._clock.utc()).total_seconds()
+        return min(max(0.0, wait * self._clock.speed), _RETRY_AFTER_CAP)
+
+    def _head(self, reply: Reply, fault: str = "") -> str:
+        """Return the fault and the head of a body on one line."""
+        text = reply.body[: 4 * _DETAIL].decode(errors="replace")
+        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return (fault + line)[:_DETAIL]
+
+
+def _without(key: settings.Secret, body: bytearray) -> bytearray:
+    """Return a body without the key, should the server have repeated it."""
+    text = key.get() or ""
+    return body.replace(text.encode(), b"***") if len(text) >= _SHORTEST_KEY else body
+
+
+def _decoded(body: bytearray) -> object:
+    """Decode JSON; raises ValueError, also for a nesting that would overflow the stack."""
+    try:
+        decoded: object = json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return decoded

@@ -1,0 +1,1 @@
+"""The station's rotation table in PostgreSQL."""

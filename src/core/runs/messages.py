@@ -1,0 +1,144 @@
+"""Where deliveries of refresh messages come in: taken apart, located in the ledger, committed once, handed on."""
+
+from typing import Final
+
+import msgspec
+
+from core.aws.queues import Headers, ParkedQueue, RefreshQueue
+from core.runs.ledger import Commit, CommitOutcome, Message, Run
+from core.runs.lifecycle import Keeper
+from core.runs.plan import RefreshMessage
+
+_TRACE: Final = frozenset({"sentry-trace", "baggage"})
+
+
+class ClaimedError(Exception):
+    """Another invocation is at this part, or at the totals of its run; SQS delivers the message again."""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What SQS hands over."""
+
+    body: str
+    headers: Headers
+    receive_count: int
+    request_id: str
+
+
+class _Attribute(msgspec.Struct):
+    stringValue: str = ""  # noqa: N815 - SQS's name
+
+
+class _Record(msgspec.Struct):
+    body: str
+    attributes: dict[str, str] = {}
+    messageAttributes: dict[str, _Attribute] = {}  # noqa: N815 - SQS's name
+
+
+class _Event(msgspec.Struct):
+    Records: list[_Record]
+
+
+def read_deliveries(event: object, request_id: str) -> list[Delivery]:
+    """Take an SQS event apart; raises `ValueError` for anything else, such as a message without its envelope."""
+    try:
+        records = msgspec.convert(event, _Event).Records
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not an SQS event (events/refresh-message.json is one): {error}") from None
+    return [
+        Delivery(
+            body=record.body,
+            headers={name: value.stringValue for name, value in record.messageAttributes.items() if name in _TRACE},
+            receive_count=int(record.attributes.get("ApproximateReceiveCount", "1")),
+            request_id=request_id,
+        )
+        for record in records
+    ]
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A part that its run still waits for: what the ledger knows of the message, and what is left of it."""
+
+    run: Run
+    item: Message
+    left: RefreshMessage
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """Where deliveries are received; what is left of a message is told by the ledger, never by the body."""
+
+    keeper: Keeper
+    queue: RefreshQueue
+    parked: ParkedQueue
+
+    def locate(self, delivery: Delivery, message: RefreshMessage) -> Located | None:
+        """Find the part to work on; None when nothing is to be done: it is over, committed before, or parked now."""
+        run_id = message.run_id or ""
+        run = self.keeper.ledger.runs.read(run_id)
+        if run is None or run.may_be_planned:
+            self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
+            return None
+        if not run.is_open:
+            self._see_it_told(run)
+            self.keeper.telemetry.info(
+                "done", f"run {run.status}: message ignored; `rotation replay {run_id}` asks again"
+            )
+            return None
+        item = self.keeper.ledger.messages.read(run_id, message.message)
+        if item is None or item.number >= run.messages_planned:
+            self.park(delivery, f"run {run_id} has no message {message.message}")
+            return None
+        if message.part > item.next_part:
+            self.park(delivery, f"part {message.part} is not due: the ledger waits for part {item.next_part}")
+            return None
+        if message.part < item.next_part or item.left is None:
+            self.repair(run, item)
+            self.keeper.look_after(run_id)
+            return None
+        return Located(run, item, item.left)
+
+    def park(self, delivery: Delivery, reason: str) -> None:
+        """Put a body aside for a person, with the reason."""
+        self.keeper.telemetry.error("slice_error", f"message parked: {reason}")
+        self.parked.park(delivery.body, reason)
+
+    def repair(self, run: Run, item: Message) -> None:
+        """Send the part that a crash between commit and send has kept back."""
+        if item.left is not None and item.sent_part < item.next_part:
+            self.hand_on(run, item.number, item.left, delay=0)
+
+    def hand_on(self, run: Run, number: int, left: RefreshMessage, *, delay: int) -> None:
+        """Send what is left of a message as its next part, and note that it is in the queue."""
+        self.send(run.headers, left, delay=delay)
+        self.keeper.ledger.messages.mark_sent(run.run_id, {number: left.part})
+
+    def send(self, headers: Headers, left: RefreshMessage, *, delay: int) -> None:
+        """Send a next part, for nobody to see for `delay` wall seconds."""
+        self.queue.send(left, headers, delay=delay)
+        self.keeper.telemetry.info(
+            "handed_on",
+            "what is left goes on as the next part",
+            part=left.part,
+            ids=len(left.identity_ids),
+            delay=delay,
+        )
+
+    def commit(self, run: Run, commit: Commit) -> bool:
+        """Commit a part; False when it adds nothing: the run has ended, or another was first (what it left is sent).
+
+        Raises `ClaimedError` while the one that ended the run is telling its totals: it may die of that, and this
+        delivery be the last that could tell them.
+        """
+        outcome = self.keeper.ledger.messages.commit(commit, self.keeper.ledger.runs)
+        if outcome is CommitOutcome.RUN_ENDED:
+            self.keeper.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
+            self._see_it_told(self.keeper.ledger.runs.read(run.run_id) or run)
+        if outcome is CommitOutcome.ALREADY_DONE:
+            item = self.keeper.ledger.messages.read(run.run_id, commit.message.number)
+            if item is not None:
+                self.repair(run, item)
+        return outcome is CommitOutcome.COMMITTED
+
+    def _see_it_told(self, run: Run) -> None:
+        if not self.keeper.emit(run):
+            raise ClaimedError(f"another invocation is telling the totals of {run.run_id}")

@@ -1,0 +1,95 @@
+"""What starts a run: the schedule's input or a person's, checked whole, and the name that the run gets (DESIGN §4)."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Final, cast
+
+import msgspec
+
+from core.runs.plan import IdentityId
+from core.utc import utc_text
+
+
+class StartError(ValueError):
+    """The input cannot start a run; one problem a line, each naming its key."""
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked start; the empty one is today's full run."""
+
+    scheduled_time: datetime | None = None
+    """When the schedule fired, in UTC."""
+    placeholder: str | None = None
+    """What stood in its place when nobody filled it in."""
+    dry_run: bool = False
+    force: bool = False
+    identity_ids: tuple[int, ...] | None = None
+    replay_of: str | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this is the one run that everything planned goes through: it is locked, and alarms watch it."""
+        return not self.dry_run and self.identity_ids is None and self.replay_of is None
+
+    def scheduled_id(self, now: datetime) -> str:
+        """Name the full run of a firing, or of a day when the firing's time is not known: twice is once."""
+        when = now.astimezone(UTC).date().isoformat() if self.scheduled_time is None else utc_text(self.scheduled_time)
+        return f"scheduled-{when}"
+
+
+def manual_id(now: datetime) -> str:
+    """Name a run that a person asked for."""
+    return f"manual-{utc_text(now)}-{secrets.token_hex(2)}"
+
+
+_KEYS: Final[Mapping[str, object]] = {
+    "scheduled_time": str,
+    "dry_run": bool,
+    "force": bool,
+    "identity_ids": Annotated[tuple[IdentityId, ...], msgspec.Meta(min_length=1)],
+    "replay_of": Annotated[str, msgspec.Meta(min_length=1, max_length=128)],
+}
+
+
+def read_start(event: object) -> Start:
+    """Check an event, or take the `time` of an EventBridge rule's; raises `StartError` with every problem."""
+    if not isinstance(event, dict):
+        raise StartError(f"a start is a JSON object, not {type(event).__name__}")
+    if "detail-type" in event:
+        event = {"scheduled_time": event.get("time")}
+    problems = [f"{key[:40]!r}: no such key; there are {', '.join(_KEYS)}" for key in event.keys() - _KEYS.keys()]
+    fields: dict[str, object] = {}
+    for key in _KEYS.keys() & event.keys():
+        try:
+            fields[key] = msgspec.convert(event[key], cast("type[object]", _KEYS[key]))
+        except msgspec.ValidationError as error:
+            problems.append(f"{key}: {error}")
+    problems += _contradictions(fields)
+    fields |= _time(fields.pop("scheduled_time", None), problems)
+    if problems:
+        raise StartError("\n".join(sorted(problems)))
+    return msgspec.convert(fields, Start)
+
+
+def _contradictions(fields: Mapping[str, object]) -> list[str]:
+    problems = []
+    ids = cast("tuple[int, ...]", fields.get("identity_ids", ()))
+    if len(set(ids)) != len(ids):
+        problems.append("identity_ids: repeats an id")
+    if ids and "replay_of" in fields:
+        problems.append("replay_of: a replay takes its ids from the run's ledger, so identity_ids cannot be given too")
+    return problems
+
+
+def _time(text: object, problems: list[str]) -> dict[str, object]:
+    if not isinstance(text, str):
+        return {}
+    if text.startswith("<"):
+        return {"placeholder": text}
+    try:
+        when = datetime.fromisoformat(text)
+        return {"scheduled_time": when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)}
+    except (ValueError, OverflowError):  # an offset may lead out of the calendar
+        problems.append(f"scheduled_time: {text[:40]!r} is no time like 2026-02-03T04:30:00Z")
+        return {}

@@ -1,0 +1,32 @@
+"""The accounts of a part and of a run (DESIGN §4)."""
+
+from typing import Final
+
+import msgspec
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The accounts of a part or of a run; all ints, and `scanned == resolved + lml_error` on each."""
+
+    identities_scanned: int = 0
+    identities_resolved: int = 0
+    warmed_releases: int = 0
+    warmed_artists: int = 0
+    not_found: int = 0
+    not_implemented: int = 0
+    lml_error: int = 0
+    not_attempted: int = 0
+    artist_errors: int = 0
+    lml_requests: int = 0
+    retries: int = 0
+    discogs_calls_estimated: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(**{name: getattr(self, name) + getattr(other, name) for name in TOTALS})
+
+
+TOTALS: Final = Totals.__struct_fields__
+SEVEN: Final = TOTALS[:7]
+"""The totals that alert rules, dashboards and the span know by name (DESIGN §4)."""
+ERROR_TOTALS: Final = Totals(identities_scanned=1, lml_error=1)
+"""The share of an identity whose last attempt failed."""

@@ -1,0 +1,225 @@
+"""The deploy gate: every row of LML.md's table, with an LML and a GitHub that answer over real sockets."""
+
+import json
+
+import pytest
+
+from core.lml.client import Lml
+from core.lml.gate import Github, check
+from core.settings import Lml as LmlSettings
+from core.settings import Secret
+from tests.virtual import VirtualClock
+from tests.wire import Wire, reply
+
+GATE = "8a1344c"
+NEWER = "0c4ffee0c4ffee0c4ffee0c4ffee0c4ffee0c4ff"
+
+
+def secret(name, value):
+    return Secret(name, value, fetch=lambda _arn, _force: "")
+
+
+def healthy(**fields):
+    return reply(200, json.dumps({"status": "healthy"} | fields).encode())
+
+
+def compared(status):
+    return reply(200, json.dumps({"status": status, "ahead_by": 3}).encode())
+
+
+def reset(peer, _):
+    peer.reset()
+
+
+NEVER = reply(500, b"must not be asked")
+
+
+class Asked:
+    """The gate's verdict, and what LML and GitHub were asked for it."""
+
+    def __init__(self, *lml_scripts, github=NEVER, token=None, local_dev=False):
+        with Wire(*lml_scripts) as lml_wire, Wire(github) as github_wire:
+            settings = LmlSettings(url=lml_wire.url, api_key=secret("LML_API_KEY", "key-of-lml"))
+            hub = Github(secret("GITHUB_TOKEN", token), url=github_wire.url)
+            with Lml(settings, VirtualClock()) as lml:
+                gate = check(lml, local_dev=local_dev, github=hub)
+        self.allowed = gate.allowed
+        self.reason = gate.reason
+        self.lml = [f"{request.method} {request.target}" for request in lml_wire.requests]
+        self.probes = [json.loads(request.body) for request in lml_wire.requests if request.method == "POST"]
+        self.github = github_wire.requests
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        pytest.param(reset, "GET http://127.0.0.1", id="unreachable"),
+        pytest.param(reply(503, b'{"status": "unhealthy", "commit_sha": "8a1344c"}'), "503", id="unhealthy"),
+        pytest.param(reply(302, headers={"Location": "/elsewhere"}), "302", id="redirect"),
+        pytest.param(reply(404, b'{"detail": "Not Found"}'), "404", id="not-found"),
+        pytest.param(reply(200, b"<html>"), "no JSON object", id="no-json"),
+        pytest.param(reply(200, b'["8a1344c"]'), "no JSON object", id="no-object"),
+    ],
+)
+@pytest.mark.parametrize("local_dev", [True, False])
+def test_an_lml_without_good_health_is_refused(script, told, local_dev):
+    asked = Asked(script, local_dev=local_dev)
+
+    assert not asked.allowed
+    assert told in asked.reason
+    assert asked.lml == ["GET /health"]
+    assert asked.github == []
+
+
+def test_the_gate_commit_itself_is_allowed_without_asking_github():
+    asked = Asked(healthy(commit_sha=f"{GATE}0123456789abcdef"))
+
+    assert asked.allowed
+    assert GATE in asked.reason
+    assert (asked.lml, asked.github) == (["GET /health"], [])
+
+
+@pytest.mark.parametrize(
+    ("status", "allowed"), [("identical", True), ("ahead", True), ("behind", False), ("diverged", False)]
+)
+def test_github_knows_whether_another_commit_is_new_enough(status, allowed):
+    asked = Asked(healthy(commit_sha=NEWER), github=compared(status))
+
+    assert asked.allowed is allowed
+    assert status in asked.reason
+    assert NEWER[:12] in asked.reason
+    assert asked.github[0].target == f"/repos/WXYC/library-metadata-lookup/compare/{GATE}...{NEWER}"
+    assert asked.probes == []
+
+
+@pytest.mark.parametrize(("token", "header"), [("token-of-github", "Bearer token-of-github"), (None, None), ("", None)])
+def test_a_token_goes_to_github_if_there_is_one(token, header):
+    asked = Asked(healthy(commit_sha=NEWER), github=compared("ahead"), token=token)
+
+    assert asked.github[0].headers.get("authorization") == header
+    assert "token-of-github" not in asked.reason
+
+
+@pytest.mark.parametrize(
+    ("sha", "target"),
+    [
+        ("feature/x", "feature%2Fx"),
+        ("a?b#c d&e", "a%3Fb%23c%20d%26e"),
+        ("a%2Fb", "a%252Fb"),
+        ("/../../secret", "%2F..%2F..%2Fsecret"),
+        ("größe", "gr%C3%B6%C3%9Fe"),
+        ("x\r\nHost: y", "x%0D%0AHost%3A%20y"),
+        ("\ud800", "%3F"),
+    ],
+)
+def test_a_commit_is_percent_encoded_whatever_it_is(sha, target):
+    asked = Asked(healthy(commit_sha=sha), github=compared("ahead"))
+
+    assert asked.allowed
+    assert asked.github[0].target == f"/repos/WXYC/library-metadata-lookup/compare/{GATE}...{target}"
+    assert asked.reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("github", "told"),
+    [
+        pytest.param(reset, "GitHub gave no answer", id="unreachable"),
+        pytest.param(reply(401), "GitHub answered 401", id="token-refused"),
+        pytest.param(reply(403, b'{"message": "API rate limit exceeded"}'), "GitHub answered 403", id="rate-limited"),
+        pytest.param(reply(429), "GitHub answered 429", id="too-many-requests"),
+        pytest.param(reply(404, b'{"message": "Not Found"}'), "GitHub answered 404", id="unknown-commit"),
+        pytest.param(reply(301, headers={"Location": "/"}), "GitHub answered 301", id="moved"),
+        pytest.param(reply(500), "GitHub answered 500", id="broken"),
+        pytest.param(reply(200, b"<html>"), "no status", id="no-json"),
+        pytest.param(reply(200, b"[]"), "no status", id="no-object"),
+        pytest.param(reply(200, b"{}"), "no status", id="empty-object"),
+        pytest.param(reply(200, b"[" * 100_000), "no status", id="nested-too-deeply"),
+        pytest.param(compared("sideways"), "unknown status", id="unknown-status"),
+        pytest.param(compared(["ahead"]), "unknown status", id="status-of-another-type"),
+    ],
+)
+@pytest.mark.parametrize(("status", "allowed"), [(422, True), (404, False)])
+def test_where_github_cannot_say_the_endpoint_is_asked(github, told, status, allowed):
+    asked = Asked(healthy(commit_sha=NEWER), reply(status), github=github)
+
+    assert asked.allowed is allowed
+    assert told in asked.reason
+    assert str(status) in asked.reason
+    assert asked.probes == [{"identity_ids": []}]
+
+
+def test_a_commit_longer_than_any_address_falls_back_to_the_probe():
+    asked = Asked(healthy(commit_sha="f" * 100_000), reply(422))
+
+    assert asked.allowed
+    assert asked.github == []
+    assert len(asked.reason) < 300
+
+
+def test_a_github_that_dawdles_is_given_up(monkeypatch):
+    monkeypatch.setattr("core.lml.gate._GITHUB_LIMIT", 0.1)
+
+    asked = Asked(healthy(commit_sha=NEWER), reply(422), github=lambda peer, _: peer.hung_up())
+
+    assert asked.allowed
+    assert "GitHub gave no answer" in asked.reason
+
+
+NO_COMMIT = [
+    pytest.param({}, id="missing"),
+    pytest.param({"commit_sha": None}, id="null"),
+    pytest.param({"commit_sha": ""}, id="empty"),
+    pytest.param({"commit_sha": " \n"}, id="blank"),
+    pytest.param({"commit_sha": 8}, id="number"),
+    pytest.param({"commit_sha": [GATE]}, id="list"),
+]
+
+
+@pytest.mark.parametrize("fields", NO_COMMIT)
+def test_without_a_commit_a_developer_may_run(fields):
+    asked = Asked(healthy(**fields), local_dev=True)
+
+    assert asked.allowed
+    assert "LOCAL_DEV" in asked.reason
+    assert (asked.probes, asked.github) == ([], [])
+
+
+@pytest.mark.parametrize("fields", NO_COMMIT)
+def test_without_a_commit_the_endpoint_is_asked(fields):
+    asked = Asked(healthy(**fields), reply(422))
+
+    assert asked.allowed
+    assert asked.probes == [{"identity_ids": []}]
+    assert asked.github == []
+
+
+@pytest.mark.parametrize(
+    ("script", "allowed", "told"),
+    [
+        pytest.param(reply(404), False, "LIBRARY_METADATA_URL", id="absent"),
+        pytest.param(reply(405), False, "LIBRARY_METADATA_URL", id="another-method"),
+        pytest.param(reply(401), False, "LML_API_KEY", id="key-unknown"),
+        pytest.param(reply(403), False, "LML_API_KEY", id="key-not-allowed"),
+        pytest.param(reply(422), True, "422", id="refused-as-empty"),
+        pytest.param(reply(400), True, "400", id="refused-as-malformed"),
+        pytest.param(reply(200, b"{}"), True, "200", id="taken"),
+        pytest.param(reply(429), True, "429", id="busy"),
+        pytest.param(reply(503), True, "503", id="without-its-services"),
+        pytest.param(reset, False, "no answer", id="no-answer"),
+    ],
+)
+def test_the_endpoint_shows_whether_it_is_there(script, allowed, told):
+    asked = Asked(healthy(), script)
+
+    assert asked.allowed is allowed
+    assert told in asked.reason
+    assert "key-of-lml" not in asked.reason
+
+
+def test_the_probe_carries_the_key():
+    key = secret("LML_API_KEY", "key-of-lml")
+    with Wire(healthy(), reply(422)) as wire, Lml(LmlSettings(url=wire.url, api_key=key), VirtualClock()) as lml:
+        check(lml, local_dev=False, github=Github(secret("GITHUB_TOKEN", None), url=wire.url))
+
+    assert wire.requests[-1].target == "/api/v1/cache/refresh-for-identities"
+    assert wire.requests[-1].headers["authorization"] == "Bearer key-of-lml"
