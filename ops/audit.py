@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.runs.ledger import Message, Run
-from core.runs.totals import SEVEN
+from core.runs.totals import REPORTED_TOTALS
 from core.telemetry import TOOL
 from local.sentry import Span
 
@@ -82,14 +82,14 @@ def _lml(run: Run, evidence: Evidence) -> Iterator[Finding]:
     statuses = list(asked.last_status.values())
     for name in ("not_found", "not_implemented"):
         yield _same(f"LML's last answers hold the same {name}", statuses.count(name), getattr(run.totals, name))
-    ours = {name: getattr(run.totals, name) for name in SEVEN}
-    yield _same("the totals are what LML's world says", ours, {name: expected[name] for name in SEVEN})
+    ours = {name: getattr(run.totals, name) for name in REPORTED_TOTALS}
+    yield _same("the totals are what LML's world says", ours, {name: expected[name] for name in REPORTED_TOTALS})
     at_once = f"LML never saw more than {evidence.concurrency} of our requests at once"
     yield Finding(at_once, asked.at_once <= evidence.concurrency, str(asked.at_once))
 
 
 def _told(run: Run, evidence: Evidence) -> Iterator[Finding]:
-    totals = {name: getattr(run.totals, name) for name in (*SEVEN, "not_attempted")}
+    totals = {name: getattr(run.totals, name) for name in (*REPORTED_TOTALS, "not_attempted")}
     spans = [span for span in evidence.spans if span.name == f"{TOOL}.run.totals"]
     told = [{name: span.attributes.get(f"backfill.{name}") for name in totals} for span in spans]
     yield _same("Sentry received the totals once", told, [totals])

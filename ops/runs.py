@@ -80,14 +80,14 @@ def stop(target: Target, run_id: str, *, now: bool, wait: bool) -> Answer:
     that has ended without a word the totals are told.
     """
     found, ledger, clock = target.run(run_id), target.ledger, target.clock()
-    if found.closed_at is not None and not found.to_be_told:
+    if found.closed_at is not None and not found.is_unreported:
         raise OperatorError(f"run {run_id} is {found.status} since {found.closed_at}")
     if now or found.status == "planning" or clock.utc().timestamp() >= found.deadline:
         ended = lives.finalise(ledger, clock, found, "ended by `rotation stop`") or found
     else:
         ledger.runs.stop(run_id, "stopped by `rotation stop`")
         ended = target.run(run_id)
-    if ended.to_be_told:
+    if ended.is_unreported:
         _wake(target, ended)
     if wait:
         ended = watched(target, run_id)

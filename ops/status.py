@@ -68,7 +68,7 @@ def _lines(view: View, why: Counter[str]) -> Iterator[str]:
         asked = "" if view.asked is None else f"{view.asked} ids asked in the last {pacing.MEMORY / 60:g} min, "
         left = "" if view.left is None else f"; about {view.left}"
         yield f"  {asked}{view.calls_a_minute:.0f} Discogs calls in the last minute, {view.loop} loop{left}"
-    if run.to_be_told:
+    if run.is_unreported:
         yield f"  its totals are not told yet: `rotation stop {run.run_id}` has that done"
     for reason, count in why.most_common(REASONS_SHOWN):
         yield f"  {count} failed: {escape(reason)}"

@@ -30,7 +30,7 @@ from core.rotation import postgres
 from core.rotation import table as rotation
 from core.runs.fan_out import FanOut
 from core.runs.ledger import open_ledger
-from core.runs.lifecycle import Keeper
+from core.runs.lifecycle import RunLifecycle
 from core.telemetry import Telemetry
 from local import postgres as stand_in
 from ops.bench import figures
@@ -108,10 +108,10 @@ def measure(quick: bool) -> list[Figure]:
 def ours(aws: MemoryAws, database: settings.Database) -> None:
     nobody = settings.Secret("none", fetch=lambda _arn, _anew: "")
     sentry = settings.Sentry(dsn=nobody, release=None, environment="bench", traces_sample_rate=1.0)
-    keeper = Keeper(open_ledger(aws.dynamodb, TABLE), Telemetry(sentry), SystemClock())
+    lifecycle = RunLifecycle(open_ledger(aws.dynamodb, TABLE), Telemetry(sentry), SystemClock())
     gate = Gate(allowed=True, reason="bench")
     queue = RefreshQueue(aws.sqs, QUEUE_URL)
-    FanOut(keeper, queue, lambda: rotation.connect(database), lambda: gate, 50).start({}, "request")
+    FanOut(lifecycle, queue, lambda: rotation.connect(database), lambda: gate, 50).start({}, "request")
 
 
 def bare(aws: MemoryAws, database: settings.Database) -> None:

@@ -31,12 +31,12 @@ from core.budget.throttle import Throttle
 from core.clock import SystemClock
 from core.lml.client import Answer, Health, Lml
 from core.lml.gate import Gate
-from core.refresh.consumer import Receiver
+from core.refresh.consumer import RefreshConsumer
 from core.refresh.worker import Worker
 from core.runs.fan_out import FanOut
 from core.runs.ledger import open_ledger
-from core.runs.lifecycle import Keeper
-from core.runs.messages import Desk, read_deliveries
+from core.runs.lifecycle import RunLifecycle
+from core.runs.messages import MessageStore, read_deliveries
 from core.runs.plan import encode
 from core.telemetry import Telemetry
 from local.lml.running import as_process
@@ -88,24 +88,24 @@ class Ours:
         self.calls: list[Call | Asked] = []
         self.aws = aws = MemoryAws(file, self.calls.append, CLIENT)
         clock, queue = _Clock(), RefreshQueue(aws.sqs, QUEUE_URL)
-        keeper = Keeper(open_ledger(aws.dynamodb, TABLE), Telemetry(sentry), clock)
+        lifecycle = RunLifecycle(open_ledger(aws.dynamodb, TABLE), Telemetry(sentry), clock)
         self.lml = _Noted(settings.Lml(url=lml_url, api_key=nobody), clock)
         self.lml.calls = self.calls
         gate = Gate(allowed=True, reason="bench")
-        fan_out = FanOut(keeper, queue, nullcontext, lambda: gate, 50)  # type: ignore[arg-type]  # ids are given
+        fan_out = FanOut(lifecycle, queue, nullcontext, lambda: gate, 50)  # type: ignore[arg-type]  # ids are given
         run_id = str(fan_out.start({"identity_ids": list(ids)}, "bench")["run_id"])
-        messages = keeper.ledger.messages.all(run_id, len(ids) // 50)
+        messages = lifecycle.ledger.messages.all(run_id, len(ids) // 50)
         self.bodies = [encode(message.left) for message in messages if message.left]
         pacing = settings.Pacing(rate_limit=10_000, budget=9_000, budget_max=9_000)
-        throttle = Throttle(keeper.ledger.pace, self.lml, clock, pacing, Random(1))  # noqa: S311 - reproducible
-        worker = Worker(self.lml, throttle, clock, keeper.telemetry, 3)
-        self.receiver = Receiver(Desk(keeper, queue, ParkedQueue(aws.sqs, QUEUE_URL)), worker, 50)
+        throttle = Throttle(lifecycle.ledger.pace, self.lml, clock, pacing, Random(1))  # noqa: S311 - reproducible
+        worker = Worker(self.lml, throttle, clock, lifecycle.telemetry, 3)
+        self.consumer = RefreshConsumer(MessageStore(lifecycle, queue, ParkedQueue(aws.sqs, QUEUE_URL)), worker, 50)
 
     def work(self, body: str) -> None:
         """Do what `handlers.refresh` does with an event of this body."""
-        with self.receiver.desk.keeper.telemetry.invocation("slice_error", but_not=ValueError):
+        with self.consumer.store.lifecycle.telemetry.invocation("slice_error", but_not=ValueError):
             for delivery in read_deliveries({"Records": [{"body": body}]}, "request"):
-                self.receiver.receive(delivery, lambda: 900.0)
+                self.consumer.handle(delivery, lambda: 900.0)
 
     def close(self) -> None:
         self.lml.close()

@@ -8,23 +8,24 @@ from core.lml import gate as deploy_gate
 from core.lml.client import Lml
 from core.rotation import table as rotation
 from core.runs.fan_out import FanOut, Outcome, RunRefusedError
-from handlers import bootstrap, given
+from handlers import bootstrap
+from handlers.settings import load_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
 @cache
-def parts() -> FanOut:
-    config = given.settings(settings.fan_out)
-    keeper = bootstrap.keeper(config)
-    lml, github = Lml(config.lml, keeper.clock), deploy_gate.Github(config.github_token)
+def build() -> FanOut:
+    config = load_settings(settings.fan_out)
+    lifecycle = bootstrap.lifecycle(config)
+    lml, github = Lml(config.lml, lifecycle.clock), deploy_gate.Github(config.github_token)
     gate = partial(deploy_gate.check, lml, local_dev=config.local_dev, github=github)
     connect = partial(rotation.connect, config.database)
-    return FanOut(keeper, bootstrap.queue(config), connect, gate, config.batch_size)
+    return FanOut(lifecycle, bootstrap.queue(config), connect, gate, config.batch_size)
 
 
 def handler(event: object, context: "LambdaContext") -> Outcome:
-    fan_out = parts()
-    with fan_out.keeper.telemetry.invocation("failed", but_not=RunRefusedError):
+    fan_out = build()
+    with fan_out.lifecycle.telemetry.invocation("failed", but_not=RunRefusedError):
         return fan_out.start(event, context.aws_request_id)

@@ -9,12 +9,13 @@ from core.aws.table import Table
 from core.picker import config
 from core.picker.build import Picker, build
 from core.telemetry import Telemetry
-from handlers import given, secrets
+from handlers import secrets
+from handlers.settings import load_settings
 
 
 @cache
 def picker() -> Picker:
-    settings = given.settings(config.read)
+    settings = load_settings(config.read)
     table = Table(boto3.client("dynamodb", config=CLIENT), str(settings.ledger_table))
     return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden), table)
 

@@ -26,7 +26,7 @@ from local.lml.limits import Limits
 from local.process import Process, end
 from local.world import World
 from tests.integration.accounts import event_of
-from tests.integration.parts import create_table
+from tests.integration.build import create_table
 
 ROOT: Final = Path(__file__).parents[2]
 WORLD: Final = World.seeded(identities=3, seed=3)
@@ -208,12 +208,12 @@ class Stage:
                 return
         raise AssertionError(scene.printed[-1])
 
-    def bury(self, scene: Scene, message: dict[str, Any], **how: Any) -> Invocation:
+    def handle(self, scene: Scene, message: dict[str, Any], **how: Any) -> Invocation:
         return self.invoke(scene, "dead_letter", event_of(message["Body"], message), **how)
 
     def buried(self, scene: Scene, message: dict[str, Any]) -> None:
         for _ in range(5):
-            if self.bury(scene, message).outcome == "returned":
+            if self.handle(scene, message).outcome == "returned":
                 return
             scene.now += LATER
         raise AssertionError(scene.printed[-1])

@@ -60,7 +60,7 @@ def beside_the_dead_letter(stage: Stage, scene: Scene, point: Point, *, at: int)
     if stopped.pid:
         stage.delete(message)
         scene.now += timedelta(seconds=61)  # the visibility time-out is a minute longer than the function's (DESIGN §8)
-        done = stage.bury(scene, message)
+        done = stage.handle(scene, message)
         stage.kill(stopped)
         if done.outcome != "returned":
             scene.now += LATER
@@ -84,7 +84,7 @@ def overtaken(stage: Stage, scene: Scene, point: Point, *, at: int) -> Invocatio
 def burying(stage: Stage, scene: Scene, point: Point, *, at: int, delivered: bool = False) -> Invocation:
     message = _reach(stage, scene, at)
     stage.delete(message)
-    stopped = stage.bury(scene, message, stop_at=point)
+    stopped = stage.handle(scene, message, stop_at=point)
     if stopped.pid:
         if delivered:
             stage.deliver(scene, message)

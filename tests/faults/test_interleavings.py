@@ -21,20 +21,20 @@ from moto import mock_aws
 from core import settings as core_settings
 from core.aws.queues import ParkedQueue, RefreshQueue
 from core.lml.gate import Gate
-from core.refresh.consumer import Receiver
-from core.refresh.dead_letter import Undertaker
+from core.refresh.consumer import RefreshConsumer
+from core.refresh.dead_letter import DeadLetterConsumer
 from core.refresh.worker import PartResult
 from core.rotation.table import Coverage
 from core.runs.fan_out import FanOut, RunRefusedError
 from core.runs.ledger import Message, open_ledger
-from core.runs.lifecycle import Keeper
-from core.runs.messages import ClaimedError, Delivery, Desk
+from core.runs.lifecycle import RunLifecycle
+from core.runs.messages import ClaimedError, Delivery, MessageStore
 from core.runs.plan import RefreshMessage
 from core.runs.totals import ERROR_TOTALS, Totals
 from core.telemetry import Telemetry
 from tests.faults.worker import name_of
 from tests.integration.accounts import Crash, secret
-from tests.integration.parts import create_table
+from tests.integration.build import create_table
 from tests.virtual import VirtualClock
 
 IDS = tuple(range(1, 8))
@@ -142,14 +142,14 @@ class Interleavings(RuleBasedStateMachine):
         create_table(DYNAMODB)
         self.clock, self.sqs, self.telemetry = VirtualClock(), Sqs(), Heard()
         self.ledger = open_ledger(DYNAMODB, "ledger")
-        self.keeper = Keeper(self.ledger, self.telemetry, self.clock)
+        self.lifecycle = RunLifecycle(self.ledger, self.telemetry, self.clock)
         queue = RefreshQueue(self.sqs, "refresh", self.clock.advance)
         self.parked = Sqs()
-        desk = Desk(self.keeper, queue, ParkedQueue(self.parked, "parked"))
+        store = MessageStore(self.lifecycle, queue, ParkedQueue(self.parked, "parked"))
         self.lml = Lml(self.clock)
-        self.receiver, self.undertaker = Receiver(desk, self.lml, 100), Undertaker(desk)
+        self.consumer, self.undertaker = RefreshConsumer(store, self.lml, 100), DeadLetterConsumer(store)
         gate = partial(Gate, allowed=True, reason="drawn")
-        self.fan_out = FanOut(self.keeper, queue, connected, gate, BATCH)
+        self.fan_out = FanOut(self.lifecycle, queue, connected, gate, BATCH)
         self.runs: set[str] = set()
         self.starts: dict[str, str] = {}
         self.unfinished: set[str] = set()
@@ -243,12 +243,12 @@ class Interleavings(RuleBasedStateMachine):
                 self._killed(None, partial(self._receive, body))
 
     def _receive(self, body: str) -> None:
-        self.receiver.receive(self._delivery(body), lambda: 900.0)
+        self.consumer.handle(self._delivery(body), lambda: 900.0)
 
     def _bury(self, body: str) -> None:
         for identity in IDS:
             self.lml.said[identity].add("failed")
-        self.undertaker.bury(self._delivery(body))
+        self.undertaker.handle(self._delivery(body))
 
     def _delivery(self, body: str) -> Delivery:
         return Delivery(body=body, headers={}, receive_count=1, request_id=str(uuid.uuid4()))

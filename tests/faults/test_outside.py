@@ -261,8 +261,8 @@ def test_a_sentry_that_hangs_or_refuses_costs_seconds_and_no_account(book, fault
         config = settings.Sentry(
             dsn=secret("SENTRY_DSN", sentry.dsn(url)), release=None, environment="test", traces_sample_rate=1.0
         )
-        book.keeper = msgspec.structs.replace(book.keeper, telemetry=Telemetry(config))
-        book.desk = msgspec.structs.replace(book.desk, keeper=book.keeper)
+        book.lifecycle = msgspec.structs.replace(book.lifecycle, telemetry=Telemetry(config))
+        book.store = msgspec.structs.replace(book.store, lifecycle=book.lifecycle)
         book.start(SCHEDULED)
         book.deliver_all(to=book.receiver_with())
 

@@ -148,7 +148,7 @@ def main() -> None:
     from handlers import dead_letter, fan_out, refresh  # noqa: PLC0415 - after the hooks
 
     handlers = {"fan_out": fan_out.handler, "refresh": refresh.handler, "dead_letter": dead_letter.handler}
-    for build in (fan_out.parts, refresh.parts, dead_letter.parts):
+    for build in (fan_out.build, refresh.build, dead_letter.build):
         build()  # here, so that a child costs a fork
     for line in sys.stdin:
         job = json.loads(line)

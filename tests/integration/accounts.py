@@ -17,8 +17,8 @@ from core.aws.table import Table
 from core.budget.throttle import Throttle
 from core.lml.client import Lml
 from core.lml.gate import Gate
-from core.refresh.consumer import Receiver
-from core.refresh.dead_letter import Undertaker
+from core.refresh.consumer import RefreshConsumer
+from core.refresh.dead_letter import DeadLetterConsumer
 from core.refresh.worker import Worker
 from core.rotation import table as rotation
 from core.runs.fan_out import FanOut
@@ -27,12 +27,12 @@ from core.runs.ledger._lock import Lock
 from core.runs.ledger._messages import Message, Messages
 from core.runs.ledger._pace import PaceItem
 from core.runs.ledger._runs import Runs
-from core.runs.lifecycle import Keeper
-from core.runs.messages import Desk, read_deliveries
+from core.runs.lifecycle import RunLifecycle
+from core.runs.messages import MessageStore, read_deliveries
 from local import postgres
 from local.world import World
-from tests.integration import parts
-from tests.integration.parts import KEY, TABLE, secret
+from tests.integration import build
+from tests.integration.build import KEY, TABLE, secret
 from tests.virtual import VirtualClock
 
 WORLD = World.seeded(identities=125, seed=7)
@@ -137,7 +137,7 @@ class Sdk:
                     events.unregister(name, hook)
 
 
-class StandIn(parts.StandIn):
+class StandIn(build.StandIn):
     """The stand-in LML, and the refresh requests that it saw."""
 
     def asked(self) -> list[list[int]]:
@@ -155,7 +155,7 @@ class Rows:
     def __init__(self, server: postgres.Postgres) -> None:
         self._server = server
         self._loaded: World | None = None
-        self.settings = parts.database_of(server)
+        self.settings = build.database_of(server)
         self.environment = server.environment()
 
     def hold(self, world: World) -> None:
@@ -174,34 +174,34 @@ class Book:
         self.clock = VirtualClock()
         self.table = Table(sdk.dynamodb, TABLE, self.clock.advance)
         self.ledger = ledger_in(self.table)
-        self.telemetry = parts.telemetry()
-        self.keeper = Keeper(self.ledger, self.telemetry, self.clock)
+        self.telemetry = build.telemetry()
+        self.lifecycle = RunLifecycle(self.ledger, self.telemetry, self.clock)
         self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
-        self.desk = Desk(self.keeper, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
-        self.undertaker = Undertaker(self.desk)
+        self.store = MessageStore(self.lifecycle, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
+        self.undertaker = DeadLetterConsumer(self.store)
         self._clients: dict[str, Lml] = {}
-        self.receiver = self.receiver_with()
+        self.consumer = self.receiver_with()
 
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
 
-    def receiver_with(self, *, slice_max: int = 50, key: str = KEY) -> Receiver:
+    def receiver_with(self, *, slice_max: int = 50, key: str = KEY) -> RefreshConsumer:
         """The refresh function with settings of its own; a message is one request unless they say otherwise."""
         client = settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key))
         lml = self._clients.get(key) or self._clients.setdefault(key, Lml(client, self.clock))
         # A budget that nobody exhausts: pacing has its own tests, and each second of waiting is two reads here.
         limits = settings.Pacing(rate_limit=10_000, budget=9_000, budget_max=9_000, slice_max=slice_max)
         throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible
-        return Receiver(self.desk, Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3), 50)
+        return RefreshConsumer(self.store, Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3), 50)
 
     # What people and AWS do
 
     def start(self, event: object, *, request_id: str | None = None, batch_size: int = 50) -> dict[str, object]:
         """Invoke fan-out."""
         fan_out = FanOut(
-            keeper=self.keeper,
+            lifecycle=self.lifecycle,
             queue=self.queue,
             connect=partial(rotation.connect, self.rows.settings),
             gate=lambda: self.allowed,
@@ -225,7 +225,7 @@ class Book:
             found.append(took["MessageAttributes"]["reason"]["StringValue"])
         return found
 
-    def deliver(self, *, to: Receiver | None = None, keep: bool = False, timeout: float = TIMEOUT) -> str | None:
+    def deliver(self, *, to: RefreshConsumer | None = None, keep: bool = False, timeout: float = TIMEOUT) -> str | None:
         """Let SQS deliver one message to the refresh function; returns its body, None when there is none.
 
         With `keep` the message stays, as when SQS delivers it twice; it stays too when the function fails.
@@ -248,7 +248,7 @@ class Book:
         self,
         body: str,
         *,
-        to: Receiver | None = None,
+        to: RefreshConsumer | None = None,
         request_id: str | None = None,
         timeout: float = TIMEOUT,
         message: dict | None = None,
@@ -260,7 +260,7 @@ class Book:
             return (ends - self.clock.utc()).total_seconds()
 
         for delivery in read_deliveries(event_of(body, message), request_id or str(uuid.uuid4())):
-            (to or self.receiver).receive(delivery, time_left)
+            (to or self.consumer).handle(delivery, time_left)
 
     def deliver_all(self, **how) -> int:
         """Deliver until the queue is empty; returns how many deliveries that took."""
@@ -270,10 +270,10 @@ class Book:
             assert count < 1000, "the queue never empties"
         return count
 
-    def bury(self, body: str, request_id: str | None = None) -> None:
+    def handle(self, body: str, request_id: str | None = None) -> None:
         """Invoke the dead-letter function with a body."""
         for delivery in read_deliveries(event_of(body), request_id or str(uuid.uuid4())):
-            self.undertaker.bury(delivery)
+            self.undertaker.handle(delivery)
 
     # What the ledger says
 

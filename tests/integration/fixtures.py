@@ -13,7 +13,7 @@ from local import postgres, serve
 from local.lml import app
 from local.lml.limits import Limits
 from tests.integration.accounts import WORLD, Book, Rows, Sdk, StandIn
-from tests.integration.parts import KEY, create_table
+from tests.integration.build import KEY, create_table
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter
 from core.picker.tracks import Pick, Release
 from core.picker.warm import Warmer
-from tests.integration import parts
-from tests.integration.parts import KEY, TABLE, database_of, secret, telemetry
+from tests.integration import build
+from tests.integration.build import KEY, TABLE, database_of, secret, telemetry
 from tests.virtual import VirtualClock
 
 DIRECT = {
@@ -32,7 +32,7 @@ RELEASE = {
 }
 
 
-class StandIn(parts.StandIn):
+class StandIn(build.StandIn):
     """The stand-in LML, and the lookups and release fetches that it saw."""
 
     def says(self, path, fields=None, *, times=None, **fault):

@@ -37,7 +37,7 @@ def test_a_message_that_fails_five_times_is_buried_and_its_run_ends(book, few, c
     assert book.deliver() is None
     (body,) = book.waiting("dead")
 
-    book.bury(body)
+    book.handle(body)
 
     assert book.run(few).status == "complete"
     assert book.totals(few)["lml_error"] == len(FEW)
@@ -47,7 +47,7 @@ def test_a_message_that_fails_five_times_is_buried_and_its_run_ends(book, few, c
 
 
 def test_a_dead_letter_is_told_loudly(book, few, letter, told):
-    book.bury(letter)
+    book.handle(letter)
 
     book.telemetry.flush()
     lines = told()
@@ -63,7 +63,7 @@ def test_verdicts_of_earlier_parts_stay(book, few):
     (body,) = book.waiting()
     assert json.loads(body)["identity_ids"] == FEW[:2]
 
-    book.bury(body)
+    book.handle(body)
 
     totals = book.totals(few)
     assert (totals["identities_resolved"], totals["lml_error"]) == (4, 2)
@@ -71,8 +71,8 @@ def test_verdicts_of_earlier_parts_stay(book, few):
 
 
 def test_a_letter_that_is_buried_twice_counts_once(book, few, letter):
-    book.bury(letter)
-    book.bury(letter)
+    book.handle(letter)
+    book.handle(letter)
 
     book.assert_balanced(few)
 
@@ -82,9 +82,9 @@ def test_a_worker_that_is_still_at_it_is_left_alone(book, few, letter):
         book.work_on(letter)
 
     with pytest.raises(ClaimedError, match=f"an invocation is still at message 0 part 0 of {few}"):
-        book.bury(letter)
+        book.handle(letter)
     book.clock.advance(TIMEOUT)
-    book.bury(letter)
+    book.handle(letter)
 
     assert book.totals(few)["lml_error"] == len(FEW)
     book.assert_balanced(few)
@@ -93,18 +93,18 @@ def test_a_worker_that_is_still_at_it_is_left_alone(book, few, letter):
 def test_a_worker_that_is_faster_wins(book, few, letter):
     """A duplicate delivery and the burial of the same part: one of them counts."""
     with book.sdk.interrupted("TransactWriteItems", lambda: book.work_on(letter)):
-        book.bury(letter)
+        book.handle(letter)
 
     book.assert_balanced(few)
     book.assert_world(FEW, few)
 
 
 def test_a_worker_that_is_slower_changes_nothing(book, few, letter):
-    def bury():
+    def handle():
         book.clock.advance(TIMEOUT)
-        book.bury(letter)
+        book.handle(letter)
 
-    with book.sdk.interrupted("TransactWriteItems", bury):
+    with book.sdk.interrupted("TransactWriteItems", handle):
         book.work_on(letter)
 
     assert book.totals(few)["lml_error"] == len(FEW)
@@ -119,7 +119,7 @@ def test_a_part_that_was_committed_is_repaired_not_buried(book, few):
         book.deliver()
     book.sqs.purge_queue(QueueUrl=book.urls["refresh"])
 
-    book.bury(body)
+    book.handle(body)
 
     assert book.totals(few)["lml_error"] == 0
     assert book.deliver_all() == 1
@@ -131,7 +131,7 @@ def test_a_run_that_only_had_to_be_closed_is_closed(book, few, letter):
     with book.sdk.killed("TransactWriteItems", when="before", holding="closed_at"):
         book.work_on(letter)
 
-    book.bury(letter)
+    book.handle(letter)
 
     book.assert_balanced(few)
     book.assert_world(FEW, few)
@@ -140,18 +140,18 @@ def test_a_run_that_only_had_to_be_closed_is_closed(book, few, letter):
 def test_a_letter_of_a_run_that_has_ended_changes_nothing(book):
     book.start(SCHEDULED)
     body = book.waiting()[0]
-    book.keeper.finalise(book.run(), "a person said so")
+    book.lifecycle.finalise(book.run(), "a person said so")
 
-    book.bury(body)
+    book.handle(body)
 
     assert book.totals()["not_attempted"] == len(IDS)
     book.assert_balanced()
 
 
 def test_a_letter_of_a_stopping_run_lets_it_end(book, few, letter):
-    book.keeper.stop(few, "person", "a person said so")
+    book.lifecycle.stop(few, "person", "a person said so")
 
-    book.bury(letter)
+    book.handle(letter)
 
     assert book.run(few).status == "stopped"
     book.assert_balanced(few)
@@ -160,7 +160,7 @@ def test_a_letter_of_a_stopping_run_lets_it_end(book, few, letter):
 def test_a_replay_by_hand_that_died_is_told_and_gone(book, told):
     body = json.dumps({"version": 1, "identity_ids": FEW})
 
-    book.bury(body)
+    book.handle(body)
 
     book.telemetry.flush()
     lines = told()
@@ -182,7 +182,7 @@ def test_a_replay_by_hand_that_died_is_told_and_gone(book, told):
     ids=["no message", "unknown run"],
 )
 def test_what_cannot_be_accounted_for_is_parked(book, body, reason):
-    book.bury(body)
+    book.handle(body)
 
     assert book.waiting("parked") == [body]
     assert book.reasons()[0].startswith(reason)
@@ -201,10 +201,10 @@ POINTS = {
 def test_a_burial_that_is_killed_is_finished_by_the_next(book, few, letter, point):
     operation, when, holding = point
     with book.sdk.killed(operation, when=when, holding=holding):
-        book.bury(letter)
+        book.handle(letter)
 
     book.clock.advance(TIMEOUT)
-    book.bury(letter)
+    book.handle(letter)
 
     assert book.run(few).status == "complete"
     assert book.totals(few)["lml_error"] == len(FEW)
@@ -213,7 +213,7 @@ def test_a_burial_that_is_killed_is_finished_by_the_next(book, few, letter, poin
 
 def test_a_letter_of_one_message_leaves_the_others_to_the_worker(book):
     book.start(SCHEDULED)
-    book.bury(book.waiting()[1])
+    book.handle(book.waiting()[1])
 
     book.deliver_all()
 

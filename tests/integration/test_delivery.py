@@ -173,7 +173,7 @@ def test_a_stopping_run_asks_lml_for_nothing(book, closed):
     book.deliver()
     asked = book.lml.asked()
 
-    book.keeper.stop(RUN, "person", "a person said so")
+    book.lifecycle.stop(RUN, "person", "a person said so")
     book.deliver_all()
 
     assert book.lml.asked() == asked
@@ -187,7 +187,7 @@ def test_a_stopping_run_asks_lml_for_nothing(book, closed):
 
 def test_a_run_that_is_stopped_in_the_middle_of_a_part_keeps_what_it_has(book, few):
     def stop():
-        book.keeper.stop(few, "person", "a person said so")
+        book.lifecycle.stop(few, "person", "a person said so")
 
     with book.sdk.interrupted("PutItem", stop):
         book.deliver_all(to=book.receiver_with(slice_max=1))
@@ -459,7 +459,7 @@ def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, t
     book.start(SCHEDULED)
     book.deliver()
 
-    with book.sdk.interrupted("TransactWriteItems", lambda: book.keeper.finalise(book.run(), "its lock ran out")):
+    with book.sdk.interrupted("TransactWriteItems", lambda: book.lifecycle.finalise(book.run(), "its lock ran out")):
         book.deliver()
 
     assert book.run().status == "stopped"
@@ -474,7 +474,7 @@ def test_a_worker_under_whom_its_run_was_ended_comes_again_until_the_totals_are_
 
     def end_it_and_die():
         with book.sdk.killed("UpdateItem", when="before", holding="emitted_at = "):
-            book.keeper.finalise(book.run(few), "its lock went to another")
+            book.lifecycle.finalise(book.run(few), "its lock went to another")
 
     with book.sdk.interrupted("TransactWriteItems", end_it_and_die), pytest.raises(ClaimedError):
         book.deliver()

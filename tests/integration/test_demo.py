@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.runs.totals import SEVEN
+from core.runs.totals import REPORTED_TOTALS
 from local import serve
 from local.lml import app
 from local.world import World
@@ -34,7 +34,7 @@ def test_the_demo_ends_well_and_says_so_on_its_last_line():
     summary = last_line(finished)
     assert (finished.returncode, summary["status"]) == (0, "complete"), finished.stdout
     expected = World.seeded(30).expected(World.seeded(30).identity_ids())
-    assert {name: summary[name] for name in SEVEN} == {name: expected[name] for name in SEVEN}
+    assert {name: summary[name] for name in REPORTED_TOTALS} == {name: expected[name] for name in REPORTED_TOTALS}
     assert (summary["planned"], summary["not_attempted"]) == (30, 0)
     assert summary["seconds"] > 0
     page = Path(summary["report"])

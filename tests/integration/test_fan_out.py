@@ -377,7 +377,7 @@ def test_when_sqs_refuses_a_message_the_retry_sends_it(book):
 
 
 def test_a_run_that_is_stopped_while_it_is_sent_is_sent_and_attempts_no_more(book):
-    with book.sdk.interrupted("SendMessageBatch", lambda: book.keeper.stop(RUN, "person", "a person said so")):
+    with book.sdk.interrupted("SendMessageBatch", lambda: book.lifecycle.stop(RUN, "person", "a person said so")):
         book.start(SCHEDULED)
 
     assert len(book.waiting()) == 3
@@ -470,7 +470,7 @@ def test_a_replay_asks_again_for_what_failed_and_what_was_not_attempted(book):
     book.start(SCHEDULED)
     book.lml.fault(path="refresh", ids=[IDS[7]], result={"status": "error"}, times=3)
     book.deliver()
-    book.keeper.stop(RUN, "person", "a person said so")
+    book.lifecycle.stop(RUN, "person", "a person said so")
     book.deliver_all()
     book.lml.reset()
 
@@ -488,7 +488,7 @@ def test_a_run_that_was_finalised_is_replayed_from_what_its_messages_had_left(bo
     book.start(SCHEDULED)
     book.deliver()
     book.clock.advance(timedelta(hours=21).total_seconds())
-    book.keeper.finalise(book.run(), "past its deadline")
+    book.lifecycle.finalise(book.run(), "past its deadline")
 
     outcome = book.start({"replay_of": RUN})
 

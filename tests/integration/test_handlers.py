@@ -13,7 +13,7 @@ from core.runs.request import StartError
 from core.runs.totals import Totals
 from handlers import dead_letter, fan_out, refresh, secrets
 from tests.integration.accounts import IDS, KEY, RUN, TABLE
-from tests.integration.parts import Context
+from tests.integration.build import Context
 
 pytest_plugins = ("tests.integration.fixtures",)
 
@@ -47,14 +47,14 @@ def environment(book, monkeypatch):
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    built = (fan_out.parts, refresh.parts, dead_letter.parts)
+    built = (fan_out.build, refresh.build, dead_letter.build)
     for function in built:
         function.cache_clear()
     yield monkeypatch
-    if fan_out.parts.cache_info().currsize:
-        fan_out.parts().gate.args[0].close()  # the client of LML
-    if refresh.parts.cache_info().currsize:
-        refresh.parts().worker.lml.close()
+    if fan_out.build.cache_info().currsize:
+        fan_out.build().gate.args[0].close()  # the client of LML
+    if refresh.build.cache_info().currsize:
+        refresh.build().worker.lml.close()
     for function in built:
         function.cache_clear()
 
@@ -218,11 +218,11 @@ def test_a_secret_is_hidden_as_it_is_used(environment, book):  # noqa: ARG001 - 
 
 def test_an_environment_is_built_once(started):
     """A warm invocation costs no client, no secret and no settings again."""
-    first = fan_out.parts()
+    first = fan_out.build()
 
     fan_out.handler(event("schedule"), Context())
 
-    assert fan_out.parts() is first
+    assert fan_out.build() is first
     assert started.run().status == "running"
 
 

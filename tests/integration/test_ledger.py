@@ -13,7 +13,7 @@ from core.aws.table import Table, TransactionRefusedError
 from core.budget.pacing import Pace
 from core.runs.ledger import Commit, CommitOutcome, Run
 from core.runs.ledger._lock import LEASE
-from core.runs.ledger._runs import EMISSION_LEASE
+from core.runs.ledger._runs import REPORT_LEASE
 from core.runs.plan import RefreshMessage
 from core.runs.totals import Totals
 from tests.integration.accounts import TABLE, canceled, error, ledger_in
@@ -379,7 +379,7 @@ def test_a_step_whose_answer_was_lost_is_not_taken_for_somebody_elses(ledger, sd
     with sdk.unanswered("TransactWriteItems"):
         done(ledger)
     with sdk.unanswered("UpdateItem"):
-        assert ledger.runs.claim_emission("r", NOW)
+        assert ledger.runs.claim_report("r", NOW)
     assert ledger.runs.read("r").totals.identities_scanned == 3
 
 
@@ -409,7 +409,7 @@ def test_a_run_closes_once_as_what_it_was(running, totals, stop, status):
     closed = running.runs.read("r")
     assert (closed.status, closed.closed_at, closed.totals) == (status, "2026-02-03T04:45:00.000Z", totals)
     assert closed.seconds == 15 * 60
-    assert closed.to_be_told
+    assert closed.is_unreported
     assert running.lock.holder(LATER) is None
 
 
@@ -465,27 +465,27 @@ def test_one_reader_at_a_time_tells_the_totals(running):
     done(running)
     running.runs.close(running.runs.read("r"), running.lock, NOW)
 
-    assert running.runs.claim_emission("r", NOW)
+    assert running.runs.claim_report("r", NOW)
 
-    assert not running.runs.claim_emission("r", NOW)
-    assert not running.runs.claim_emission("r", NOW + EMISSION_LEASE)
-    assert running.runs.claim_emission("r", NOW + EMISSION_LEASE + timedelta(seconds=1)), "the first one was killed"
+    assert not running.runs.claim_report("r", NOW)
+    assert not running.runs.claim_report("r", NOW + REPORT_LEASE)
+    assert running.runs.claim_report("r", NOW + REPORT_LEASE + timedelta(seconds=1)), "the first one was killed"
 
 
 def test_totals_that_were_told_are_not_told_again(running):
     done(running)
     running.runs.close(running.runs.read("r"), running.lock, NOW)
-    running.runs.mark_emitted("r", NOW)
+    running.runs.mark_reported("r", NOW)
 
-    assert not running.runs.claim_emission("r", LATER)
-    assert not running.runs.read("r").to_be_told
+    assert not running.runs.claim_report("r", LATER)
+    assert not running.runs.read("r").is_unreported
 
 
 def test_one_event_for_a_run_and_cause(running):
-    assert running.runs.first_to_say("r", "lml_401")
-    assert not running.runs.first_to_say("r", "lml_401")
-    assert running.runs.first_to_say("r", "errors")
-    assert not running.runs.first_to_say("another", "errors"), "no item appears for a run that is not there"
+    assert running.runs.mark_cause_reported("r", "lml_401")
+    assert not running.runs.mark_cause_reported("r", "lml_401")
+    assert running.runs.mark_cause_reported("r", "errors")
+    assert not running.runs.mark_cause_reported("another", "errors"), "no item appears for a run that is not there"
     assert running.runs.read("another") is None
 
 

@@ -19,8 +19,8 @@ from core.runs.ledger import Run, Status
 from core.utc import moment_text
 from ops.target import Target
 from tests.eventually import eventually
+from tests.integration.build import kill_server
 from tests.integration.operating import IDENTITIES, Desk
-from tests.integration.parts import kill_server
 
 pytestmark = pytest.mark.xdist_group("operator")
 

@@ -17,7 +17,7 @@ from pg8000 import native
 from local import postgres, process
 from local.world import World
 from tests.eventually import eventually
-from tests.integration.parts import kill_server
+from tests.integration.build import kill_server
 
 WORLD = World.seeded()
 

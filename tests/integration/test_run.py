@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from core.runs.ledger import open_ledger
-from core.runs.totals import SEVEN
+from core.runs.totals import REPORTED_TOTALS
 from local import cloud, sentry
 from local.cloud import Options
 from local.world import World
@@ -80,14 +80,14 @@ def test_a_run_counts_what_the_world_holds_and_tells_it_once(running_cloud, mome
     run = closed(running_cloud, run_id_of(moment))
 
     expected = world.expected(world.identity_ids())
-    seven = {name: getattr(run.totals, name) for name in SEVEN}
-    assert seven == {name: expected[name] for name in SEVEN}
+    seven = {name: getattr(run.totals, name) for name in REPORTED_TOTALS}
+    assert seven == {name: expected[name] for name in REPORTED_TOTALS}
     assert (run.status, run.planned) == ("complete", len(world.identity_ids()))
     assert set(asked(running_cloud) - before) == set(world.identity_ids())
     assert ledger_of(running_cloud).lock.holder(datetime.now(UTC)) is None
     (span,) = totals_spans(running_cloud, run.run_id)
     assert {name: span.attributes[f"backfill.{name}"] for name in seven} == seven
-    assert {span.wire[f"backfill.{name}"].type for name in SEVEN} == {"integer"}
+    assert {span.wire[f"backfill.{name}"].type for name in REPORTED_TOTALS} == {"integer"}
     (line,) = eventually(lambda: _emf(running_cloud, run.run_id))
     assert line["IdentitiesScanned"] == [run.planned]
     assert line["RunCompleted"] == [1]

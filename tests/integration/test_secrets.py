@@ -27,7 +27,7 @@ from local.lml import app
 from local.lml.limits import Limits
 from tests.eventually import eventually
 from tests.integration.accounts import IDS, TABLE, WORLD, Book, StandIn, event_of
-from tests.integration.parts import Context, create_table
+from tests.integration.build import Context, create_table
 from tests.wire import Wire, reply
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -181,17 +181,17 @@ def job(planted, book, keyed, sentry_url, monkeypatch, capfd):  # noqa: PLR0917 
         variables |= secrets
         monkeypatch.setattr(secrets_of_handlers, "hidden", list(secrets.values()))  # read when the function is imported
     else:
-        keeper = boto3.client("secretsmanager", region_name="us-east-1")
+        lifecycle = boto3.client("secretsmanager", region_name="us-east-1")
         for name, value in secrets.items():
-            variables[f"{name}_SECRET_ARN"] = keeper.create_secret(Name=name, SecretString=value)["ARN"]
+            variables[f"{name}_SECRET_ARN"] = lifecycle.create_secret(Name=name, SecretString=value)["ARN"]
             variables[name] = ""
         monkeypatch.setattr(secrets_of_handlers, "hidden", [])
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with ExitStack() as stack:
-        for build in (fan_out.parts, refresh.parts, dead_letter.parts):
-            build.cache_clear()
-            stack.callback(build.cache_clear)
+        for built in (fan_out.build, refresh.build, dead_letter.build):
+            built.cache_clear()
+            stack.callback(built.cache_clear)
         stack.callback(_close)
         known = password if len(password) > 15 else PASSWORD  # one of a borrowed server may be an ordinary word
         yield Job(book, monkeypatch, capfd, sentry_url, (*PLANTED, known))
@@ -199,10 +199,10 @@ def job(planted, book, keyed, sentry_url, monkeypatch, capfd):  # noqa: PLR0917 
 
 def _close() -> None:
     """Close what Lambda would let go with the environment."""
-    if fan_out.parts.cache_info().currsize:
-        fan_out.parts().gate.args[0].close()
-    if refresh.parts.cache_info().currsize:
-        refresh.parts().worker.lml.close()
+    if fan_out.build.cache_info().currsize:
+        fan_out.build().gate.args[0].close()
+    if refresh.build.cache_info().currsize:
+        refresh.build().worker.lml.close()
 
 
 # What happens
@@ -238,10 +238,10 @@ def github_refuses_the_token_and_lml_the_key(job, keyed):
     keyed.fault(path="health", fields={"commit_sha": "f00"})
     keyed.fault(path="probe", status=403, body=f"not {KEY}")
     with Wire(reply(401, f'{{"message": "Bad credentials: {TOKEN}"}}'.encode())) as github:
-        built = fan_out.parts()
+        built = fan_out.build()
         asks = partial(built.gate, github=replace(built.gate.keywords["github"], url=github.url))
         with job.environment.context() as patch:
-            patch.setattr(fan_out, "parts", lambda: replace(built, gate=asks))
+            patch.setattr(fan_out, "build", lambda: replace(built, gate=asks))
             job.start(identity_ids=list(FEW))
     assert github.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
 
@@ -384,8 +384,8 @@ def test_a_leak_would_be_found_wherever_it_is(job, where):
 @pytest.mark.xdist_group("operator")
 def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(desk, tmp_path):
     target, cloud = desk.target, desk.running.cloud
-    keeper = target.client("secretsmanager")
-    key = keeper.get_secret_value(SecretId=target.names["LmlApiKeySecret"])["SecretString"]
+    lifecycle = target.client("secretsmanager")
+    key = lifecycle.get_secret_value(SecretId=target.names["LmlApiKeySecret"])["SecretString"]
     secrets = (key, cloud.database.password)
     faults = [
         {"path": "refresh", "times": 6, "status": 500, "body": f"Bearer {key}"},

@@ -11,7 +11,7 @@ import pytest
 
 from core import telemetry
 from core.environment import Secret
-from core.runs.totals import SEVEN
+from core.runs.totals import REPORTED_TOTALS
 from core.settings import Sentry
 from core.telemetry import Telemetry
 from local import deploy
@@ -34,7 +34,7 @@ class Recorded:
         self._points = defaultdict(list)
 
     def run(self, ended=RUN_ENDED, *, trigger="scheduled", dry_run=False, completed=True, coverage=99.5, **totals):
-        accounts = dict.fromkeys((*SEVEN, "not_attempted"), 0) | totals
+        accounts = dict.fromkeys((*REPORTED_TOTALS, "not_attempted"), 0) | totals
         self._telemetry.metric("IdentityCoveragePercent", coverage)
         self._telemetry.report_totals(
             {}, run_id="run", trigger=trigger, dry_run=dry_run, totals=accounts, run_seconds=2000, completed=completed

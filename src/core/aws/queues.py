@@ -17,7 +17,7 @@ SEND_BATCH: Final = 10
 """Messages that one SendMessageBatch takes."""
 LONGEST_DELAY: Final = 900
 """Seconds that SQS can hold a message back."""
-_PATIENCE: Final = 8
+_MAX_TRIES: Final = 8
 """Tries of the entries that SQS refused for a reason of its own."""
 
 Headers: TypeAlias = Mapping[str, str]
@@ -42,7 +42,7 @@ class RefreshQueue(msgspec.Struct, frozen=True):
             {"Id": str(at), "MessageBody": encode(message), "MessageAttributes": attributes}
             for at, message in enumerate(messages)
         ]
-        for tried in range(1, _PATIENCE + 1):
+        for tried in range(1, _MAX_TRIES + 1):
             refused = {
                 fault["Id"]: fault
                 for fault in self.client.send_message_batch(QueueUrl=self.url, Entries=entries).get("Failed", [])

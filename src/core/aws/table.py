@@ -18,7 +18,7 @@ Action: TypeAlias = "TransactWriteItemTypeDef"
 
 BATCH: Final = 25
 """Items that one BatchWriteItem takes."""
-_PATIENCE: Final = 10
+_MAX_TRIES: Final = 10
 """Tries of a write that others are in the way of: about five seconds in all."""
 _IN_THE_WAY: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
@@ -86,13 +86,13 @@ class Table(msgspec.Struct, frozen=True):
         Raises `TransactionRefusedError`; `token` (36 characters at most) makes a repeat within ten minutes harmless.
         """
         request: dict[str, Any] = {"TransactItems": list(actions)} | ({"ClientRequestToken": token} if token else {})
-        for tried in range(1, _PATIENCE + 1):
+        for tried in range(1, _MAX_TRIES + 1):
             try:
                 self.client.transact_write_items(**request)
             except self.client.exceptions.TransactionCanceledException as error:
                 reasons = error.response.get("CancellationReasons", [])
                 codes = [reason.get("Code", "None") for reason in reasons]
-                if tried == _PATIENCE or not _IN_THE_WAY.issuperset(code for code in codes if code != "None"):
+                if tried == _MAX_TRIES or not _IN_THE_WAY.issuperset(code for code in codes if code != "None"):
                     old = [_from_wire(reason.get("Item", {})) for reason in reasons]
                     raise TransactionRefusedError(codes, old) from error
                 self._give_way(tried)
@@ -138,7 +138,7 @@ class Table(msgspec.Struct, frozen=True):
             except self.client.exceptions.ConditionalCheckFailedException:
                 return False
             except self.client.exceptions.TransactionConflictException:  # the SDK does not repeat these
-                if tried == _PATIENCE:
+                if tried == _MAX_TRIES:
                     raise
                 self._give_way(tried)
             else:

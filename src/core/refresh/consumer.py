@@ -10,33 +10,33 @@ import msgspec
 from core.aws.queues import Headers
 from core.refresh.worker import PartResult, Worker
 from core.runs.ledger import Commit, Run
-from core.runs.messages import ClaimedError, Delivery, Desk, Located
+from core.runs.messages import ClaimedError, Delivery, Located, MessageStore
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
 from core.runs.totals import Totals
 
 
-class Receiver(msgspec.Struct, frozen=True):
+class RefreshConsumer(msgspec.Struct, frozen=True):
     """The refresh function: works on what a delivery asks for."""
 
-    desk: Desk
+    store: MessageStore
     worker: Worker
     max_error_percent: int
 
-    def receive(self, delivery: Delivery, time_left: Callable[[], float]) -> None:
+    def handle(self, delivery: Delivery, time_left: Callable[[], float]) -> None:
         """Work on a delivery while there is `time_left` (wall seconds); raises `ClaimedError` when another is at it."""
         try:
             message = decode(delivery.body)
         except MalformedMessageError as error:
-            return self.desk.park(delivery, str(error))
-        self.desk.keeper.telemetry.bind(run_id=message.run_id)
+            return self.store.park(delivery, str(error))
+        self.store.lifecycle.telemetry.bind(run_id=message.run_id)
         if message.run_id is None:
             return self._replay_by_hand(delivery, message, time_left)
-        if (located := self.desk.locate(delivery, message)) is None:
+        if (located := self.store.locate(delivery, message)) is None:
             return None
         run, item, left = located.run, located.item, located.left
         now = self.worker.clock.utc()
         until = now + timedelta(seconds=time_left())
-        if not self.desk.keeper.ledger.messages.claim(item, delivery.request_id, now, until):
+        if not self.store.lifecycle.ledger.messages.claim(item, delivery.request_id, now, until):
             raise ClaimedError(f"another invocation is at message {item.number} part {item.next_part} of {run.run_id}")
         with self._span(run.headers, delivery, left):
             return self._conclude(delivery, located, self._work(run, left, time_left))
@@ -46,19 +46,19 @@ class Receiver(msgspec.Struct, frozen=True):
             return PartResult(left=left.attempts, ended=True)  # LML is not even asked for its round trip
 
         def run_goes_on() -> bool:
-            now = self.desk.keeper.ledger.runs.read(run.run_id)
+            now = self.store.lifecycle.ledger.runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)
 
         return self.worker.work(left, time_left=self._paced(time_left), run_goes_on=run_goes_on)
 
     def _conclude(self, delivery: Delivery, located: Located, result: PartResult) -> None:
-        keeper, run, left = self.desk.keeper, located.run, located.left
+        lifecycle, run, left = self.store.lifecycle, located.run, located.left
         if result.stop is not None:
-            keeper.stop(run.run_id, result.stop.cause, result.stop.reason)
+            lifecycle.stop(run.run_id, result.stop.cause, result.stop.reason)
         elif result.ended and self._is_late(run):
-            keeper.stop(run.run_id, "deadline", "the run is past its deadline")
+            lifecycle.stop(run.run_id, "deadline", "the run is past its deadline")
         for error in result.rejected:
-            keeper.tell_once(run.run_id, f"lml_{error.status}", str(error))
+            lifecycle.report_once(run.run_id, f"lml_{error.status}", str(error))
         goes_on = bool(result.left) and not result.ended and left.part + 1 < MAX_PARTS
         given_up = () if goes_on else tuple(result.left)
         commit = Commit(
@@ -70,16 +70,16 @@ class Receiver(msgspec.Struct, frozen=True):
             not_attempted=given_up,
             failed=result.failed,
         )
-        if self.desk.commit(run, commit):
+        if self.store.commit(run, commit):
             if commit.left is not None:
                 delay = math.ceil(self.worker.clock.wall(result.delay))
-                self.desk.hand_on(run, located.item.number, commit.left, delay=delay)
-            keeper.ledger.lock.renew(run.run_id, self.worker.clock.utc())
-        keeper.look_after(run.run_id, max_error_percent=self.max_error_percent)
+                self.store.hand_on(run, located.item.number, commit.left, delay=delay)
+            lifecycle.ledger.lock.renew(run.run_id, self.worker.clock.utc())
+        lifecycle.close_if_done(run.run_id, max_error_percent=self.max_error_percent)
 
     def _replay_by_hand(self, delivery: Delivery, message: RefreshMessage, time_left: Callable[[], float]) -> None:
         """Work on a message without a run: nothing goes into the ledger, its totals are told part by part."""
-        telemetry = self.desk.keeper.telemetry
+        telemetry = self.store.lifecycle.telemetry
         with self._span(delivery.headers, delivery, message):
             result = self.worker.work(message, time_left=self._paced(time_left), run_goes_on=lambda: True)
         goes_on = bool(result.left) and not result.ended and message.part + 1 < MAX_PARTS_BY_HAND
@@ -96,14 +96,14 @@ class Receiver(msgspec.Struct, frozen=True):
         telemetry.info("done", "replay by hand", part=message.part, failed=result.failed, **totals)
         if goes_on:
             delay = math.ceil(self.worker.clock.wall(result.delay))
-            self.desk.send(delivery.headers, message.next_part(result.left), delay=delay)
+            self.store.send(delivery.headers, message.next_part(result.left), delay=delay)
         elif result.left:
             reason = result.stop.reason if result.stop else f"a replay by hand has {MAX_PARTS_BY_HAND} parts at most"
             rest = msgspec.structs.replace(message.next_part(result.left), part=0)  # a redrive has ten parts again
-            self.desk.park(msgspec.structs.replace(delivery, body=encode(rest)), reason)
+            self.store.park(msgspec.structs.replace(delivery, body=encode(rest)), reason)
 
     def _span(self, headers: Headers, delivery: Delivery, message: RefreshMessage) -> AbstractContextManager[None]:
-        return self.desk.keeper.telemetry.message_span(
+        return self.store.lifecycle.telemetry.message_span(
             headers,
             run_id=message.run_id,
             message=message.message,

@@ -18,7 +18,7 @@ from core.runs.totals import ERROR_TOTALS, Totals
 from core.settings import LML_REFRESH_BATCH_CAP
 from core.telemetry import MetricName, Step
 
-FAREWELL: Final = 20.0
+COMMIT_RESERVE_SECONDS: Final = 20.0
 """Seconds that a part keeps for committing what it did and handing on the rest."""
 _STOPS_THE_RUN: Final = frozenset({401, 403, 404, 405})
 
@@ -125,7 +125,7 @@ class _Part:
                 self._result.ended = True
                 return None
             wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue), self._most)
-            needed = request_limit(wanted) + FAREWELL
+            needed = request_limit(wanted) + COMMIT_RESERVE_SECONDS
             if self._not_before > self._clock.pace():
                 wait = Wait(self._not_before, "budget")
             elif self._time_left() >= needed:
@@ -240,5 +240,7 @@ class _Part:
 
 def _fitting(seconds: float) -> int:
     """Return the most ids of a request that a part of so many seconds has time for; one if none fits."""
-    fitting = (ids for ids in range(LML_REFRESH_BATCH_CAP, 1, -1) if request_limit(ids) + FAREWELL <= seconds)
+    fitting = (
+        ids for ids in range(LML_REFRESH_BATCH_CAP, 1, -1) if request_limit(ids) + COMMIT_RESERVE_SECONDS <= seconds
+    )
     return next(fitting, 1)

@@ -14,7 +14,7 @@ from core.lml.gate import Gate
 from core.rotation.table import Coverage, DatabaseError, Rotation
 from core.runs import request
 from core.runs.ledger import Ledger, Run, Trigger
-from core.runs.lifecycle import Keeper
+from core.runs.lifecycle import RunLifecycle
 from core.runs.plan import RefreshMessage, batches
 from core.runs.request import Start, StartError
 from core.runs.totals import Totals
@@ -40,7 +40,7 @@ class _Ids(msgspec.Struct, frozen=True):
 class FanOut(msgspec.Struct, frozen=True):
     """What the fan-out function works with, made once per environment."""
 
-    keeper: Keeper
+    lifecycle: RunLifecycle
     queue: RefreshQueue
     connect: Callable[[], AbstractContextManager[Rotation]]
     gate: Callable[[], Gate]
@@ -52,12 +52,12 @@ class FanOut(msgspec.Struct, frozen=True):
         Raises `StartError`, `RunRefusedError`, `DatabaseError`, or what AWS raises; a retry takes up where it failed.
         """
         asked = request.read_start(event)
-        now, telemetry = self.keeper.clock.utc(), self.keeper.telemetry
+        now, telemetry = self.lifecycle.clock.utc(), self.lifecycle.telemetry
         if asked.placeholder is not None:
             telemetry.warning(
                 "init", "scheduled_time was not filled in: today stands in for it", value=asked.placeholder
             )
-        given = left_of(self.keeper.ledger, asked.replay_of) if asked.replay_of else asked.identity_ids
+        given = left_of(self.lifecycle.ledger, asked.replay_of) if asked.replay_of else asked.identity_ids
         if asked.dry_run:
             return self._dry_run(given, request.manual_id(now))
         run_id, run = self._find(asked, request_id, now)
@@ -65,13 +65,13 @@ class FanOut(msgspec.Struct, frozen=True):
         if run is not None and run.may_be_sent:
             return self._send(run)
         if run is not None and not run.may_be_planned:
-            self.keeper.look_after(run_id)
-            return _already(self.keeper.ledger.runs.read(run_id) or run)
+            self.lifecycle.close_if_done(run_id)
+            return _already(self.lifecycle.ledger.runs.read(run_id) or run)
         return self._plan(asked, given, run_id, request_id, now)
 
     def _find(self, asked: Start, request_id: str, now: datetime) -> tuple[str, Run | None]:
         """Name the run that is asked for, and read it: a scheduled one by its time, a manual one by its invocation."""
-        runs = self.keeper.ledger.runs
+        runs = self.lifecycle.ledger.runs
         if asked.is_full:
             run_id = asked.scheduled_id(now)
             run = runs.read(run_id)
@@ -81,7 +81,7 @@ class FanOut(msgspec.Struct, frozen=True):
         return run_id, runs.read(run_id)
 
     def _plan(self, asked: Start, given: Sequence[int] | None, run_id: str, request_id: str, now: datetime) -> Outcome:
-        keeper, telemetry = self.keeper, self.keeper.telemetry
+        lifecycle, telemetry = self.lifecycle, self.lifecycle.telemetry
         trigger: Trigger = "scheduled" if run_id.startswith("scheduled-") else "manual"
         with telemetry.run_span(run_id, trigger, dry_run=False) as headers:
             run = Run(
@@ -89,15 +89,15 @@ class FanOut(msgspec.Struct, frozen=True):
                 status="planning",
                 trigger=trigger,
                 started_at=moment_text(now),
-                deadline=int((now + LONGEST_RUN / keeper.clock.speed).timestamp()),
+                deadline=int((now + LONGEST_RUN / lifecycle.clock.speed).timestamp()),
                 planner=request_id,
                 origin=asked.replay_of,
                 locked=int(asked.is_full),
                 headers=headers,
                 check_in_id=telemetry.check_in_open(run_id) if trigger == "scheduled" else None,
             )
-            if not keeper.ledger.runs.open(run):
-                return _already(keeper.ledger.runs.read(run_id) or run)
+            if not lifecycle.ledger.runs.open(run):
+                return _already(lifecycle.ledger.runs.read(run_id) or run)
             gate = self.gate()
             run = replace(run, gate_reason=gate.reason)
             telemetry.gate_span(allowed=gate.allowed, reason=gate.reason)
@@ -105,18 +105,18 @@ class FanOut(msgspec.Struct, frozen=True):
             if not gate.allowed:
                 self._refuse(run, gate.reason)
                 raise RunRefusedError(gate.reason)
-            if run.locked and (holder := keeper.take_lock(run_id, force=asked.force)) is not None:
+            if run.locked and (holder := lifecycle.take_lock(run_id, force=asked.force)) is not None:
                 return self._refuse(run, f"run {holder} holds the lock; `rotation stop {holder}` ends it")
             with self._failing(run), self._ids(given) as found:
-                messages, planned = keeper.ledger.messages.plan(self._messages(run_id, found.ids), now)
+                messages, planned = lifecycle.ledger.messages.plan(self._messages(run_id, found.ids), now)
             self._tell_plan(planned, messages, found.coverage)
-            if not keeper.ledger.runs.begin_sending(run, planned=planned, messages_planned=messages):
-                return _already(keeper.ledger.runs.read(run_id) or run)
+            if not lifecycle.ledger.runs.begin_sending(run, planned=planned, messages_planned=messages):
+                return _already(lifecycle.ledger.runs.read(run_id) or run)
             return self._send(replace(run, planned=planned, messages_planned=messages))
 
     def _send(self, run: Run) -> Outcome:
         """Send every message that is not known to be in the queue; a retry after a crash begins here."""
-        ledger = self.keeper.ledger
+        ledger = self.lifecycle.ledger
         unsent = (
             message.left
             for message in ledger.messages.all(run.run_id, run.messages_planned)
@@ -125,13 +125,13 @@ class FanOut(msgspec.Struct, frozen=True):
         while batch := list(islice(unsent, SEND_BATCH)):
             self.queue.send_all(batch, run.headers)
             ledger.messages.mark_sent(run.run_id, {message.message: 0 for message in batch})
-        ledger.runs.finish_sending(run.run_id, self.keeper.clock.utc())
-        self.keeper.look_after(run.run_id)
+        ledger.runs.finish_sending(run.run_id, self.lifecycle.clock.utc())
+        self.lifecycle.close_if_done(run.run_id)
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}
 
     def _dry_run(self, given: Sequence[int] | None, run_id: str) -> Outcome:
         """Count what a run would plan and tell it; calls nobody and writes nothing."""
-        telemetry = self.keeper.telemetry
+        telemetry = self.lifecycle.telemetry
         telemetry.bind(run_id=run_id)
         with telemetry.run_span(run_id, "manual", dry_run=True) as headers, self._ids(given) as found:
             planned = sum(1 for _ in found.ids)
@@ -150,7 +150,7 @@ class FanOut(msgspec.Struct, frozen=True):
         return {"outcome": "dry_run", "run_id": run_id, "planned": planned, "messages": messages}
 
     def _tell_plan(self, planned: int, messages: int, coverage: Coverage | None) -> None:
-        telemetry, percent = self.keeper.telemetry, None if coverage is None else coverage.percent
+        telemetry, percent = self.lifecycle.telemetry, None if coverage is None else coverage.percent
         telemetry.plan_span(ids=planned, messages=messages, coverage=percent)
         telemetry.info("plan", "planned", ids=planned, messages=messages, coverage_percent=percent)
         if percent is not None:
@@ -168,7 +168,7 @@ class FanOut(msgspec.Struct, frozen=True):
             return
         with self.connect() as rotation:
             if unusable := rotation.unusable_ids():
-                self.keeper.telemetry.warning(
+                self.lifecycle.telemetry.warning(
                     "plan", "active rows whose identity is 0 or below are left out", rows=unusable
                 )
             yield _Ids(rotation.identity_ids(), rotation.coverage())
@@ -179,12 +179,12 @@ class FanOut(msgspec.Struct, frozen=True):
         try:
             yield
         except DatabaseError as error:
-            self.keeper.telemetry.error("failed", str(error))
+            self.lifecycle.telemetry.error("failed", str(error))
             self._end(run, "failed", str(error))
             raise
 
     def _refuse(self, run: Run, reason: str) -> Outcome:
-        telemetry = self.keeper.telemetry
+        telemetry = self.lifecycle.telemetry
         telemetry.error("refused", reason)
         telemetry.metric("RunRefused", 1)
         telemetry.event(f"rotation-artist-backfill refused: {reason}", step="refused", fingerprint=["refused"])
@@ -192,11 +192,11 @@ class FanOut(msgspec.Struct, frozen=True):
         return {"outcome": "refused", "run_id": run.run_id, "hint": reason}
 
     def _end(self, run: Run, status: Literal["refused", "failed"], reason: str) -> None:
-        ledger = self.keeper.ledger
-        ledger.runs.end_unplanned(run, status, reason, self.keeper.clock.utc())
+        ledger = self.lifecycle.ledger
+        ledger.runs.end_unplanned(run, status, reason, self.lifecycle.clock.utc())
         ledger.lock.release(run.run_id)
         if run.check_in_id is not None:
-            self.keeper.telemetry.check_in_close(run.check_in_id, ok=False, seconds=None)
+            self.lifecycle.telemetry.check_in_close(run.check_in_id, ok=False, seconds=None)
 
 
 def left_of(ledger: Ledger, run_id: str) -> list[int]:

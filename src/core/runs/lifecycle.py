@@ -12,7 +12,7 @@ LEAST_VERDICTS: Final = 100
 """Verdicts before a share of errors may stop a run."""
 
 
-class Keeper(msgspec.Struct, frozen=True):
+class RunLifecycle(msgspec.Struct, frozen=True):
     """Brings runs to their end, whichever invocation happens to be the one that does it."""
 
     ledger: Ledger
@@ -41,20 +41,20 @@ class Keeper(msgspec.Struct, frozen=True):
         """End a run with what it has, and tell its totals."""
         ended = finalise(self.ledger, self.clock, run, reason)
         if ended is not None:
-            self.emit(ended)
+            self.report(ended)
 
     def stop(self, run_id: str, cause: str, reason: str) -> None:
         """Let a run come to its end without calling LML any more; one Sentry event for a run and cause."""
         if self.ledger.runs.stop(run_id, reason):
             self.telemetry.warning("stopping", reason, cause=cause)
-        self.tell_once(run_id, cause, f"rotation-artist-backfill stops early: {reason}")
+        self.report_once(run_id, cause, f"rotation-artist-backfill stops early: {reason}")
 
-    def tell_once(self, run_id: str, cause: str, message: str) -> None:
+    def report_once(self, run_id: str, cause: str, message: str) -> None:
         """Send a Sentry event unless this run has already sent one for the same cause."""
-        if self.ledger.runs.first_to_say(run_id, cause):
+        if self.ledger.runs.mark_cause_reported(run_id, cause):
             self.telemetry.event(message, step="stopping", fingerprint=["rotation-artist-backfill", cause])
 
-    def look_after(self, run_id: str, *, max_error_percent: int | None = None) -> None:
+    def close_if_done(self, run_id: str, *, max_error_percent: int | None = None) -> None:
         """After a commit: stop a run that mostly fails, close one that is done, tell totals that were not told."""
         run = self.ledger.runs.read(run_id)
         if run is None:
@@ -72,16 +72,16 @@ class Keeper(msgspec.Struct, frozen=True):
         if run.is_done:
             self.ledger.runs.close(run, self.ledger.lock, self.clock.utc())
             run = self.ledger.runs.read(run_id) or run
-        self.emit(run)
+        self.report(run)
 
-    def emit(self, run: Run) -> bool:
+    def report(self, run: Run) -> bool:
         """Tell the totals of a run that has ended, unless they have been told: span, metrics and check-in.
 
         False when another invocation is at it, and might die before it is done.
         """
-        if not run.to_be_told:
+        if not run.is_unreported:
             return True
-        if not self.ledger.runs.claim_emission(run.run_id, self.clock.utc()):
+        if not self.ledger.runs.claim_report(run.run_id, self.clock.utc()):
             return False
         completed = run.status == "complete"
         totals = msgspec.structs.asdict(run.totals)
@@ -98,7 +98,7 @@ class Keeper(msgspec.Struct, frozen=True):
             self.telemetry.check_in_close(run.check_in_id, ok=completed, seconds=run.seconds)
         self.telemetry.info("done", f"run {run.status}", planned=run.planned, seconds=run.seconds, **totals)
         self.telemetry.flush()
-        self.ledger.runs.mark_emitted(run.run_id, self.clock.utc())
+        self.ledger.runs.mark_reported(run.run_id, self.clock.utc())
         return True
 
 

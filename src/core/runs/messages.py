@@ -6,7 +6,7 @@ import msgspec
 
 from core.aws.queues import Headers, ParkedQueue, RefreshQueue
 from core.runs.ledger import Commit, CommitOutcome, Message, Run
-from core.runs.lifecycle import Keeper
+from core.runs.lifecycle import RunLifecycle
 from core.runs.plan import RefreshMessage
 
 _TRACE: Final = frozenset({"sentry-trace", "baggage"})
@@ -64,27 +64,27 @@ class Located(msgspec.Struct, frozen=True):
     left: RefreshMessage
 
 
-class Desk(msgspec.Struct, frozen=True):
+class MessageStore(msgspec.Struct, frozen=True):
     """Where deliveries are received; what is left of a message is told by the ledger, never by the body."""
 
-    keeper: Keeper
+    lifecycle: RunLifecycle
     queue: RefreshQueue
     parked: ParkedQueue
 
     def locate(self, delivery: Delivery, message: RefreshMessage) -> Located | None:
         """Find the part to work on; None when nothing is to be done: it is over, committed before, or parked now."""
         run_id = message.run_id or ""
-        run = self.keeper.ledger.runs.read(run_id)
+        run = self.lifecycle.ledger.runs.read(run_id)
         if run is None or run.may_be_planned:
             self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
             return None
         if not run.is_open:
-            self._see_it_told(run)
-            self.keeper.telemetry.info(
+            self._ensure_reported(run)
+            self.lifecycle.telemetry.info(
                 "done", f"run {run.status}: message ignored; `rotation replay {run_id}` asks again"
             )
             return None
-        item = self.keeper.ledger.messages.read(run_id, message.message)
+        item = self.lifecycle.ledger.messages.read(run_id, message.message)
         if item is None or item.number >= run.messages_planned:
             self.park(delivery, f"run {run_id} has no message {message.message}")
             return None
@@ -93,13 +93,13 @@ class Desk(msgspec.Struct, frozen=True):
             return None
         if message.part < item.next_part or item.left is None:
             self.repair(run, item)
-            self.keeper.look_after(run_id)
+            self.lifecycle.close_if_done(run_id)
             return None
         return Located(run, item, item.left)
 
     def park(self, delivery: Delivery, reason: str) -> None:
         """Put a body aside for a person, with the reason."""
-        self.keeper.telemetry.error("slice_error", f"message parked: {reason}")
+        self.lifecycle.telemetry.error("slice_error", f"message parked: {reason}")
         self.parked.park(delivery.body, reason)
 
     def repair(self, run: Run, item: Message) -> None:
@@ -110,12 +110,12 @@ class Desk(msgspec.Struct, frozen=True):
     def hand_on(self, run: Run, number: int, left: RefreshMessage, *, delay: int) -> None:
         """Send what is left of a message as its next part, and note that it is in the queue."""
         self.send(run.headers, left, delay=delay)
-        self.keeper.ledger.messages.mark_sent(run.run_id, {number: left.part})
+        self.lifecycle.ledger.messages.mark_sent(run.run_id, {number: left.part})
 
     def send(self, headers: Headers, left: RefreshMessage, *, delay: int) -> None:
         """Send a next part, for nobody to see for `delay` wall seconds."""
         self.queue.send(left, headers, delay=delay)
-        self.keeper.telemetry.info(
+        self.lifecycle.telemetry.info(
             "handed_on",
             "what is left goes on as the next part",
             part=left.part,
@@ -129,16 +129,16 @@ class Desk(msgspec.Struct, frozen=True):
         Raises `ClaimedError` while the one that ended the run is telling its totals: it may die of that, and this
         delivery be the last that could tell them.
         """
-        outcome = self.keeper.ledger.messages.commit(commit, self.keeper.ledger.runs)
+        outcome = self.lifecycle.ledger.messages.commit(commit, self.lifecycle.ledger.runs)
         if outcome is CommitOutcome.RUN_ENDED:
-            self.keeper.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
-            self._see_it_told(self.keeper.ledger.runs.read(run.run_id) or run)
+            self.lifecycle.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
+            self._ensure_reported(self.lifecycle.ledger.runs.read(run.run_id) or run)
         if outcome is CommitOutcome.ALREADY_DONE:
-            item = self.keeper.ledger.messages.read(run.run_id, commit.message.number)
+            item = self.lifecycle.ledger.messages.read(run.run_id, commit.message.number)
             if item is not None:
                 self.repair(run, item)
         return outcome is CommitOutcome.COMMITTED
 
-    def _see_it_told(self, run: Run) -> None:
-        if not self.keeper.emit(run):
+    def _ensure_reported(self, run: Run) -> None:
+        if not self.lifecycle.report(run):
             raise ClaimedError(f"another invocation is telling the totals of {run.run_id}")

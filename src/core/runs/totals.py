@@ -26,7 +26,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TOTALS: Final = Totals.__struct_fields__
-SEVEN: Final = TOTALS[:7]
+REPORTED_TOTALS: Final = TOTALS[:7]
 """The totals that alert rules, dashboards and the span know by name (DESIGN §4)."""
 ERROR_TOTALS: Final = Totals(identities_scanned=1, lml_error=1)
 """The share of an identity whose last attempt failed."""

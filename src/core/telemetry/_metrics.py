@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from core.runs.totals import SEVEN
+from core.runs.totals import REPORTED_TOTALS
 from core.telemetry._logs import TOOL
 
 NAMESPACE: Final = "RotationArtistBackfill"
@@ -20,7 +20,7 @@ MetricName: TypeAlias = Literal[
 ]
 """Metrics of any time; the name ends in the unit where that is not a count."""
 
-ACCOUNTS: Final = (*SEVEN, "not_attempted")
+ACCOUNTS: Final = (*REPORTED_TOTALS, "not_attempted")
 """What a closed run tells of its totals, on the span and in CloudWatch."""
 
 Trigger: TypeAlias = Literal["scheduled", "manual"]

@@ -6,7 +6,7 @@ from local import postgres, serve
 from local.lml import app
 from local.lml.limits import Limits
 from local.world import World
-from tests.integration.parts import KEY
+from tests.integration.build import KEY
 from tests.integration.picking import Picker, StandIn, Station
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.environment import SettingsError
 from handlers import picker_bootstrap, rotation_tracks, warm_tracks
-from tests.integration.parts import KEY, TABLE
+from tests.integration.build import KEY, TABLE
 from tests.integration.picking import RELEASE
 from tests.wire import Wire, reply
 

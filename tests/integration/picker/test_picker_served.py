@@ -26,7 +26,7 @@ from ops import picker as served
 from ops.bench import picker as bench
 from ops.loadtest.measures import percentile
 from tests.eventually import eventually
-from tests.integration.parts import KEY, create_table
+from tests.integration.build import KEY, create_table
 from tests.integration.picking import RELEASE, Picker
 
 SPEED = 6.0

@@ -13,7 +13,7 @@ from core.picker.rows import DatabaseError, Rows
 from core.picker.shared import SharedAnswers
 from core.picker.tracks import Pick
 from tests.eventually import eventually
-from tests.integration.parts import TABLE
+from tests.integration.build import TABLE
 from tests.integration.picking import DIRECT, RELEASE
 from tests.virtual import VirtualClock
 

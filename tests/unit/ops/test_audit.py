@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from core.runs.ledger import Message, Run
-from core.runs.totals import SEVEN, Totals
+from core.runs.totals import REPORTED_TOTALS, Totals
 from local.sentry import Attribute, Span
 from ops.audit import Asked, Evidence, audit
 
@@ -18,7 +18,7 @@ TOTALS = Totals(
     not_found=1,
     lml_requests=3,
 )
-NAMES = (*SEVEN, "not_attempted")
+NAMES = (*REPORTED_TOTALS, "not_attempted")
 
 
 def a_run(**changes):
@@ -57,7 +57,7 @@ def sound_evidence():
         database_ids=[1, 2, 3],
         messages=[Message(run_id="r", number=0, planned=(1, 2, 3), next_part=1, sent_part=0, left=None)],
         asked=Asked(last_status={1: "warmed", 2: "warmed", 3: "not_found"}, requests=3, at_once=2),
-        expected={name: getattr(TOTALS, name) for name in SEVEN},
+        expected={name: getattr(TOTALS, name) for name in REPORTED_TOTALS},
         concurrency=2,
         spans=[a_totals_span()],
         check_ins=[{"status": "in_progress"}, {"status": "ok"}],

@@ -8,7 +8,7 @@ import pytest
 
 from core.aws.client import CLIENT
 from core.budget.throttle import Throttle
-from core.refresh.worker import FAREWELL, PartResult, Worker
+from core.refresh.worker import COMMIT_RESERVE_SECONDS, PartResult, Worker
 from core.runs.plan import RefreshMessage
 from core.settings import Pacing
 from tests.fleet import MemoryStore, Script, ScriptedLml, Told, failure, warmed
@@ -412,7 +412,7 @@ def test_a_run_that_ends_leaves_the_rest_by_name():
 
 
 def test_a_call_of_aws_that_hangs_can_be_made_again_in_the_time_that_is_kept_for_committing():
-    assert CLIENT.connect_timeout + CLIENT.read_timeout < FAREWELL - 5
+    assert CLIENT.connect_timeout + CLIENT.read_timeout < COMMIT_RESERVE_SECONDS - 5
 
 
 @pytest.mark.parametrize("body", [None, {"results": "none"}, {"results": [17]}])

@@ -18,7 +18,7 @@ Trigger = Literal["scheduled", "manual"]
 OPEN: Final = ("sending", "running", "stopping")
 """Statuses under which messages are worked on and committed."""
 KEEP: Final = timedelta(days=30)
-EMISSION_LEASE: Final = timedelta(seconds=30)
+REPORT_LEASE: Final = timedelta(seconds=30)
 """How long one reader has for telling the totals before another may."""
 
 
@@ -78,7 +78,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in {"running", "stopping"} and self.messages_done == self.messages_planned
 
     @property
-    def to_be_told(self) -> bool:
+    def is_unreported(self) -> bool:
         """Its totals are final and nobody has marked them as told."""
         return self.status in {"complete", "stopped"} and self.emitted_at is None
 
@@ -175,7 +175,7 @@ class Runs(msgspec.Struct, frozen=True):
             reason=reason,
         )
 
-    def first_to_say(self, run_id: str, cause: str) -> bool:
+    def mark_cause_reported(self, run_id: str, cause: str) -> bool:
         """Whether nobody has told of this cause in this run yet; the caller then does."""
         return self.table.update(
             *_key(run_id),
@@ -213,7 +213,7 @@ class Runs(msgspec.Struct, frozen=True):
         )
         return self._end(stopping, run, lock, now)
 
-    def claim_emission(self, run_id: str, now: datetime) -> bool:
+    def claim_report(self, run_id: str, now: datetime) -> bool:
         """Whether this caller is the one who tells the totals now."""
         return self.table.update(
             *_key(run_id),
@@ -221,11 +221,11 @@ class Runs(msgspec.Struct, frozen=True):
             "attribute_not_exists(emitted_at) "
             "AND (attribute_not_exists(emitter) OR emitter = :me OR emitting_until < :now)",
             me=secrets.token_hex(8),  # the SDK's repeat after a lost answer must not find itself in the way
-            until=int((now + EMISSION_LEASE).timestamp()),
+            until=int((now + REPORT_LEASE).timestamp()),
             now=int(now.timestamp()),
         )
 
-    def mark_emitted(self, run_id: str, now: datetime) -> None:
+    def mark_reported(self, run_id: str, now: datetime) -> None:
         self.table.update(*_key(run_id), "SET emitted_at = :now", "attribute_exists(pk)", now=moment_text(now))
 
     def adding(self, run_id: str, totals: Totals, *, done: bool) -> Action:

@@ -11,7 +11,7 @@ from handlers import secrets
 _T = TypeVar("_T")
 
 
-def settings(read: Callable[[Mapping[str, str], SecretFetcher], _T]) -> _T:
+def load_settings(read: Callable[[Mapping[str, str], SecretFetcher], _T]) -> _T:
     """Read what a function needs; what is wrong with it is logged before anything else. Raises SettingsError."""
     try:
         return read(os.environ, secrets.fetch)
