@@ -57,7 +57,7 @@ test-long: $(VENV)/.dev
 	@$(BIN)/pytest -n 2 --dist loadgroup -m long $(ARGS)
 
 load: $(VENV)/.demo
-	@$(BIN)/python -m ops.bench.queue $(ARGS)
+	@$(BIN)/python -m bench.queue $(ARGS)
 
 loadtest-full: $(VENV)/.dev
 	@$(BIN)/rotation loadtest --proof --seeds 30 -o .build/loadtest
@@ -101,10 +101,10 @@ deploy: $(VENV)/.demo $(SAM)/.sam
 	@$(BIN)/python -m ops.deploy $(TO) $(ARGS)
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m ops.bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 cost: $(VENV)/.demo
-	@$(BIN)/python -m ops.bench.cost $(ARGS)
+	@$(BIN)/python -m bench.cost $(ARGS)
 
 lock: $(VENV)/.dev
 	@for name in dev local policy runtime sam; do \

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from ops.bench import cold_start, fan_out, figures, package, refresh_work
-from ops.bench.memory_aws import TABLE, MemoryAws
+from bench import cold_start, fan_out, figures, package, refresh_work
+from bench.memory_aws import TABLE, MemoryAws
 from ops.build import _package as build
 
 

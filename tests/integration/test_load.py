@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.long
 def test_a_run_under_load_is_exact_flat_and_asks_for_nothing_twice():
     done = subprocess.run(
-        [sys.executable, "-m", "ops.bench.queue", "--identities", "2000", "--json"],
+        [sys.executable, "-m", "bench.queue", "--identities", "2000", "--json"],
         capture_output=True,
         text=True,
         check=False,

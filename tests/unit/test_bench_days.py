@@ -9,8 +9,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from bench.days import Meter, _metrics
 from local import serve
-from ops.bench.days import Meter, _metrics
 
 
 async def aws(request):

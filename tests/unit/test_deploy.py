@@ -7,8 +7,8 @@ from copy import deepcopy
 import click
 import pytest
 
+from bench import cost
 from local import deploy
-from ops.bench import cost
 from ops.cli import main
 from ops.deploy import command
 from ops.preflight.planned import SAMCONFIG, configured

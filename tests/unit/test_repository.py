@@ -8,12 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-MODULES = sorted(path for room in ("src", "local", "ops") for path in (ROOT / room).rglob("*.py"))
+MODULES = sorted(path for room in ("src", "local", "ops", "bench") for path in (ROOT / room).rglob("*.py"))
 MAY_IMPORT = {
     "core": {"core"},
     "handlers": {"core", "handlers"},
     "local": {"core", "local"},
     "ops": {"core", "local", "ops"},
+    "bench": {"bench", "core", "local", "ops"},
 }
 """DESIGN §3; of the project's own packages."""
 

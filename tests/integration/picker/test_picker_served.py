@@ -15,6 +15,7 @@ import httpx
 import pytest
 from rich.console import Console
 
+from bench import picker as bench
 from core.clock import SystemClock
 from core.picker.limiter import RefusedError
 from core.picker.warm import SUBSYSTEM
@@ -23,7 +24,6 @@ from local.cloud import Options
 from local.process import end
 from local.world import World
 from ops import picker as served
-from ops.bench import picker as bench
 from ops.loadtest.measures import percentile
 from tests.eventually import eventually
 from tests.integration.build import KEY, create_table

@@ -1,4 +1,4 @@
-"""`python -m ops.bench.refresh_work`: what the refresh function adds to its calls of DynamoDB and LML.
+"""`python -m bench.refresh_work`: what the refresh function adds to its calls of DynamoDB and LML.
 
 Messages of 50 ids are worked on by the function's own parts, wired as `handlers.refresh` does it, but for a clock on
 which waits take no time. LML is the stand-in, in a process of its own, and answers at once; DynamoDB is `memory_aws`.
@@ -24,6 +24,9 @@ from typing import Final, TypeAlias
 
 import httpx
 
+from bench import figures
+from bench.figures import Figure
+from bench.memory_aws import QUEUE_URL, TABLE, Call, MemoryAws
 from core import settings
 from core.aws.client import CLIENT
 from core.aws.queues import ParkedQueue, RefreshQueue
@@ -41,9 +44,6 @@ from core.runs.plan import encode
 from core.telemetry import Telemetry
 from local.lml.running import as_process
 from local.world import World
-from ops.bench import figures
-from ops.bench.figures import Figure
-from ops.bench.memory_aws import QUEUE_URL, TABLE, Call, MemoryAws
 
 DAYS: Final = 8
 MESSAGES: Final = 7  # of a day: 310 ids and a few
@@ -212,4 +212,4 @@ def _instant_lml(world: World) -> Iterator[tuple[Path, str]]:
 
 
 if __name__ == "__main__":
-    figures.run("ops.bench.refresh_work", "Measures what the refresh function adds to its calls.", measure)
+    figures.run("bench.refresh_work", "Measures what the refresh function adds to its calls.", measure)

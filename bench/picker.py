@@ -1,8 +1,8 @@
-"""`python -m ops.bench.picker`: what a warm read costs, and what the walk costs beside waiting for LML.
+"""`python -m bench.picker`: what a warm read costs, and what the walk costs beside waiting for LML.
 
 A warm read is one of a row that the process remembers, its query of PostgreSQL included. It is measured over HTTP from
-the served picker, beside the same server with a plain `def` that returns the same bytes (`ops.bench.bare`); and of the
-function, in Lambda's own runtime client, beside a handler that returns the same JSON (`ops.bench.same_json`). The
+the served picker, beside the same server with a plain `def` that returns the same bytes (`bench.bare`); and of the
+function, in Lambda's own runtime client, beside a handler that returns the same JSON (`bench.same_json`). The
 latter has no limit: where carrying a request costs next to nothing, as here, any query is half of a read. Both sides
 take turns of as many reads; a figure is the median over the turns, so that a moment in which the machine was busy is
 one turn and not a percentile. The walk is the served picker's, its baseline the sum of the times that LML took for its
@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 import httpx
 from rich.console import Console
 
+from bench import figures, stand_in
+from bench.figures import Figure, compared
 from core.picker import api
 from local import runtime_api
 from local.process import end, listening, spawn
 from local.world import World
 from ops import picker
-from ops.bench import figures, stand_in
-from ops.bench.figures import Figure, compared
 
 READS: Final = 200
 """Reads of a turn: its p99 is its second slowest."""
@@ -41,7 +41,7 @@ WALK_LIMIT: Final = 1.1
 ANSWER_SECONDS: Final = 2.0  # of LML; the walk's 40 calls a minute are then no limit
 SPEED: Final = 10.0
 """Of the walk, times faster than real time, which makes what is our own weigh as much more."""
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).parents[1]
 _SAME: Final = "a handler that returns the same JSON"
 _BARE: Final = "the same server with a plain `def` that returns the same bytes"
 _WORLD: Final = World.seeded(60)
@@ -69,7 +69,7 @@ def function_reads(turns: int) -> list[Figure]:
             body = there.directory / "body.json"
             body.write_text(answer["body"], encoding="utf-8")
             environment["BODY_FILE"] = str(body)
-            with runtime_api.running("ops.bench.same_json.handler", environment, there.directory / "log") as same:
+            with runtime_api.running("bench.same_json.handler", environment, there.directory / "log") as same:
                 cloud.taken()
                 pairs = [(_turn(ours.invoke, event), _turn(same.invoke, event)) for _ in range(1 + turns)][1:]
                 if asked := cloud.taken():
@@ -83,7 +83,7 @@ def served_reads(turns: int) -> list[Figure]:
     with picker.stand_ins(_WORLD, 1) as there, picker.served(there, warm=False) as (_, url):
         body, url_file = there.directory / "body.json", there.directory / "bare.url"
         body.write_bytes(httpx.get(url + path, timeout=60).raise_for_status().content)
-        command = [sys.executable, "-m", "ops.bench.bare", str(body), str(url_file)]
+        command = [sys.executable, "-m", "bench.bare", str(body), str(url_file)]
         process = spawn(command, there.directory / "bare.log")
         try:
             bare_url = listening(process, "the bare server", url_file)
@@ -157,4 +157,4 @@ def walk(identities: int) -> Figure:
 
 
 if __name__ == "__main__":
-    figures.run("ops.bench.picker", "Measures the picker on this machine.", measure)
+    figures.run("bench.picker", "Measures the picker on this machine.", measure)

@@ -1,4 +1,4 @@
-"""`python -m ops.bench.fan_out`: a run of a million ids, from PostgreSQL to the queue client.
+"""`python -m bench.fan_out`: a run of a million ids, from PostgreSQL to the queue client.
 
 Ours is `core.runs.fan_out`, gate open; the baseline is a bare loop that reads the same pages, writes the same items,
 reads them back, sends the same batches and marks the same items, all by hand. Each measurement is a process of its
@@ -21,6 +21,9 @@ from typing import Any, Final
 import msgspec
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information
 
+from bench import figures
+from bench.figures import Figure
+from bench.memory_aws import QUEUE_URL, TABLE, MemoryAws
 from core import settings
 from core.aws.client import CLIENT
 from core.aws.queues import RefreshQueue
@@ -33,9 +36,6 @@ from core.runs.ledger import open_ledger
 from core.runs.lifecycle import RunLifecycle
 from core.telemetry import Telemetry
 from local import postgres as stand_in
-from ops.bench import figures
-from ops.bench.figures import Figure
-from ops.bench.memory_aws import QUEUE_URL, TABLE, MemoryAws
 
 IDS: Final = 1_000_000
 FEWER: Final = 100_000
@@ -175,7 +175,7 @@ def _side(side: str, server: stand_in.Postgres, directory: Path, ids: int) -> Ta
     table.unlink(missing_ok=True)
     database = directory / "database.json"
     database.write_text(json.dumps(server.environment()))
-    command = [sys.executable, "-m", "ops.bench.fan_out", "--side", side, str(database), str(table)]
+    command = [sys.executable, "-m", "bench.fan_out", "--side", side, str(database), str(table)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own command
     taken = msgspec.json.decode(done.stdout, type=Taken)
     if taken.calls["BatchWriteItem"] != -(-ids // 50 // 25):
@@ -224,4 +224,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         _measure_itself(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
     else:
-        figures.run("ops.bench.fan_out", "Measures a fan-out of a million ids.", measure)
+        figures.run("bench.fan_out", "Measures a fan-out of a million ids.", measure)

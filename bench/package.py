@@ -1,4 +1,4 @@
-"""`python -m ops.bench.package`: what is in the functions' package, how large it is, and why.
+"""`python -m bench.package`: what is in the functions' package, how large it is, and why.
 
 Measures what `make build` left in `.build/package`; where nothing is, the same package is made for this host first.
 """
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from ops.bench import figures
-from ops.bench.figures import Figure
+from bench import figures
+from bench.figures import Figure
 from ops.build import SDK, Sizes, package_sizes
 from ops.build import _package as package
 
@@ -65,4 +65,4 @@ def _mb(size: int) -> float:
 
 
 if __name__ == "__main__":
-    figures.run("ops.bench.package", "Measures the functions' package.", measure)
+    figures.run("bench.package", "Measures the functions' package.", measure)

@@ -1,6 +1,6 @@
-"""`python -m ops.bench.cost`, which is `make cost`: a cold and a warm day in dollars.
+"""`python -m bench.cost`, which is `make cost`: a cold and a warm day in dollars.
 
-What a day uses is measured (`ops.bench.days`), what stands by is counted in the template, prices are below. Free tiers
+What a day uses is measured (`bench.days`), what stands by is counted in the template, prices are below. Free tiers
 and the picker are left out, and so is the table's storage: 30 days of accounts are less than a megabyte.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bench.days import STORED, Day, Measured
 from local import deploy
-from ops.bench.days import STORED, Day, Measured
 
 PRICED_ON: Final = "2026-11-22"
 """When these prices were looked up: AWS's public ones, US East (N. Virginia), on demand, first tier, without tax."""
@@ -157,8 +157,8 @@ def read(path: Path = STORED) -> Measured:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m ops.bench.cost", description=__doc__)
-    parser.add_argument("--days", type=Path, default=STORED, help="what `python -m ops.bench.days` wrote [%(default)s]")
+    parser = ArgumentParser(prog="python -m bench.cost", description=__doc__)
+    parser.add_argument("--days", type=Path, default=STORED, help="what `python -m bench.days` wrote [%(default)s]")
     measured = read(parser.parse_args().days)
     template = deploy.transform(deploy.read())
     print("\n".join([*table(measured, template), "", source(measured)]))  # noqa: T201 - its answer

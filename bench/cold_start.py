@@ -1,6 +1,6 @@
-"""`python -m ops.bench.cold_start`: from the start of a fresh process to a function's first answer.
+"""`python -m bench.cold_start`: from the start of a fresh process to a function's first answer.
 
-Lambda's own runtime client runs our handler and, in turns with it, one of `ops.bench.plain`: a handler without our
+Lambda's own runtime client runs our handler and, in turns with it, one of `bench.plain`: a handler without our
 code that imports what its dependencies need, makes the same clients, and makes the same requests. Both import from a
 directory that holds what Lambda has, and nothing of the development environment. The events need little work: the
 refresh and the dead-letter function park a message that is none (one SendMessage), fan-out makes a dry run of an empty
@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from bench import figures, stand_in
+from bench.figures import Figure
 from local import postgres, runtime_api
-from ops.bench import figures, stand_in
-from ops.bench.figures import Figure
 
 HANDLERS: Final = ("refresh", "fan_out", "dead_letter", "rotation_tracks", "warm_tracks")
 PAIRS: Final = 11
 LIMIT: Final = 1.10
 Sides: TypeAlias = tuple[float, float]
 """Seconds of a start: by the clock, and of the processor."""
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).parents[1]
 _PLAIN: Final = Path(__file__).parent / "plain"
 _NO_MESSAGE: Final = {"Records": [{"body": "no message"}]}
 _EVENTS: Final[Mapping[str, object]] = {
@@ -106,7 +106,7 @@ def measure(quick: bool, source: Path = _ROOT / "src") -> list[Figure]:
                 taken[function].append(here.pair(function))
     for function, starts in taken.items():
         pairs = starts if quick else starts[1:]  # the first compiles
-        against = "a plain handler with the same dependencies, clients and requests (ops/bench/plain)"
+        against = "a plain handler with the same dependencies, clients and requests (bench/plain)"
         for unit, limit, side in (("ms", LIMIT, 0), ("ms CPU", None, 1)):
             milliseconds = [(1000 * ours[side], 1000 * plain[side]) for ours, plain in pairs]
             found.append(
@@ -121,4 +121,4 @@ def _processor_seconds() -> float:
 
 
 if __name__ == "__main__":
-    figures.run("ops.bench.cold_start", "Measures cold starts.", measure)
+    figures.run("bench.cold_start", "Measures cold starts.", measure)

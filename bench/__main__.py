@@ -1,7 +1,7 @@
 """`make bench`: every figure of a fast start and low cost, each beside a named baseline of the same run."""
 
-from ops.bench import cold_start, fan_out, figures, package, picker, refresh_work
-from ops.bench.figures import Figure
+from bench import cold_start, fan_out, figures, package, picker, refresh_work
+from bench.figures import Figure
 
 BENCHES = (cold_start, refresh_work, fan_out, package, picker)
 
@@ -11,6 +11,4 @@ def measure(quick: bool) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    figures.run(
-        "ops.bench", "Measures starts, work, fan-out, package and picker, each against a named baseline.", measure
-    )
+    figures.run("bench", "Measures starts, work, fan-out, package and picker, each against a named baseline.", measure)

@@ -1,6 +1,6 @@
-"""`python -m ops.bench.days`: runs a cold and a warm day on this machine, counts what AWS would bill, writes it down.
+"""`python -m bench.days`: runs a cold and a warm day on this machine, counts what AWS would bill, writes it down.
 
-`days.json` beside this file is what it wrote last; `ops.bench.cost` puts prices on it.
+`days.json` beside this file is what it wrote last; `bench.cost` puts prices on it.
 """
 
 import json
@@ -210,7 +210,7 @@ def _init_seconds() -> float:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m ops.bench.days", description=__doc__)
+    parser = ArgumentParser(prog="python -m bench.days", description=__doc__)
     parser.add_argument("--speed", type=float, default=1.0, help="times faster than real time [%(default)s]")
     parser.add_argument("--identities", type=int, default=310, help="active identities [%(default)s]")
     parser.add_argument("-o", "--output", type=Path, default=STORED, help="[%(default)s]")
