@@ -1,7 +1,7 @@
 """`rotation up` and `rotation down`: the demo's cloud, left running on this machine."""
 
 import json
-import os
+import platform
 import shutil
 import sys
 from dataclasses import replace
@@ -26,8 +26,10 @@ FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
 PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
 SAM_ENVIRONMENT: Final = HOME / "sam-env.json"
 SAM_TEMPLATE: Final = HOME / "template.json"
+SAM_CODE: Final = HOME / "sam"
+"""Stands for src/ in that template: its Makefile builds the package for this machine's processor."""
 NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
-"""What functions need on this machine only; sam passes on nothing that its template does not name."""
+"""What functions need on this machine only."""
 
 
 @click.command()
@@ -133,10 +135,16 @@ def _picked(function: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def _prepare_sam(target: Target) -> None:
-    """Write what `sam local invoke` needs to run a function against this cloud."""
-    SAM_ENVIRONMENT.write_text(json.dumps(sam_environments(target), indent=1))
+    """Write what `sam build` and `sam local invoke` need to run a function against this cloud."""
+    environments = sam_environments(target)
+    SAM_ENVIRONMENT.write_text(json.dumps(environments, indent=1))
     template = deploy.read()
-    everywhere = template["Globals"]["Function"]
-    everywhere["CodeUri"] = os.path.relpath(deploy.ROOT / "src", HOME)
-    everywhere["Environment"]["Variables"] |= dict.fromkeys(NOT_IN_THE_TEMPLATE, "")
+    # sam passes on the variables that its template names for a function, and no others.
+    template["Globals"]["Function"] |= {"CodeUri": SAM_CODE.name, "Environment": {"Variables": {}}}
+    for name, environment in environments.items():
+        template["Resources"][name]["Properties"]["Environment"] = {"Variables": dict.fromkeys(environment, "")}
+    here = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+    template["Parameters"]["Architecture"]["Default"] = here  # a container of another processor would be emulated
     SAM_TEMPLATE.write_text(json.dumps(template, indent=1))
+    SAM_CODE.mkdir(exist_ok=True)
+    (SAM_CODE / "Makefile").write_text(f"ARCHITECTURE := {here}\ninclude {deploy.ROOT / 'src' / 'Makefile'}\n")

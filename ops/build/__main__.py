@@ -14,6 +14,7 @@ from ops.build._package import (
     BuildError,
     Sizes,
     compile_sources,
+    copy_into,
     make,
     pack,
     package_sizes,
@@ -70,9 +71,13 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m ops.build", description="Makes and checks the functions' package.")
     parser.add_argument("--architecture", choices=MACHINES, default="arm64", help="as the stack's [%(default)s]")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / ".build", help="[.build]")
+    parser.add_argument("--into", type=Path, help="only put the package there, as `sam build` asks for each function")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     try:
+        if given.into is not None:
+            copy_into(given.into, given.architecture, given.output)
+            return
         for line in build(given.output, given.architecture):
             print(line)  # noqa: T201 - its answer
     except BuildError as error:

@@ -1,6 +1,8 @@
 """The package's content: pinned wheels of one platform, our code, certificates; and its zip, the same for the same."""
 
 import ast
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -71,12 +73,37 @@ def archive_of(directory: Path) -> Path:
 def make(directory: Path, architecture: Architecture | None) -> None:
     """Put the package into a directory of its own; None is for this interpreter. Raises BuildError."""
     shutil.rmtree(directory, ignore_errors=True)
+    _add_wheels(directory, architecture)
+    _add_sources(directory)
+
+
+def copy_into(directory: Path, architecture: Architecture, kept: Path) -> None:
+    """Put the package into sam's directory of one function; wheels are installed once, in `kept`. Raises BuildError."""
+    pins = (ROOT / "requirements" / "runtime.txt").read_text("utf-8")
+    key = hashlib.sha256(f"{pins}{sorted(services(ROOT / 'src'))}".encode()).hexdigest()[:16]
+    wheels = kept / f"wheels-{architecture}-{key}"
+    if not wheels.exists():
+        draft = wheels.with_name(f"{wheels.name}.draft-{os.getpid()}")
+        _add_wheels(draft, architecture)
+        try:
+            draft.rename(wheels)
+        except OSError:  # another build was faster
+            shutil.rmtree(draft)
+    shutil.copytree(wheels, directory, dirs_exist_ok=True)
+    _add_sources(directory)
+
+
+def _add_wheels(directory: Path, architecture: Architecture | None) -> None:
     _install(directory, architecture)
     for pattern in _NOT_FOR_LAMBDA:
         for path in directory.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     _drop_unused_models(directory, services(ROOT / "src"))
-    shutil.copytree(ROOT / "src", directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def _add_sources(directory: Path) -> None:
+    left_out = shutil.ignore_patterns("__pycache__", "Makefile")
+    shutil.copytree(ROOT / "src", directory, dirs_exist_ok=True, ignore=left_out)
     for bundle in sorted((ROOT / "certs").glob("*.pem")):
         (directory / "certs").mkdir(exist_ok=True)
         shutil.copy(bundle, directory / "certs")

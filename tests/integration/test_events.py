@@ -23,7 +23,7 @@ TEMPLATE = deploy.read()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `events/([a-z-]+)\.json` \| `(\w+)` \|", README, re.MULTILINE)
 RUN = "scheduled-2026-02-03T04:30:00Z"
-LINES = [line for line in README.splitlines() if re.match(r"\$ (sam|\.venv/bin/python -m local\.)", line)]
+LINES = [line for line in README.splitlines() if re.match(r"\$ \.venv(-sam/bin/sam|/bin/python -m local\.)", line)]
 SAM = ROOT / ".venv-sam/bin/sam"
 
 
@@ -72,6 +72,21 @@ def test_every_event_does_what_the_readme_says(running_cloud, tmp_path):
     assert walk["counters"]["scanned"] > 0
 
 
+@pytest.mark.parametrize(
+    ("function", "name"), [(its, name) for name, its in ROWS if RUN in event(name) and "Records" in event(name)]
+)
+def test_a_message_of_a_run_that_is_not_here_is_parked_where_a_person_finds_it(running_cloud, tmp_path, function, name):
+    """As on a fresh cloud, where nobody has invoked `schedule.json`."""
+    other = f"not-here-{name}"
+    with runtime(running_cloud, function, tmp_path / "log") as working:
+        assert working.invoke(event(name).replace(RUN, other)) is None
+
+    assert f"run {other} is not in the ledger" in (tmp_path / "log").read_text()
+    sqs, url = running_cloud.client("sqs"), running_cloud.names["ParkedQueue"]
+    parked = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0, WaitTimeSeconds=5)
+    assert [it for it in parked["Messages"] if other in it["Body"]]
+
+
 def test_the_row_of_the_dj_s_request_is_one_of_the_demo_s_that_have_a_release():
     number = int(json.loads(event("rotation-tracks"))["pathParameters"]["rotation_id"])
     (row,) = [row for row in World.seeded(310).rows if row.id == number]
@@ -110,7 +125,7 @@ def test_what_a_page_has_people_type_exists(page):
 @pytest.mark.skipif(not SAM.exists(), reason="`make check` installs the SAM command line")
 @pytest.mark.parametrize("command", ["build", "local invoke"])
 def test_sam_knows_every_option_that_the_readme_gives_it(command):
-    (line,) = [line for line in LINES if line.startswith(f"$ sam {command} ")]
+    (line,) = [line for line in LINES if line.startswith(f"$ .venv-sam/bin/sam {command} ")]
     told = subprocess.run([SAM, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout  # noqa: S603
     assert [option for option in re.findall(r" (--?[a-z-]+) ", line) if option not in told] == []
 
