@@ -75,11 +75,12 @@ class BoundedHttp:
     certificate files): where a request with a token goes is decided by the settings alone.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None, *, body_limit: int = BODY_LIMIT) -> None:
         # asyncio, because only cancelling bounds a whole request: httpx's own time-outs start anew with every byte.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         # No compression, so that a small answer cannot unpack to more than the limit.
         self._headers = {"User-Agent": "rotation-artist-backfill", "Accept-Encoding": "identity"} | dict(headers or {})
+        self._body_limit = body_limit
         self._client = self._new_client()
 
     def send(
@@ -98,8 +99,8 @@ class BoundedHttp:
                 try:
                     async for chunk in response.aiter_bytes():
                         reply.body += chunk
-                        if len(reply.body) > BODY_LIMIT:
-                            raise NoReplyError("malformed", f"the body is longer than {BODY_LIMIT >> 20} MiB")
+                        if len(reply.body) > self._body_limit:
+                            raise NoReplyError("malformed", f"the body is longer than {self._body_limit >> 20} MiB")
                 finally:
                     await response.aclose()
         except (
