@@ -43,7 +43,7 @@ def read() -> Template:
 
 
 def functions_with_code(template: Template) -> list[Template]:
-    """Return what says where code is: what all functions have, and the properties of those with a package of their own."""
+    """Return what says where code is: the globals, and the properties of functions with a package of their own."""
     own = (it["Properties"] for it in template["Resources"].values() if "CodeUri" in it.get("Properties", {}))
     return [template["Globals"]["Function"], *own]
 

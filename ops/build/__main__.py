@@ -26,7 +26,7 @@ from ops.build._package import (
 
 
 def build(output: Path, architecture: Architecture) -> Iterator[str]:
-    """Make and check the packages; yields a line for each thing done. Raises BuildError, and leaves no template then."""
+    """Make and check the packages; yields a line for each thing done. Raises BuildError, then without a template."""
     template = output / "template.yaml"
     template.unlink(missing_ok=True)
     archives = {}

@@ -283,7 +283,7 @@ def test_the_authorizer_s_failures_are_told_from_tokens_that_are_refused():
     (made,) = metric["MetricTransformations"]
     assert (made["MetricNamespace"], made["MetricName"]) == (alarm["Namespace"], alarm["MetricName"])
     assert words == {"no token can be checked", "SettingsError", "Task timed out", "Runtime."}
-    keys = authorization.Keys("nowhere", lambda url: b"no key set")
+    keys = authorization.Keys("nowhere", lambda _: b"no key set")
     with pytest.raises(authorization.KeysUnavailableError, match="no token can be checked"):
         keys.key("any")
 

@@ -130,7 +130,7 @@ def test_a_key_set_of_nonsense_does_not_replace_one_that_works(issuer, known):
     assert known.key("EdDSA")
 
 
-SMALL = rsa.generate_private_key(65537, 1024)
+SMALL = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
 LEFT_OUT = {
     "for encrypting": public("RS256", use="enc"),
     "of another algorithm": public("RS256", alg="PS256"),
@@ -229,5 +229,5 @@ def test_an_answer_that_does_not_end_is_given_up(url, monkeypatch):
 
 
 def test_a_host_that_is_not_there_is_told():
-    with pytest.raises(KeysUnavailableError, match="127.0.0.1:1"):
+    with pytest.raises(KeysUnavailableError, match=r"127\.0\.0\.1:1"):
         fetch("http://127.0.0.1:1/jwks")

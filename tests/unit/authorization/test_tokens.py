@@ -82,7 +82,7 @@ NO_TOKEN = {
     "an end that is no number": bearer(exp="tomorrow"),
     "an end beyond all numbers": bearer(exp=float("inf")),
     "without an end": bearer(exp=None),
-    "not yet valid": bearer(nbf=int(time.time()) + 60),
+    "not yet valid": bearer(nbf=int(time.time()) + 86_400, exp=int(time.time()) + 172_800),
     "another audience": bearer(aud="https://other.example"),
     "without an audience": bearer(aud=None),
     "another issuer": bearer(iss="https://other.example"),
