@@ -123,11 +123,12 @@ def bare(aws: MemoryAws, database: settings.Database) -> None:
     aws.dynamodb.get_item(TableName=TABLE, Key=key, ConsistentRead=True)
     aws.dynamodb.put_item(TableName=TABLE, Item={**key, "planned": {"N": "0"}})
     aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": "LOCK"}, "sk": {"S": "refresh"}})
-    connection = postgres.connect(database)
-    for name in ("begin", "unusable_ids", "coverage"):
+    begin = postgres.filled(sql["begin"], {"statement_timeout": database.statement_timeout_ms})
+    connection = postgres.begun(database, begin)
+    for name in ("unusable_ids", "coverage"):
         connection.run(sql[name])
-    after = number = 0
-    while page := connection.run(sql["identity_page"], after=after, page_size=rotation.PAGE_SIZE):
+    after, number, size = 0, 0, rotation.PAGE_SIZE
+    while page := connection.run(postgres.filled(sql["identity_page"], {"after": after, "page_size": size})):
         after = page[-1][0]
         ids = [row[0] for row in page]
         messages = (ids[at : at + 50] for at in range(0, len(ids), 50))

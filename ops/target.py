@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from core import settings
+from core.aws import secrets
 from core.clock import SystemClock
 from core.runs.ledger import OPEN, Ledger, Run, open_ledger
 from local import deploy
@@ -80,15 +81,8 @@ class Target:
         return variables
 
     def secret(self, arn: str, _anew: bool) -> str:
-        """Fetch a secret as settings want it; raises OperatorError where nobody has filled it."""
-        secrets = self.client("secretsmanager")
-        try:
-            value: str = secrets.get_secret_value(SecretId=arn).get("SecretString", "")
-        except secrets.exceptions.ResourceNotFoundException:
-            value = ""
-        if not value.strip():
-            raise OperatorError(f"{arn} holds no text: fill it with the command that the stack's outputs name for it")
-        return value
+        """Fetch a secret as the functions do; raises SecretUnavailableError."""
+        return secrets.fetch(self.client("secretsmanager"), arn)
 
     def run(self, run_id: str | None) -> Run:
         """Return a run, by default the last one; raises OperatorError where there is none.

@@ -15,7 +15,7 @@ from core.rotation.table import DatabaseError
 from ops.checklist import CannotLookError, Finding
 from ops.loadtest.document import PATH, Document
 from ops.preflight.planned import Plan
-from ops.target import OperatorError, database_of
+from ops.target import database_of
 
 COVERAGE_PERCENT: Final = 99
 UNRESERVED: Final = 100  # executions at once that Lambda wants left to functions without a reserve
@@ -40,7 +40,7 @@ def gate(plan: Plan) -> Finding:
         verdict = deploy_gate.check(client, local_dev=read.local_dev, github=deploy_gate.Github(token))
         if not verdict.allowed:
             return Finding(ok=False, reason=verdict.reason, advice="put LML right, or LibraryMetadataUrl")
-        client.round_trip()  # a gate that knows the commit has not shown LML the key
+        client.round_trip()  # the gate lets a 500 pass
     return Finding(ok=True, reason=verdict.reason)
 
 
@@ -100,26 +100,29 @@ def concurrency(plan: Plan) -> Finding:
 
 
 def secrets(plan: Plan) -> Finding:
-    """Ask whether every secret that a function needs holds a text, which nobody gets to see."""
-    arns: dict[str, set[str]] = {}
-    for environment in plan.environments.values():
-        for name, arn in environment.items():
-            if name.endswith(_SUFFIX):
-                arns.setdefault(name.removesuffix(_SUFFIX), set()).add(arn)
+    """Ask whether every secret can be read and used, and is the same one for all functions that need it."""
+    named: dict[str, dict[str, list[str]]] = {}
+    for function, environment in sorted(plan.environments.items()):
+        for variable, arn in environment.items():
+            if variable.endswith(_SUFFIX):
+                named.setdefault(variable.removesuffix(_SUFFIX), {}).setdefault(arn, []).append(function)
     faults = []
-    for name, found in sorted(arns.items()):
-        for arn in sorted(found):
-            if not arn:
-                faults.append(f"{name}: its secret is not made yet")
-                continue
+    for name, arns in sorted(named.items()):
+        if len(arns) > 1:
+            users = "; ".join(f"{', '.join(functions)}: {arn or 'not made yet'}" for arn, functions in arns.items())
+            faults.append(f"{name}{_SUFFIX} differs between functions ({users})")
+        for arn in filter(None, arns):
+            secret = settings.Secret(name, arn=arn, fetch=plan.target.secret)
             try:
-                plan.target.secret(arn, True)
-            except OperatorError as error:
-                faults.append(f"{name}: {error}")
+                secret.login() if name == "DB_PASSWORD" else secret.get()
+            except settings.SettingsError as error:
+                faults.append(f"{error} [{arn}]")
+        if "" in arns:
+            faults.append(f"{name}{_SUFFIX}'s secret is not made yet")
     if faults:
         advice = "deploy with ScheduleState DISABLED, fill them, look again" if not plan.target.names else ""
         return Finding(ok=False, reason="; ".join(faults), advice=advice)
-    return Finding(ok=True, reason=f"{', '.join(sorted(arns))} hold a value")
+    return Finding(ok=True, reason=f"{', '.join(sorted(named))} can be read and used")
 
 
 def budget(plan: Plan, page: Path = PATH) -> Finding:

@@ -1,24 +1,44 @@
 """Reading one environment: texts, numbers, secrets, addresses; what is wrong is collected, not raised at once."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 _T = TypeVar("_T")
 
 SecretFetcher: TypeAlias = Callable[[str, bool], str]
-"""Takes an ARN and whether a cached value must not be used; injected, so that settings need no AWS SDK."""
+"""Takes an ARN and whether a cached value must not be used; injected, so that settings need no AWS SDK.
 
+Returns the secret's text as it is stored; raises SecretUnavailableError.
+"""
+
+_ARN_SUFFIX: Final = "_SECRET_ARN"
 _SHOWN: Final = 40  # characters of a wrong value that a message repeats
+_BYTE_ORDER_MARK: Final = "\ufeff"  # what a Windows editor puts before a text
 
 
 class SettingsError(ValueError):
     """One line for each problem, each beginning with the variable it is about."""
 
 
+class SecretUnavailableError(LookupError):
+    """Why a secret cannot be read, and what to do; never what it holds."""
+
+
+class Login(NamedTuple):
+    """What a database lets in; no user where the secret is a password alone."""
+
+    username: str | None
+    password: str | None
+
+
 class Secret:
-    """A value, or the ARN of one that is fetched when first needed; its repr and str never show it."""
+    """A value, or the ARN of one that is fetched when first needed; its repr and str never show it.
+
+    What cannot be read or used is a SettingsError that names the variable, and what to do.
+    """
 
     __slots__ = ("_arn", "_fetch", "_value", "name")
 
@@ -34,20 +54,93 @@ class Secret:
         return not self._value and not self._arn
 
     def get(self) -> str | None:
-        """Return the value without surrounding white space, None when there is none; the fetcher's errors pass."""
-        if self._value is None and self._arn:
-            self._value = self._fetch(self._arn, False).strip()
-        return self._value or None
+        """Return a token or an address without what an editor left around it, None when there is none.
+
+        Raises SettingsError.
+        """
+        text = self._text().strip()
+        if _fields(text) is not None:
+            raise self._unusable("is JSON; store the value alone, as plain text")
+        if not (text.isascii() and text.isprintable()):
+            raise self._unusable("holds a character that an HTTP header cannot carry; store it anew, on one line")
+        return text or None
+
+    def login(self) -> Login:
+        """Return a password, or the user and the password of JSON such as RDS makes; raises SettingsError."""
+        text = self._text().rstrip("\r\n")  # blanks may be part of a password
+        fields = _fields(text)
+        if fields is None:
+            return Login(None, self._possible(text) or None)
+        username, password = fields.get("username"), fields.get("password")
+        if not (isinstance(password, str) and password and isinstance(username, str | None)):
+            raise self._unusable('is JSON without a text under "password"')
+        return Login(username or None, self._possible(password))
 
     def fetch_anew(self) -> bool:
-        """Replace a fetched value, once it was refused; False when it came from the environment and cannot differ."""
+        """Replace a fetched value, once it was refused; False when it came from the environment and cannot differ.
+
+        Raises SettingsError.
+        """
         if not self._arn:
             return False
-        self._value = self._fetch(self._arn, True).strip()
+        self._value = self._fetched(self._arn, anew=True)
         return True
+
+    def _text(self) -> str:
+        if self._value is None and self._arn:
+            self._value = self._fetched(self._arn, anew=False)
+        return (self._value or "").removeprefix(_BYTE_ORDER_MARK)
+
+    def _fetched(self, arn: str, *, anew: bool) -> str:
+        try:
+            text = self._fetch(arn, anew)
+        except SecretUnavailableError as error:
+            raise self._unusable(f"cannot be read: {error}") from None
+        if not text.removeprefix(_BYTE_ORDER_MARK).strip():
+            raise self._unusable("is empty: fill it, as the output of the stack says")
+        return text
+
+    def _possible(self, password: str) -> str:
+        if "\0" in password:
+            raise self._unusable("holds a NUL, which no password of PostgreSQL can")
+        return password
+
+    def _unusable(self, why: str) -> SettingsError:
+        return SettingsError(f"{self.name}{_ARN_SUFFIX}'s secret {why}" if self._arn else f"{self.name} {why}")
 
     def __repr__(self) -> str:
         return f"Secret({self.name})"
+
+
+def read_all(*reads: Callable[[], object]) -> None:
+    """Read secrets, such as `key.get`, before they are needed; raises SettingsError with the problem of each."""
+    problems = []
+    for read in reads:
+        try:
+            read()
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def hidden_texts(value: str) -> list[str]:
+    """Return what must be hidden of a secret: all of it, and what is secret inside if it is JSON."""
+    text = value.removeprefix(_BYTE_ORDER_MARK).strip()
+    fields = (_fields(text) or {}).items()
+    inside = [it for name, it in fields if isinstance(it, str) and re.search("pass|secret|token|key", name.lower())]
+    return [it for it in (text, *inside) if it]
+
+
+def _fields(text: str) -> dict[str, object] | None:
+    """Return the fields of a text that is a JSON object, else None."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        fields: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 class Reader:
@@ -86,10 +179,6 @@ class Reader:
             self.problem(name, "is required and not set")
         return value or ""
 
-    def items(self, name: str) -> list[str]:
-        """Return the parts of a list with commas, without white space and empty ones."""
-        return [part for part in map(str.strip, (self.optional(name) or "").split(",")) if part]
-
     def integer(self, name: str, lowest: int, highest: int, why: str = "") -> int:
         value = self.optional(name) or ""
         # Not int() alone: that also takes signs, underscores, other scripts' digits and megabytes of them.
@@ -99,10 +188,11 @@ class Reader:
         return lowest
 
     def secret(self, name: str) -> Secret:
-        value, arn = self.optional(name), self.optional(f"{name}_SECRET_ARN")
+        value, arn = self._environ.get(name, ""), self.optional(f"{name}{_ARN_SUFFIX}")
+        value = value if value.strip() else ""  # as it is: blanks may be part of a password
         if value and arn and not self.local_dev:  # locally the plain one wins: `sam local` can set, but not unset
-            self.problem(name, f"is set, and so is {name}_SECRET_ARN; set one of them")
-        return Secret(name, value, arn=None if value else arn, fetch=self._fetch)
+            self.problem(name, f"is set, and so is {name}{_ARN_SUFFIX}; set one of them")
+        return Secret(name, value or None, arn=None if value else arn, fetch=self._fetch)
 
     def address(self, name: str) -> str:
         """Return an https address without its final slashes; a wrong one is not shown: it may hold a password."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def build() -> DeadLetterConsumer:
-    return DeadLetterConsumer(bootstrap.store(load_settings(settings.dead_letter)))
+    return DeadLetterConsumer(bootstrap.store(load_settings(settings.dead_letter, lambda _: ())))
 
 
 def handler(event: object, context: "LambdaContext") -> None:

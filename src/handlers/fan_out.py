@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def build() -> FanOut:
-    config = load_settings(settings.fan_out)
+    config = load_settings(settings.fan_out, lambda its: (its.lml.api_key.get, its.database.password.login))
     lifecycle = bootstrap.lifecycle(config)
     lml, github = Lml(config.lml, lifecycle.clock), deploy_gate.Github(config.github_token)
     gate = partial(deploy_gate.check, lml, local_dev=config.local_dev, github=github)

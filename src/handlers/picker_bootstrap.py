@@ -15,7 +15,7 @@ from handlers.settings import load_settings
 
 @cache
 def picker() -> Picker:
-    settings = load_settings(config.read)
+    settings = load_settings(config.read, lambda its: (its.lml.api_key.get, its.database.password.login))
     table = Table(boto3.client("dynamodb", config=CLIENT), str(settings.ledger_table))
     return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden), table)
 

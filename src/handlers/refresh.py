@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @cache
 def build() -> RefreshConsumer:
-    config = load_settings(settings.refresh)
+    config = load_settings(settings.refresh, lambda its: (its.lml.api_key.get,))
     store = bootstrap.store(config)
     lifecycle, lml = store.lifecycle, Lml(config.lml, store.lifecycle.clock)
     throttle = Throttle(lifecycle.ledger.pace, lml, lifecycle.clock, config.pacing, SystemRandom())

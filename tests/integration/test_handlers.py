@@ -212,7 +212,7 @@ def test_a_secret_is_hidden_as_it_is_used(environment, book):  # noqa: ARG001 - 
     environment.setattr(secrets, "hidden", [])
     arn = boto3.client("secretsmanager").create_secret(Name="ended", SecretString=f"{KEY}\n")["ARN"]
 
-    assert secrets.fetch(arn, False) == KEY
+    assert secrets.fetch(arn, False) == f"{KEY}\n"
     assert secrets.hidden == [KEY]
 
 

@@ -138,7 +138,10 @@ def test_a_secret_that_was_emptied_fails_wherever_it_is_needed(preflight, runnin
         secrets.put_secret_value(SecretId=arn, SecretString=key)
 
     assert failed(lines) == ["gate", "secrets"]
-    assert f"LML_API_KEY: {arn} holds no text" in lines["secrets"]["reason"]
+    assert (
+        f"LML_API_KEY_SECRET_ARN's secret is empty: fill it, as the output of the stack says [{arn}]"
+        in lines["secrets"]["reason"]
+    )
 
 
 def test_what_is_looked_at_is_what_would_be_deployed(preflight):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import settings
-from core.settings import Secret, SettingsError
+from core.environment import hidden_texts, read_all
+from core.settings import Secret, SecretUnavailableError, SettingsError
 
 FAN_OUT = {
     "LIBRARY_METADATA_URL": "https://lml.example.org",
@@ -308,12 +309,97 @@ def test_an_empty_secret_is_none(value):
     assert built.sentry.dsn.is_unset
 
 
-def test_a_fetched_secret_that_is_empty_is_none():
-    vault = Vault("\n")
-    key = Secret("LML_API_KEY", arn="arn:key", fetch=vault)
+def fetched(text, name="LML_API_KEY"):
+    return Secret(name, arn="arn:it", fetch=lambda _arn, _force: text)
 
-    assert [key.get(), key.get()] == [None, None]
-    assert vault.asked == [("arn:key", False)]
+
+@pytest.mark.parametrize("text", ["token", "\ufefftoken", "token\n", "token\r\n", " token\t\n", "\ufeff token \r\n"])
+def test_a_token_is_read_without_what_an_editor_left_around_it(text):
+    assert fetched(text).get() == "token"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("", "is empty", id="empty"),
+        pytest.param("\n", "is empty", id="only a line break"),
+        pytest.param("\ufeff", "is empty", id="only a byte order mark"),
+        pytest.param('{"token": "planted-secret"}', "is JSON", id="JSON"),
+        pytest.param('{"username": "u", "password": "planted-secret"}', "is JSON", id="a database's secret"),
+        pytest.param("planted-secret\nplanted-secret", "HTTP header", id="a line break inside"),
+        pytest.param("planted-secret-ß", "HTTP header", id="not ASCII"),
+    ],
+)
+def test_a_token_that_cannot_be_used_is_refused_by_the_name_of_its_variable(text, told):
+    with pytest.raises(SettingsError, match=told) as refused:
+        fetched(text).get()
+
+    assert str(refused.value).startswith("LML_API_KEY_SECRET_ARN")
+    assert "planted" not in str(refused.value)
+
+
+def test_a_secret_that_cannot_be_fetched_is_refused_with_the_reason():
+    def denied(_arn, _force):
+        raise SecretUnavailableError("this role may not read it")
+
+    with pytest.raises(SettingsError, match=r"^LML_API_KEY_SECRET_ARN's secret .* this role may not read it$"):
+        Secret("LML_API_KEY", arn="arn:it", fetch=denied).get()
+
+
+@pytest.mark.parametrize(
+    ("text", "login"),
+    [
+        ("pass word", (None, "pass word")),
+        (" pass word \n", (None, " pass word ")),
+        ("\ufeffpassword\r\n", (None, "password")),
+        ("{curly", (None, "{curly")),
+        ('["a"]', (None, '["a"]')),
+        ('{"username": "reader", "password": "p", "engine": "postgres", "port": 5432}', ("reader", "p")),
+        ('{"password": " p "}\n', (None, " p ")),
+    ],
+)
+def test_a_database_s_password_is_a_text_or_json_as_rds_makes_it(text, login):
+    assert fetched(text, "DB_PASSWORD").login() == login
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"Password": "planted-secret"}',
+        '{"password": ""}',
+        '{"password": 5}',
+        '{"password": "planted-secret", "username": 5}',
+        "a\0b",
+    ],
+)
+def test_a_database_s_secret_without_a_password_is_refused_by_name(text):
+    with pytest.raises(SettingsError, match=r"^DB_PASSWORD_SECRET_ARN's secret ") as refused:
+        fetched(text, "DB_PASSWORD").login()
+
+    assert "planted" not in str(refused.value)
+
+
+def test_a_password_of_the_environment_keeps_its_blanks():
+    built = settings.fan_out(FAN_OUT | {"DB_PASSWORD": " pass word "}, no_fetch)
+
+    assert built.database.password.login() == (None, " pass word ")
+
+
+def test_all_secrets_that_cannot_be_used_are_told_at_once():
+    with pytest.raises(SettingsError) as refused:
+        read_all(fetched("").get, fetched("good").get, fetched("{}", "DB_PASSWORD").login)
+
+    assert [line.split("'")[0] for line in str(refused.value).splitlines()] == [
+        "LML_API_KEY_SECRET_ARN",
+        "DB_PASSWORD_SECRET_ARN",
+    ]
+
+
+def test_of_json_the_secret_parts_are_hidden_too():
+    text = '\ufeff{"username": "reader", "password": "p-a-s-s", "host": "db.example"}'
+
+    assert hidden_texts(text) == [text.removeprefix("\ufeff"), "p-a-s-s"]
 
 
 def test_a_secret_that_is_given_twice_is_a_problem_except_locally():

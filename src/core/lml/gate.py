@@ -1,4 +1,4 @@
-"""May a run start? Only against an LML that has the refresh endpoint (LML.md, "The deploy gate")."""
+"""May a run start? Only against an LML that has the refresh endpoint and takes our key."""
 
 import json
 from typing import Final
@@ -8,7 +8,7 @@ import msgspec
 
 from core.lml.client import Lml, LmlError
 from core.lml.http import Bearer, BoundedHttp, NoReplyError
-from core.settings import Secret
+from core.settings import Secret, SettingsError
 
 GATE_COMMIT: Final = "8a1344c"  # the first commit of LML with the endpoint
 _COMPARE: Final = "/repos/WXYC/library-metadata-lookup/compare/{gate}...{sha}"
@@ -32,7 +32,8 @@ class Github(msgspec.Struct, frozen=True):
     def compare(self, sha: str) -> str:
         """Return how `sha` stands to the gate commit: identical, ahead, behind or diverged.
 
-        Raises LookupError with the reason when GitHub does not tell: unreachable, rate-limited, unknown commit.
+        Raises LookupError with the reason when GitHub does not tell: unreachable, rate-limited, unknown commit, a
+        token that cannot be read.
         """
         url = self.url + _COMPARE.format(gate=_encoded(GATE_COMMIT), sha=_encoded(sha))
         try:
@@ -40,6 +41,8 @@ class Github(msgspec.Struct, frozen=True):
                 reply = http.send("GET", url, limit=_GITHUB_LIMIT, auth=Bearer(self.token))
         except NoReplyError as error:
             raise LookupError(f"GitHub gave no answer ({error})") from None
+        except SettingsError as error:  # the token is optional, and must not cost a run
+            raise LookupError(f"GitHub was not asked ({error})") from None
         if reply.status != 200:
             raise LookupError(f"GitHub answered {reply.status}")
         try:
@@ -52,28 +55,30 @@ class Github(msgspec.Struct, frozen=True):
 
 
 def check(lml: Lml, *, local_dev: bool, github: Github) -> Gate:
-    """Decide by LML's commit, and where that is unknown or nobody knows it, by asking the endpoint itself."""
+    """Decide by LML's commit, and by asking the endpoint for nothing, which shows whether it takes our key."""
     try:
         health = lml.health()
     except LmlError as error:
         return Gate(allowed=False, reason=f"LML's health is not known: {error}")
     if not 200 <= health.status_code <= 299:
         return Gate(allowed=False, reason=f"LML is not healthy: GET /health answered {health.status_code}")
-    sha = health.body.get("commit_sha")
-    if isinstance(sha, str) and sha.strip():
-        return _by_commit(sha.strip(), lml, github)
-    if local_dev:
-        return Gate(allowed=True, reason="LML does not tell its commit; allowed because LOCAL_DEV=1")
-    return _by_probe(lml, "LML does not tell its commit")
+    by_commit = _by_commit(health.body.get("commit_sha"), local_dev=local_dev, github=github)
+    return _by_probe(lml, by_commit.reason) if by_commit.allowed else by_commit
 
 
-def _by_commit(sha: str, lml: Lml, github: Github) -> Gate:
+def _by_commit(commit: object, *, local_dev: bool, github: Github) -> Gate:
+    """Refuse an LML that is known to be too old; a commit that nobody knows is no reason."""
+    sha = commit.strip() if isinstance(commit, str) else ""
+    if not sha:
+        return Gate(
+            allowed=True, reason=f"LML does not tell its commit{'; allowed because LOCAL_DEV=1' if local_dev else ''}"
+        )
     if sha.startswith(GATE_COMMIT):
         return Gate(allowed=True, reason=f"LML runs the gate commit {GATE_COMMIT}")
     try:
         status = github.compare(sha)
     except LookupError as error:
-        return _by_probe(lml, f"{error.args[0]} about LML's commit {_short(sha)}")
+        return Gate(allowed=True, reason=f"{error.args[0]} about LML's commit {_short(sha)}")
     reason = f"LML's commit {_short(sha)} is {status} compared with the gate commit {GATE_COMMIT}"
     if status in {"identical", "ahead"}:
         return Gate(allowed=True, reason=reason)
@@ -81,11 +86,13 @@ def _by_commit(sha: str, lml: Lml, github: Github) -> Gate:
 
 
 def _by_probe(lml: Lml, why: str) -> Gate:
-    """Ask the endpoint for nothing; any refusal but these four shows that it is there."""
+    """Ask the endpoint for nothing; any refusal but these four shows that it is there and takes the key."""
     try:
         status = lml.probe()
     except LmlError as error:
         return Gate(allowed=False, reason=f"{why}, and its endpoint gave no answer: {error}")
+    except SettingsError as error:
+        return Gate(allowed=False, reason=str(error))
     match status:
         case 404 | 405:
             verdict = "this LML has no refresh endpoint: deploy a newer one, or check LIBRARY_METADATA_URL"

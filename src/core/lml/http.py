@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Generator, Mapping
+import zlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
 
 import httpx
 
-from core.settings import Secret, SettingsError
+from core import name_lookup
+from core.settings import Secret
 
 Method: TypeAlias = Literal["GET", "POST"]
 
@@ -46,7 +48,7 @@ _REFUSED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
 class Bearer(httpx.Auth):
     """Adds the token when a request leaves, so that no frame of ours holds it; fetches it anew once it is refused.
 
-    A wrong token is 403 to LML and 401 elsewhere (LML.md).
+    A wrong token is 403 to LML and 401 elsewhere. A token that cannot be read raises SettingsError.
     """
 
     def __init__(self, token: Secret) -> None:
@@ -61,11 +63,15 @@ class Bearer(httpx.Auth):
 
     def _sign(self, request: httpx.Request) -> None:
         token = self._token.get()
-        if token is None:
-            return
-        if not (token.isascii() and token.isprintable()):  # httpx would put the token into its exception
-            raise SettingsError(f"{self._token.name} holds a character that an HTTP header cannot carry")
-        request.headers["Authorization"] = f"Bearer {token}"
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that leaves a name lookup behind once its time is over; asyncio's own waits when it closes."""
+
+    async def getaddrinfo(self, host: object, port: object, **hints: int) -> name_lookup.Addresses:
+        return await asyncio.wrap_future(name_lookup.begin(host, port, **hints), loop=self)
 
 
 class BoundedHttp:
@@ -75,12 +81,11 @@ class BoundedHttp:
     certificate files): where a request with a token goes is decided by the settings alone.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None = None, *, body_limit: int = BODY_LIMIT) -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
         # asyncio, because only cancelling bounds a whole request: httpx's own time-outs start anew with every byte.
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        # No compression, so that a small answer cannot unpack to more than the limit.
+        self._runner = asyncio.Runner(loop_factory=_Loop)
+        # Nobody needs to compress; a server in between that does so all the same is met by _unpacker.
         self._headers = {"User-Agent": "rotation-artist-backfill", "Accept-Encoding": "identity"} | dict(headers or {})
-        self._body_limit = body_limit
         self._client = self._new_client()
 
     def send(
@@ -96,11 +101,13 @@ class BoundedHttp:
             async with asyncio.timeout(limit):
                 response = await self._client.send(request, auth=auth, stream=True)
                 reply.status, reply.headers = response.status_code, response.headers
+                unpack = _unpacker(response.headers.get_list("Content-Encoding", split_commas=True))
                 try:
-                    async for chunk in response.aiter_bytes():
-                        reply.body += chunk
-                        if len(reply.body) > self._body_limit:
-                            raise NoReplyError("malformed", f"the body is longer than {self._body_limit >> 20} MiB")
+                    async for chunk in response.aiter_raw():
+                        # A byte more than is allowed shows that there is more, however much it would unpack to.
+                        reply.body += unpack(chunk, BODY_LIMIT + 1 - len(reply.body))
+                        if len(reply.body) > BODY_LIMIT:
+                            raise NoReplyError("malformed", f"the body is longer than {BODY_LIMIT >> 20} MiB")
                 finally:
                     await response.aclose()
         except (
@@ -140,13 +147,32 @@ class BoundedHttp:
         self.close()
 
 
+def _unpacker(encodings: Sequence[str]) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks a body chunk by chunk, each to no more than a number of bytes.
+
+    httpx unpacks a chunk as far as it goes: two layers make terabytes of a packet. An unknown encoding stays as it is.
+    """
+    packed = [encoding.strip().lower() for encoding in encodings if encoding.strip().lower() not in {"", "identity"}]
+    if len(packed) > 1:
+        raise NoReplyError("malformed", f"the body is packed {len(packed)} times over")
+    if not packed or packed[0] not in {"gzip", "x-gzip", "deflate"}:
+        return lambda chunk, _most: chunk
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip's header or zlib's
+
+    def unpack(chunk: bytes, most: int) -> bytes:
+        try:
+            return stream.decompress(chunk, most)
+        except zlib.error:
+            raise NoReplyError("malformed", "the body is not in the encoding that its header names") from None
+
+    return unpack
+
+
 def _no_reply(error: Exception, limit: float) -> NoReplyError:
     match error:
         case NoReplyError():
             return error
         case TimeoutError() | httpx.TimeoutException():
             return NoReplyError("timeout", f"no complete answer within {limit:g} s")
-        case httpx.DecodingError():
-            return NoReplyError("malformed", "the body is not in the encoding that its header names")
         case _:
             return NoReplyError("connection", ": ".join(filter(None, (type(error).__name__, str(error)))))

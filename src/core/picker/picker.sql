@@ -1,9 +1,10 @@
 -- Every query of the picker. {schema} is replaced by the quoted name of the backend's schema, nothing else is.
 
 -- name: row
--- What the three tiers need of a row, in one query; a killed row resolves too.
+-- What the three tiers need of a row, in one query; a killed row resolves too. The marker in unix seconds: Python's
+-- calendar has neither infinity nor all of PostgreSQL's years.
 SELECT rotation.discogs_release_id, library_identity.discogs_release_id, rotation.artist_name, rotation.album_title,
-       rotation.tracklist_lookup_attempted_at
+       CAST(EXTRACT(EPOCH FROM rotation.tracklist_lookup_attempted_at) AS double precision)
   FROM {schema}.rotation
   LEFT JOIN {schema}.library_identity ON library_identity.library_id = rotation.album_id
  WHERE rotation.id = :rotation_id;

@@ -1,19 +1,48 @@
-"""Connections to the station's PostgreSQL, the named queries of a .sql file, and errors that a person understands."""
+"""Connections to the station's PostgreSQL, straight or through a pooler; named queries; errors in words.
 
+A pooler in transaction mode (PgBouncer, RDS Proxy) gives each transaction another server connection, and refuses
+start-up parameters that it does not know. So a query is one message of the simple protocol, a transaction of its own:
+nothing is prepared, and the statement time-out is set inside.
+"""
+
+import re
 import socket
 import ssl
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedRWPair
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; Connection is what we use of it
+from scramp import ScramException  # type: ignore[import-untyped]  # pg8000's own; no type information either
+from scramp.utils import saslprep  # type: ignore[import-untyped]
 
-from core import settings
+from core import name_lookup, settings
+from core.clock import Clock
+from core.environment import Login
 
-_CONNECT_TIMEOUT: Final = 10.0  # seconds
+if TYPE_CHECKING:
+    from datetime import datetime
+
+MOST_CONNECTIONS: Final = 5
+"""Connections of a `Pool` at once."""
+IDLE_SECONDS: Final = 300.0
+"""Wall seconds after which a kept connection is not trusted: AWS's network forgets one silently after 350."""
+_CONNECT_TIMEOUT: Final = 10.0  # seconds, from the name's lookup to the end of the log-in
+_WAIT_FOR_ONE: Final = 5.0  # seconds for which a query waits while every connection is in use
 _GRACE: Final = 10.0  # seconds beyond the statement time-out, after which it is the network that hangs
+_LOGIN_REFUSED: Final = frozenset({"28000", "28P01"})
+# Of the session, not of the query: a plan or a statement that a migration or a pooler took away, a server that has
+# become a replica.
+_NOT_OF_THE_QUERY: Final = frozenset({"0A000", "25006", "26000"})
+_NAME: Final = "-- name: "
+# A quoted identifier, which the schema is, may hold anything; `::` is a cast.
+_PLACE: Final = re.compile(r'"(?:[^"]|"")*"|(?<!:):([a-z_]+)')
+# What VERIFY_X509_STRICT, a default since Python 3.13, refuses beyond what was refused before (OpenSSL, x509_vfy.h).
+_STRICT: Final = range(80, 95)
 _ADVICE: Final = {
     "28000": "check DB_USERNAME and DB_TLS",
     "28P01": "check DB_USERNAME and DB_PASSWORD",
@@ -30,21 +59,13 @@ class DatabaseError(Exception):
     """What failed, at which host, port and database, and what to check; never the password."""
 
 
-class Statement(Protocol):
-    """A prepared statement."""
-
-    def run(self, **params: object) -> list[list[Any]]: ...
-
-
 class Connection(Protocol):
     """What we use of pg8000's connection."""
 
     _usock: socket.socket
     _sock: BufferedRWPair
 
-    def run(self, sql: str, **params: object) -> list[list[Any]]: ...
-
-    def prepare(self, sql: str) -> Statement: ...
+    def run(self, sql: str) -> list[list[Any]]: ...
 
     def close(self) -> None: ...
 
@@ -61,27 +82,140 @@ def translated(database: settings.Database, what: str) -> Iterator[None]:
 
 
 def connect(database: settings.Database) -> Connection:
-    """Open a connection within 10 s; raises pg8000's errors and OSError, see `translated`."""
-    context = None if database.tls == "disable" else _tls_context(database.tls)
-    sock = socket.create_connection((database.host, database.port), _CONNECT_TIMEOUT)
+    """Open a connection within 10 s; a password that is refused is fetched anew, once, for it may have been rotated.
+
+    Raises pg8000's errors and OSError, see `translated`; SettingsError for a password that cannot be read or used.
+    """
+    login = database.password.login()  # before the time starts
     try:
-        connection: Connection = native.Connection(
-            database.username,
-            host=database.host,  # whom the certificate must name
-            database=database.name,
-            password=database.password.get() or "",  # pg8000 stumbles over None; "" is refused where one is needed
-            sock=sock,
-            ssl_context=context or False,  # None would mean TLS without verifying
-            application_name="rotation-artist-backfill",
-            startup_params={"statement_timeout": str(database.statement_timeout_ms)},
-        )
+        return _connect(database, login)
+    except native.DatabaseError as error:
+        if _code(error) not in _LOGIN_REFUSED or not database.password.fetch_anew():
+            raise
+        anew = database.password.login()
+        if anew == login:
+            raise
+    return _connect(database, anew)
+
+
+def begun(database: settings.Database, begin: str) -> Connection:
+    """Open a connection and begin a transaction on it; raises what `connect` does.
+
+    Behind a pooler the first query may meet a server that has just gone: then once more.
+    """
+    for last_try in (False, True):
+        connection = connect(database)
+        try:
+            connection.run(begin)
+        except BaseException as error:
+            disconnect(connection)
+            if last_try or not isinstance(error, native.Error | OSError) or is_of_the_query(error):
+                raise
+        else:
+            break
+    return connection
+
+
+def _connect(database: settings.Database, login: Login) -> Connection:
+    over_tls = database.tls != "disable" and not database.host.startswith("/")
+    context = _tls_context(database.tls) if over_tls else False  # None would mean TLS without verifying
+    limit = _CONNECT_TIMEOUT
+    deadline = time.monotonic() + limit
+    try:
+        sock = _socket(database.host, database.port, deadline)
+        with _broken_off(sock, deadline):
+            connection: Connection = _Connection(
+                login.username or database.username,
+                host=database.host,  # whom the certificate must name
+                database=database.name,
+                password=login.password or "",  # pg8000 stumbles over None; "" is refused where one is needed
+                sock=sock,
+                ssl_context=context,
+                application_name="rotation-artist-backfill",
+            )
+    except ScramException as error:  # of the server, its certificate or the role's name; it holds no part of a password
+        raise native.InterfaceError(f"no log-in by SCRAM: {error}") from None
+    except (native.InterfaceError, OSError):
+        if time.monotonic() < deadline:
+            raise
+        raise TimeoutError(f"no connection within {limit:g} s") from None
+    # Longer than a statement may take: PostgreSQL should be the one to give up, with a reason.
+    connection._usock.settimeout(database.statement_timeout_ms / 1000 + _GRACE)  # noqa: SLF001 - TLS replaced our socket
+    return connection
+
+
+def _socket(host: str, port: int, deadline: float) -> socket.socket:
+    """Connect to the first address of a host that answers; each gets an equal share of the time that is left.
+
+    A host that begins with / is the directory of a socket, as it is to libpq.
+    """
+    addresses: name_lookup.Addresses = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", f"{host}/.s.PGSQL.{port}")]
+    if not host.startswith("/"):
+        looked_up = name_lookup.begin(host, port, type=socket.SOCK_STREAM)
+        addresses = looked_up.result(deadline - time.monotonic())
+    for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(0.001, (deadline - time.monotonic()) / left))
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            if left == 1:
+                raise
+        else:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            return sock
+    raise OSError(f"{host} has no address")
+
+
+@contextmanager
+def _broken_off(sock: socket.socket, deadline: float) -> Iterator[None]:
+    """End a connection at the deadline, whatever it is at: a socket's own time-out starts anew with every byte."""
+    twin = sock.dup()  # TLS takes the socket over; its twin ends the connection all the same
+
+    def end() -> None:
+        with suppress(OSError):
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline - time.monotonic(), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
     except BaseException:
         with suppress(OSError):
             socket.close(sock.detach())  # sock.close() would wait for pg8000's stream, which nobody closes
         raise
-    # Longer than a statement may take: PostgreSQL should be the one to give up, with a reason.
-    connection._usock.settimeout(database.statement_timeout_ms / 1000 + _GRACE)  # noqa: SLF001 - TLS replaced our socket
-    return connection
+    finally:
+        timer.cancel()
+        twin.close()
+
+
+class _Connection(native.Connection):  # type: ignore[misc] # pg8000 has no types
+    """Takes every password that PostgreSQL takes."""
+
+    password: bytes
+    auth: Any  # scramp's client
+
+    def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: object) -> None:  # noqa: N802 - pg8000's name
+        try:
+            super().handle_AUTHENTICATION_REQUEST(data, context)
+        except ScramException:
+            # A password that SASLprep forbids, such as an emoji, PostgreSQL uses as it is (pg_saslprep).
+            given: str = self.password.decode()
+            if hasattr(self, "auth") or not _is_forbidden(given):
+                raise
+            self.password = b"stands in"
+            super().handle_AUTHENTICATION_REQUEST(data, context)
+            self.auth.password.password = given
+
+
+def _is_forbidden(password: str) -> bool:
+    try:
+        saslprep(password)
+    except ScramException:
+        return True
+    return False
 
 
 def disconnect(connection: Connection) -> None:
@@ -94,21 +228,93 @@ def disconnect(connection: Connection) -> None:
 
 
 def queries(path: Path, schema: str) -> dict[str, str]:
-    """Read the named blocks of a .sql file, with the schema as a quoted identifier."""
+    """Read the named blocks of a .sql file, with the schema as a quoted identifier and without comments."""
     quoted = cast("str", native.identifier(schema))
-    blocks = path.read_text(encoding="utf-8").split("-- name: ")[1:]
-    named = (block.split("\n", 1) for block in blocks)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = "".join(line for line in lines if line.startswith(_NAME) or not line.startswith("--"))
+    named = (block.split("\n", 1) for block in text.split(_NAME)[1:])
     return {name: sql.replace("{schema}", quoted) for name, sql in named}
+
+
+def filled(sql: str, params: Mapping[str, object]) -> str:
+    """Put values, as literals, where a query of `queries` has `:name`."""
+    return _PLACE.sub(lambda found: str(native.literal(params[found[1]])) if found[1] else found[0], sql)
+
+
+class Pool:
+    """Connections that are kept between queries; safe for threads, each of which borrows one for a query."""
+
+    def __init__(self, database: settings.Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._idle: list[tuple[Connection, datetime]] = []
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def run(self, what: str, sql: str, **params: object) -> list[list[Any]]:  # what a query's columns are
+        """Run a query, which must do no harm when it is sent twice; raises DatabaseError, which names `what`.
+
+        A kept connection may be one that the server has closed, or that has met a migration: once more on a new one.
+        """
+        text = f"SET LOCAL statement_timeout = {self._database.statement_timeout_ms}; {filled(sql, params)}"
+        with translated(self._database, what):
+            if not self._free.acquire(timeout=_WAIT_FOR_ONE):
+                raise TimeoutError(f"all {MOST_CONNECTIONS} connections are in use for {_WAIT_FOR_ONE:g} s")
+            try:
+                try:
+                    return self._on(self._kept() or connect(self._database), text)
+                except (native.Error, OSError) as error:
+                    if is_of_the_query(error):
+                        raise
+                return self._on(connect(self._database), text)
+            finally:
+                self._free.release()
+
+    def close(self) -> None:
+        while self._idle:
+            disconnect(self._idle.pop()[0])
+
+    def _on(self, connection: Connection, text: str) -> list[list[Any]]:
+        try:
+            found = connection.run(text)
+        except BaseException:
+            disconnect(connection)
+            raise
+        self._idle.append((connection, self._clock.utc()))
+        return found
+
+    def _kept(self) -> Connection | None:
+        while True:
+            try:
+                connection, idle_since = self._idle.pop()
+            except IndexError:  # of the threads that look at once, one gets it
+                return None
+            if (self._clock.utc() - idle_since).total_seconds() < IDLE_SECONDS:
+                return connection
+            disconnect(connection)
+
+
+def is_of_the_query(error: Exception) -> bool:
+    """Say whether PostgreSQL refused the query itself, so that it would on another connection too."""
+    code = _code(error)
+    return bool(code) and not code.startswith(("08", "57P")) and code not in _NOT_OF_THE_QUERY
 
 
 def _tls_context(tls: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=None if tls == "verify" else tls)
 
 
+def _code(error: Exception) -> str:
+    """Return the SQLSTATE of PostgreSQL's answer; nothing if there was no answer."""
+    fields = error.args[0] if isinstance(error, native.DatabaseError) and error.args else None
+    return str(fields.get("C", "")) if isinstance(fields, dict) else ""
+
+
 def _reason(error: Exception) -> str:
-    if isinstance(error, native.DatabaseError) and isinstance(error.args[0], dict):
-        fields: dict[str, str] = error.args[0]
-        advice = _ADVICE.get(fields.get("C", ""))
-        return f"{fields.get('M')} ({fields.get('C')}{'; ' + advice if advice else ''})"
+    code = _code(error)
+    if code:
+        advice = _ADVICE.get(code)
+        return f"{error.args[0].get('M')} ({code}{'; ' + advice if advice else ''})"
     cause = error.__cause__ or error  # pg8000 says "network error", and why only there
+    if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _STRICT:
+        return f"{cause}; Python 3.13 and later refuse such a certificate: the runbook says how to make one anew"
     return f"{type(cause).__name__}: {cause}"

@@ -4,6 +4,7 @@
 -- name: begin
 -- One snapshot for all queries, so that the pages and the counts belong together; read-only, whatever the role may do.
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL statement_timeout = :statement_timeout;
 
 -- name: coverage
 -- How many active rows, and how many of those that Discogs can resolve, carry the identity that LML needs.

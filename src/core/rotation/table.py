@@ -1,6 +1,6 @@
 """The station's rotation table: which identities are active, and how many rows have one. Reads, never writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -59,14 +59,10 @@ class UncoveredRow(msgspec.Struct, frozen=True):
 class Rotation:
     """One snapshot of the rotation: everything is read in one transaction. A context manager."""
 
-    def __init__(self, database: settings.Database, connection: postgres.Connection) -> None:
+    def __init__(self, database: settings.Database, connection: postgres.Connection, sql: Mapping[str, str]) -> None:
         self._database = database
         self._connection = connection
-        self._sql = postgres.queries(_QUERIES, database.schema)
-
-    def begin(self) -> None:
-        """Take the snapshot; raises DatabaseError."""
-        self._run("begin")
+        self._sql = sql
 
     def coverage(self) -> Coverage:
         """Count active rows with and without an identity (PICKER.md has the formula); raises DatabaseError."""
@@ -103,19 +99,15 @@ class Rotation:
 
     def _run(self, name: str, **params: object) -> list[list[Any]]:  # what a query's columns are
         with postgres.translated(self._database, name.replace("_", " ")):
-            return self._connection.run(self._sql[name], **params)
+            return self._connection.run(postgres.filled(self._sql[name], params))
 
 
 def connect(database: settings.Database) -> Rotation:
-    """Open a connection and take a snapshot; raises DatabaseError, within 10 s if nobody answers."""
+    """Open a connection and take a snapshot; raises DatabaseError, within 10 s if nobody answers, and SettingsError."""
+    sql = postgres.queries(_QUERIES, database.schema)
+    begin = postgres.filled(sql["begin"], {"statement_timeout": database.statement_timeout_ms})
     with postgres.translated(database, "connecting"):
-        rotation = Rotation(database, postgres.connect(database))
-    try:
-        rotation.begin()
-    except DatabaseError:
-        rotation.close()
-        raise
-    return rotation
+        return Rotation(database, postgres.begun(database, begin), sql)
 
 
 def _names(artist: str | None, title: str | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import sentry_sdk
 from sentry_sdk.crons import capture_checkin
 
+from core.environment import SettingsError
 from core.telemetry import _sentry
 from core.telemetry._logs import TOOL, Logs, Step
 from core.telemetry._metrics import ACCOUNTS, NAMESPACE, MetricName, Metrics, Trigger
@@ -64,6 +65,8 @@ class Telemetry:
         self.bind(run_id=None)
         try:
             _sentry.start(sentry, redact)
+        except SettingsError as error:
+            self.warning("init", f"nothing goes to Sentry: {error}")
         except Exception as error:  # noqa: BLE001 - the job runs without Sentry, whatever keeps it away
             # Not the error's text: it may quote the DSN.
             self.warning("init", f"{sentry.dsn.name} is of no use: nothing goes to Sentry", error=type(error).__name__)

@@ -407,12 +407,12 @@ def test_a_connection_is_not_trusted_after_five_idle_minutes(station, picker):
     row = station.row()
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rotation-artist-backfill'"
     picker.resolver.rows.row(row)
-    (before,) = picker.resolver.rows._idle
+    (before,) = picker.resolver.rows._pool._idle
 
     picker.later(minutes=5)
     picker.resolver.rows.row(row)
 
-    (after,) = picker.resolver.rows._idle
+    (after,) = picker.resolver.rows._pool._idle
     assert after is not before
     assert eventually(lambda: station.run(count) == [[1]])
 

@@ -325,7 +325,7 @@ def test_a_database_that_goes_away_mid_walk_ends_it_and_is_told_once(station, lm
     def row(rotation_id):
         if len(lml.asked()) == 2:
             rows.close()
-            rows._database = msgspec.structs.replace(rows._database, port=1)
+            rows._pool._database = msgspec.structs.replace(rows._pool._database, port=1)
         return read(rotation_id)
 
     rows.row = row

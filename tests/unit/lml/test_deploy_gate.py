@@ -7,7 +7,7 @@ import pytest
 from core.lml.client import Lml
 from core.lml.gate import Github, check
 from core.settings import Lml as LmlSettings
-from core.settings import Secret
+from core.settings import Secret, SecretUnavailableError
 from tests.virtual import VirtualClock
 from tests.wire import Wire, reply
 
@@ -72,29 +72,30 @@ def test_an_lml_without_good_health_is_refused(script, told, local_dev):
 
 
 def test_the_gate_commit_itself_is_allowed_without_asking_github():
-    asked = Asked(healthy(commit_sha=f"{GATE}0123456789abcdef"))
+    asked = Asked(healthy(commit_sha=f"{GATE}0123456789abcdef"), reply(422))
 
     assert asked.allowed
     assert GATE in asked.reason
-    assert (asked.lml, asked.github) == (["GET /health"], [])
+    assert asked.github == []
+    assert asked.probes == [{"identity_ids": []}]
 
 
 @pytest.mark.parametrize(
     ("status", "allowed"), [("identical", True), ("ahead", True), ("behind", False), ("diverged", False)]
 )
 def test_github_knows_whether_another_commit_is_new_enough(status, allowed):
-    asked = Asked(healthy(commit_sha=NEWER), github=compared(status))
+    asked = Asked(healthy(commit_sha=NEWER), reply(422), github=compared(status))
 
     assert asked.allowed is allowed
     assert status in asked.reason
     assert NEWER[:12] in asked.reason
     assert asked.github[0].target == f"/repos/WXYC/library-metadata-lookup/compare/{GATE}...{NEWER}"
-    assert asked.probes == []
+    assert asked.probes == ([{"identity_ids": []}] if allowed else [])
 
 
 @pytest.mark.parametrize(("token", "header"), [("token-of-github", "Bearer token-of-github"), (None, None), ("", None)])
 def test_a_token_goes_to_github_if_there_is_one(token, header):
-    asked = Asked(healthy(commit_sha=NEWER), github=compared("ahead"), token=token)
+    asked = Asked(healthy(commit_sha=NEWER), reply(422), github=compared("ahead"), token=token)
 
     assert asked.github[0].headers.get("authorization") == header
     assert "token-of-github" not in asked.reason
@@ -113,7 +114,7 @@ def test_a_token_goes_to_github_if_there_is_one(token, header):
     ],
 )
 def test_a_commit_is_percent_encoded_whatever_it_is(sha, target):
-    asked = Asked(healthy(commit_sha=sha), github=compared("ahead"))
+    asked = Asked(healthy(commit_sha=sha), reply(422), github=compared("ahead"))
 
     assert asked.allowed
     assert asked.github[0].target == f"/repos/WXYC/library-metadata-lookup/compare/{GATE}...{target}"
@@ -177,11 +178,11 @@ NO_COMMIT = [
 
 @pytest.mark.parametrize("fields", NO_COMMIT)
 def test_without_a_commit_a_developer_may_run(fields):
-    asked = Asked(healthy(**fields), local_dev=True)
+    asked = Asked(healthy(**fields), reply(422), local_dev=True)
 
     assert asked.allowed
     assert "LOCAL_DEV" in asked.reason
-    assert (asked.probes, asked.github) == ([], [])
+    assert (asked.probes, asked.github) == ([{"identity_ids": []}], [])
 
 
 @pytest.mark.parametrize("fields", NO_COMMIT)
@@ -216,6 +217,28 @@ def test_the_endpoint_shows_whether_it_is_there(script, allowed, told):
     assert "key-of-lml" not in asked.reason
 
 
+ALLOWING = [
+    pytest.param({"fields": {"commit_sha": f"{GATE}01"}}, id="gate commit"),
+    pytest.param({"fields": {"commit_sha": NEWER}, "github": compared("identical")}, id="identical"),
+    pytest.param({"fields": {"commit_sha": NEWER}, "github": compared("ahead")}, id="ahead"),
+    pytest.param({"fields": {"commit_sha": NEWER}, "github": reply(500)}, id="GitHub does not tell"),
+    pytest.param({"fields": {}, "local_dev": True}, id="a developer"),
+    pytest.param({"fields": {}}, id="no commit"),
+]
+
+
+@pytest.mark.parametrize("row", ALLOWING)
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_lml_does_not_take_is_refused_on_every_row_that_would_allow(row, status):
+    """Else a day of refused requests would begin."""
+    row = dict(row)
+
+    asked = Asked(healthy(**row.pop("fields")), reply(status), **row)
+
+    assert not asked.allowed
+    assert "check LML_API_KEY" in asked.reason
+
+
 def test_the_probe_carries_the_key():
     key = secret("LML_API_KEY", "key-of-lml")
     with Wire(healthy(), reply(422)) as wire, Lml(LmlSettings(url=wire.url, api_key=key), VirtualClock()) as lml:
@@ -223,3 +246,34 @@ def test_the_probe_carries_the_key():
 
     assert wire.requests[-1].target == "/api/v1/cache/refresh-for-identities"
     assert wire.requests[-1].headers["authorization"] == "Bearer key-of-lml"
+
+
+def unreadable(name):
+    def never_filled(_arn, _force):
+        raise SecretUnavailableError("it was never filled")
+
+    return Secret(name, arn="arn:it", fetch=never_filled)
+
+
+def test_a_key_that_cannot_be_read_is_refused_by_its_name():
+    with Wire(healthy(commit_sha=GATE)) as wire:
+        settings = LmlSettings(url=wire.url, api_key=unreadable("LML_API_KEY"))
+        with Lml(settings, VirtualClock()) as lml:
+            gate = check(lml, local_dev=False, github=Github(secret("GITHUB_TOKEN", None), url=wire.url))
+
+    assert not gate.allowed
+    assert gate.reason.startswith("LML_API_KEY_SECRET_ARN")
+
+
+@pytest.mark.parametrize(
+    "token", [unreadable("GITHUB_TOKEN"), secret("GITHUB_TOKEN", "gh\np"), secret("GITHUB_TOKEN", "{}")]
+)
+def test_a_github_token_that_cannot_be_used_is_told_and_done_without(token):
+    with Wire(healthy(commit_sha=NEWER), reply(422)) as wire, Wire(NEVER) as github:
+        settings = LmlSettings(url=wire.url, api_key=secret("LML_API_KEY", "key-of-lml"))
+        with Lml(settings, VirtualClock()) as lml:
+            gate = check(lml, local_dev=False, github=Github(token, url=github.url))
+
+    assert gate.allowed
+    assert "GitHub was not asked (GITHUB_TOKEN" in gate.reason
+    assert github.requests == []
