@@ -107,8 +107,8 @@ cost: $(VENV)/.demo
 	@$(BIN)/python -m bench.cost $(ARGS)
 
 lock: $(VENV)/.dev
-	@for name in dev local policy runtime sam; do \
-		case $$name in local | runtime) same="-c requirements/dev.txt" ;; *) same="" ;; esac; \
+	@for name in dev authorize local policy runtime sam server; do \
+		case $$name in authorize | local | runtime | server) same="-c requirements/dev.txt" ;; *) same="" ;; esac; \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 			$$same requirements/$$name.in -o requirements/$$name.txt $(ARGS) || exit 1; \
 	done

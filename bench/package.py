@@ -20,6 +20,7 @@ WHY: Final[Mapping[str, str]] = {
     "sentry_sdk": "spans, events and check-ins that alert rules know",
     "msgspec": "messages and ledger items, checked while they are decoded",
     "httpx": "requests to LML and GitHub that can be cancelled as a whole",
+    "sniffio": "spares httpcore a search for it at every lock",
     "httpcore": "httpx's connections",
     "anyio": "httpcore's sockets under asyncio",
     "h11": "httpcore's HTTP/1.1",

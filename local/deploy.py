@@ -42,11 +42,23 @@ def read() -> Template:
     return template
 
 
-def transform(template: Template) -> Template:
-    """Return what the SAM transform makes of a template; without a network, in about 0.3 s."""
-    template["Globals"]["Function"]["CodeUri"] = f"s3://{BUCKET}/{PACKAGE}"
+def functions_with_code(template: Template) -> list[Template]:
+    """Return what says where code is: the globals, and the properties of functions with a package of their own."""
+    own = (it["Properties"] for it in template["Resources"].values() if "CodeUri" in it.get("Properties", {}))
+    return [template["Globals"]["Function"], *own]
+
+
+def transform(template: Template, parameters: Mapping[str, str] | None = None) -> Template:
+    """Return what the SAM transform makes of a template; without a network, in about 0.3 s.
+
+    The transform takes the values of parameters from CloudFormation, those of lists as lists.
+    """
+    for properties in functions_with_code(template):
+        properties["CodeUri"] = f"s3://{BUCKET}/{PACKAGE}"
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
-    result: Template = translator.translate(template, {})
+    lists = [name for name, it in template["Parameters"].items() if it["Type"] == "CommaDelimitedList"]
+    values = {name: value.split(",") for name, value in (parameters or {}).items() if name in lists}
+    result: Template = translator.translate(template, values)
     return result
 
 
@@ -69,7 +81,7 @@ def deploy(client: Client, *, parameters: Mapping[str, str], environment: Mappin
     s3.create_bucket(Bucket=BUCKET)
     s3.put_object(Bucket=BUCKET, Key=PACKAGE, Body=package())
 
-    template = _adapted(transform(read()), parameters, environment)
+    template = _adapted(transform(read(), parameters), parameters, environment)
     cloudformation = client("cloudformation")
     cloudformation.create_stack(
         StackName=STACK,

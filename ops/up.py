@@ -140,7 +140,9 @@ def _prepare_sam(target: Target) -> None:
     SAM_ENVIRONMENT.write_text(json.dumps(environments, indent=1))
     template = deploy.read()
     # sam passes on the variables that its template names for a function, and no others.
-    template["Globals"]["Function"] |= {"CodeUri": SAM_CODE.name, "Environment": {"Variables": {}}}
+    template["Globals"]["Function"]["Environment"] = {"Variables": {}}
+    for properties in deploy.functions_with_code(template):
+        properties["CodeUri"] = SAM_CODE.name
     for name, environment in environments.items():
         template["Resources"][name]["Properties"]["Environment"] = {"Variables": dict.fromkeys(environment, "")}
     here = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"

@@ -1,4 +1,4 @@
-"""`make build`: the functions' package for Lambda, made on any host and checked before anybody deploys it.
+"""`make build`: the functions' packages for Lambda, made on any host and checked before anybody deploys them.
 
 Nothing here needs more than the standard library and pip, so that it runs before anything is installed.
 """

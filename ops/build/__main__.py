@@ -1,4 +1,4 @@
-"""`python -m ops.build`, which is `make build`: the package, its checks, and the template that deploys it."""
+"""`python -m ops.build`, which is `make build`: the packages, their checks, and the template that deploys them."""
 
 import hashlib
 import sys
@@ -9,10 +9,13 @@ from pathlib import Path
 from ops.build import _checks as checks
 from ops.build._package import (
     MACHINES,
+    RECIPES,
     ROOT,
     Architecture,
     BuildError,
+    Recipe,
     Sizes,
+    archive_of,
     compile_sources,
     copy_into,
     make,
@@ -23,10 +26,21 @@ from ops.build._package import (
 
 
 def build(output: Path, architecture: Architecture) -> Iterator[str]:
-    """Make and check the package; yields a line for each thing done. Raises BuildError, and leaves no template then."""
-    directory, template = output / "package", output / "template.yaml"
+    """Make and check the packages; yields a line for each thing done. Raises BuildError, then without a template."""
+    template = output / "template.yaml"
     template.unlink(missing_ok=True)
-    make(directory, architecture)
+    archives = {}
+    for recipe in RECIPES.values():
+        archives[recipe.name] = archive_of(output / recipe.name)
+        for line in _made(output, architecture, recipe):
+            yield f"{recipe.name}: {line}"
+    write_template(template, archives, architecture)
+    yield f"template: {template}, which `make deploy` and `sam deploy` take"
+
+
+def _made(output: Path, architecture: Architecture, recipe: Recipe) -> Iterator[str]:
+    directory = output / recipe.name
+    make(directory, architecture, recipe)
     compiled = compile_sources(directory)
     archive = pack(directory)
     package, sizes = checks.package_of(directory, architecture), package_sizes(directory)
@@ -38,18 +52,16 @@ def build(output: Path, architecture: Architecture) -> Iterator[str]:
         yield "bytecode: none, as no python3.13 is on the path; cold starts are slower by what compiling takes"
     _must(checks.import_problems(package))
     yield f"imports: all those of {len(package.own_modules())} modules are in the package or in Python's own library"
-    yield _executed(output, directory, architecture)
-    write_template(template, archive, architecture)
-    yield f"package: {archive}, {architecture}, sha256 {hashlib.sha256(archive.read_bytes()).hexdigest()}"
-    yield f"template: {template}, which `make deploy` and `sam deploy` take"
+    yield _executed(output, directory, architecture, recipe)
+    yield f"{archive}, {architecture}, sha256 {hashlib.sha256(archive.read_bytes()).hexdigest()}"
 
 
-def _executed(output: Path, directory: Path, architecture: Architecture) -> str:
+def _executed(output: Path, directory: Path, architecture: Architecture, recipe: Recipe) -> str:
     if checks.runs_here(architecture):
         _must(checks.execution_problems(directory))
         return "executed: every import, and a client of every AWS service, from the package alone"
     here = output / "host"
-    make(here, None)
+    make(here, None, recipe)
     _must(checks.difference_problems(directory, here))
     _must(checks.execution_problems(here))
     return "executed: every import, and a client of every AWS service, from the same sources with this host's wheels"
@@ -68,15 +80,16 @@ def _said(sizes: Sizes) -> str:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m ops.build", description="Makes and checks the functions' package.")
+    parser = ArgumentParser(prog="python -m ops.build", description="Makes and checks the functions' packages.")
     parser.add_argument("--architecture", choices=MACHINES, default="arm64", help="as the stack's [%(default)s]")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / ".build", help="[.build]")
     parser.add_argument("--into", type=Path, help="only put the package there, as `sam build` asks for each function")
+    parser.add_argument("--package", choices=RECIPES, default="package", help="which one, with --into [%(default)s]")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     try:
         if given.into is not None:
-            copy_into(given.into, given.architecture, given.output)
+            copy_into(given.into, given.architecture, given.output, RECIPES[given.package])
             return
         for line in build(given.output, given.architecture):
             print(line)  # noqa: T201 - its answer

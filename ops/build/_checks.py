@@ -21,8 +21,8 @@ _RUN: Final = """\
 import sys
 sys.path.insert(0, {package!r})
 {imports}
-import boto3
 for service in {services!r}:
+    import boto3
     boto3.client(service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
 ours = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in {names!r}]
 assert all(path.startswith({package!r}) for path in ours), ours

@@ -53,6 +53,20 @@ class Package:
                 found |= {ast.unparse(node) for node in _imports(path, only_certain=False)}
         return found
 
+    def reached(self, modules: Iterable[str]) -> set[str]:
+        """Return these modules of our own and all that they import of it, with the packages that those are in."""
+        seen, waiting = set[str](), [part for module in modules for part in _with_parents(module)]
+        while waiting:
+            module = waiting.pop()
+            path = self.source(module)
+            if module in seen or path is None or module.partition(".")[0] not in OWN:
+                continue
+            seen.add(module)
+            for node in _imports(path, only_certain=False):
+                names = _wanted(node, module, is_package=path.name == "__init__.py")
+                waiting += names + _perhaps(node, module, is_package=path.name == "__init__.py")
+        return seen
+
     def missing(self) -> list[str]:
         """Return what cannot be imported, and by whom."""
         problems: list[str] = []

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from ops.build._imports import Package
+
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
 
 ROOT: Final = Path(__file__).parents[2]
@@ -28,6 +30,26 @@ _GLIBC: Final = range(17, 35)
 # The first is for hosts, the others are pip's notes of how it installed: paths and hashes of the first.
 _NOT_FOR_LAMBDA: Final = ("bin", "*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED")
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One of the packages: its name, the pins in it, and whose modules it holds with all that they import."""
+
+    name: str
+    lock: str
+    handlers: tuple[str, ...]
+
+
+_ALONE: Final = "handlers.authorize"
+"""Reading tokens takes a compiled library of 10 MB, which no other function should have to start with."""
+_FUNCTIONS: Final = tuple(
+    name for name in Package(ROOT / "src", ()).own_modules() if name.startswith("handlers.") and name != _ALONE
+)
+RECIPES: Final = {
+    recipe.name: recipe
+    for recipe in (Recipe("package", "runtime", _FUNCTIONS), Recipe("authorize", "authorize", (_ALONE,)))
+}
 
 
 class BuildError(Exception):
@@ -70,43 +92,57 @@ def archive_of(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.zip")
 
 
-def make(directory: Path, architecture: Architecture | None) -> None:
-    """Put the package into a directory of its own; None is for this interpreter. Raises BuildError."""
+def make(directory: Path, architecture: Architecture | None, recipe: Recipe = RECIPES["package"]) -> None:
+    """Put a package into a directory of its own; None is for this interpreter. Raises BuildError."""
     shutil.rmtree(directory, ignore_errors=True)
-    _add_wheels(directory, architecture)
-    _add_sources(directory)
+    _add_wheels(directory, architecture, recipe)
+    _add_sources(directory, recipe)
 
 
-def copy_into(directory: Path, architecture: Architecture, kept: Path) -> None:
-    """Put the package into sam's directory of one function; wheels are installed once, in `kept`. Raises BuildError."""
-    pins = (ROOT / "requirements" / "runtime.txt").read_text("utf-8")
+def copy_into(directory: Path, architecture: Architecture, kept: Path, recipe: Recipe) -> None:
+    """Put a package into sam's directory of one function; wheels are installed once, in `kept`. Raises BuildError."""
+    pins = (ROOT / "requirements" / f"{recipe.lock}.txt").read_text("utf-8")
     key = hashlib.sha256(f"{pins}{sorted(services(ROOT / 'src'))}".encode()).hexdigest()[:16]
     wheels = kept / f"wheels-{architecture}-{key}"
     if not wheels.exists():
         draft = wheels.with_name(f"{wheels.name}.draft-{os.getpid()}")
-        _add_wheels(draft, architecture)
+        _add_wheels(draft, architecture, recipe)
         try:
             draft.rename(wheels)
         except OSError:  # another build was faster
             shutil.rmtree(draft)
     shutil.copytree(wheels, directory, dirs_exist_ok=True)
-    _add_sources(directory)
+    _add_sources(directory, recipe)
 
 
-def _add_wheels(directory: Path, architecture: Architecture | None) -> None:
-    _install(directory, architecture)
+def _add_wheels(directory: Path, architecture: Architecture | None, recipe: Recipe) -> None:
+    _install(directory, architecture, recipe.lock)
     for pattern in _NOT_FOR_LAMBDA:
         for path in directory.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _drop_unused_models(directory, services(ROOT / "src"))
+    if (directory / "botocore").is_dir():
+        _drop_unused_models(directory, services(ROOT / "src"))
 
 
-def _add_sources(directory: Path) -> None:
-    left_out = shutil.ignore_patterns("__pycache__", "Makefile")
-    shutil.copytree(ROOT / "src", directory, dirs_exist_ok=True, ignore=left_out)
+def _add_sources(directory: Path, recipe: Recipe) -> None:
+    copy_sources(ROOT / "src", directory, recipe)
     for bundle in sorted((ROOT / "certs").glob("*.pem")):
         (directory / "certs").mkdir(exist_ok=True)
         shutil.copy(bundle, directory / "certs")
+
+
+def copy_sources(source: Path, directory: Path, recipe: Recipe) -> None:
+    """Copy the modules of a recipe, and the files beside them that are none."""
+    own = Package(source, ())
+    reached = {path for module in own.reached(recipe.handlers) if (path := own.source(module))}
+    rooms = {path.parent for path in reached if path.parent.parent != source or path.name != "__init__.py"}
+    beside = {
+        path for room in rooms for path in room.iterdir() if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+    for path in sorted(reached | beside):
+        target = directory / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def compile_sources(directory: Path) -> bool:
@@ -135,7 +171,7 @@ def _python_of_lambda() -> str | None:
     return found if works else None
 
 
-def _install(directory: Path, architecture: Architecture | None) -> None:
+def _install(directory: Path, architecture: Architecture | None, lock: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:"]
     if architecture:
@@ -143,10 +179,10 @@ def _install(directory: Path, architecture: Architecture | None) -> None:
         tags = [f"manylinux2014_{machine}", *(f"manylinux_2_{minor}_{machine}" for minor in _GLIBC)]
         command += ["--implementation", "cp", "--python-version", ".".join(map(str, PYTHON))]
         command += [f"--platform={tag}" for tag in tags]
-    command += ["--target", str(directory), "-r", str(ROOT / "requirements" / "runtime.txt")]
+    command += ["--target", str(directory), "-r", str(ROOT / "requirements" / f"{lock}.txt")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if result.returncode:
-        raise BuildError(f"pip could not install requirements/runtime.txt:\n{result.stderr.strip()}")
+        raise BuildError(f"pip could not install requirements/{lock}.txt:\n{result.stderr.strip()}")
 
 
 def services(source: Path) -> set[str]:
@@ -185,11 +221,12 @@ def pack(directory: Path) -> Path:
     return archive
 
 
-def write_template(target: Path, archive: Path, architecture: Architecture) -> None:
-    """Write the template that is deployed: it points to the package, and its architecture can only be the package's."""
+def write_template(target: Path, archives: dict[str, Path], architecture: Architecture) -> None:
+    """Write the template that is deployed: it points to the packages, and its architecture can only be theirs."""
     text = (ROOT / "template.yaml").read_text("utf-8")
     for pattern, replacement in (
-        (r"(?<=\n    CodeUri: )src/\n", f"{archive.name}\n"),
+        (r"(?<=\n    CodeUri: )src/\n", f"{archives['package'].name}\n"),
+        (r"(?<=\n      CodeUri: )src/(?= # a package of its own)", archives["authorize"].name),
         (r"(?<=\n    Default: )arm64\n    AllowedValues: \[arm64, x86_64\]\n", _only(architecture)),
     ):
         text, count = re.subn(pattern, replacement, text)

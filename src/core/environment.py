@@ -179,6 +179,10 @@ class Reader:
             self.problem(name, "is required and not set")
         return value or ""
 
+    def items(self, name: str) -> list[str]:
+        """Return the parts of a list with commas, without white space and empty ones."""
+        return [part for part in map(str.strip, (self.optional(name) or "").split(",")) if part]
+
     def integer(self, name: str, lowest: int, highest: int, why: str = "") -> int:
         value = self.optional(name) or ""
         # Not int() alone: that also takes signs, underscores, other scripts' digits and megabytes of them.

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Mapping
 from os.path import isfile
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from core.environment import Reader, Secret, SecretFetcher, SecretUnavailableError, SettingsError, shown
+from core.variables import SECRETS, VARIABLES, Variable
 
 __all__ = [
     "LML_REFRESH_BATCH_CAP",
+    "SECRETS",
     "VARIABLES",
     "Database",
     "DeadLetter",
@@ -24,6 +26,7 @@ __all__ = [
     "Sentry",
     "SettingsError",
     "SettingsReader",
+    "Variable",
     "dead_letter",
     "fan_out",
     "refresh",
@@ -33,51 +36,6 @@ LML_REFRESH_BATCH_CAP: Final = 50  # ids LML takes in one request; here: core.lm
 RESERVE: Final = 6  # calls a minute below LML's limit that nobody plans for (DESIGN §6, "Measured room")
 
 
-class Variable(NamedTuple):
-    """A row of the README's settings table; a default of None means that there is none."""
-
-    name: str
-    default: str | None
-    meaning: str
-
-
-VARIABLES: Final = (
-    Variable("LIBRARY_METADATA_URL", None, "LML's address: https, or http with LOCAL_DEV=1; a final /api/v1 is cut"),
-    Variable("LML_API_KEY", None, "LML's bearer token; this or the next one is required unless LOCAL_DEV=1"),
-    Variable("LML_API_KEY_SECRET_ARN", None, "the secret that holds it"),
-    Variable("SENTRY_DSN", None, "where spans, events and check-ins go; none without it"),
-    Variable("SENTRY_DSN_SECRET_ARN", None, "the secret that holds it"),
-    Variable("GITHUB_TOKEN", None, "for the deploy gate's compare; without it GitHub allows 60 requests an hour"),
-    Variable("GITHUB_TOKEN_SECRET_ARN", None, "the secret that holds it"),
-    Variable("DB_HOST", None, "PostgreSQL of the station's backend"),
-    Variable("DB_PORT", "5432", "its port"),
-    Variable("DB_NAME", None, "its database"),
-    Variable("DB_USERNAME", None, "a role that may SELECT from the rotation table"),
-    Variable("DB_PASSWORD", None, "that role's password"),
-    Variable("DB_PASSWORD_SECRET_ARN", None, "the secret that holds it"),
-    Variable("DB_TLS", "verify", "verify, the path of a PEM bundle to verify against, or disable (only LOCAL_DEV=1)"),
-    Variable("DB_STATEMENT_TIMEOUT_MS", "60000", "milliseconds after which PostgreSQL gives a query up"),
-    Variable("WXYC_SCHEMA_NAME", "wxyc_schema", "the schema of the rotation table; always quoted"),
-    Variable("BACKFILL_LML_BATCH_SIZE", "50", "ids in a message, 1 to 50"),
-    Variable("REFRESH_SLICE_MAX", "4", "ids in a request while the cache is warm, at most the batch size"),
-    Variable("REFRESH_MAX_ATTEMPTS", "3", "requests that an id may fail before it is an lml_error"),
-    Variable("MAX_ERROR_PERCENT", "50", "a run stops when more of at least 100 verdicts failed"),
-    Variable("DISCOGS_RATE_LIMIT", "50", "calls a minute that LML allows all its callers"),
-    Variable("DISCOGS_BUDGET_PER_MINUTE", "20", "our calls a minute when LML cannot be measured"),
-    Variable("DISCOGS_BUDGET_MAX_PER_MINUTE", "40", "our calls a minute at most; 6 below the limit or less"),
-    Variable("WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS", None, "the warm-up waits for tracks this new; 0 never, unset 60"),
-    Variable("WARM_RELEASES", "1", "0 leaves the release fetch out of the warm-up"),
-    Variable("SENTRY_RELEASE", None, "release tag of every event"),
-    Variable("SENTRY_ENVIRONMENT", "production", "environment tag of every event"),
-    Variable("SENTRY_TRACES_SAMPLE_RATE", "1.0", "0 to 1; empty or malformed is 1.0"),
-    Variable("LOCAL_DEV", "0", "1 on a developer's machine: no key needed, http and an unencrypted database allowed"),
-    Variable("CLOCK_SPEED", "1", "paced seconds in a wall second, for the demo; refused unless LOCAL_DEV=1"),
-    Variable("LEDGER_TABLE", None, "DynamoDB table; set by the template"),
-    Variable("REFRESH_QUEUE_URL", None, "queue of refresh messages; set by the template"),
-    Variable("PARKED_QUEUE_URL", None, "queue of unreadable messages; set by the template"),
-)
-SECRETS: Final = ("LML_API_KEY", "SENTRY_DSN", "GITHUB_TOKEN", "DB_PASSWORD")
-"""Variables that hold a value nobody may see, each with a sibling that names where it is kept."""
 _DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES}
 
 

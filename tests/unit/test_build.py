@@ -87,13 +87,16 @@ def test_the_standard_library_is_that_of_the_runtime_whatever_builds():
     assert not STANDARD & {"cgi", "distutils", "annotationlib"}
 
 
-def test_our_own_sources_need_nothing_that_is_not_pinned_for_lambda(tmp_path):
+@pytest.mark.parametrize("recipe", _package.RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_our_own_sources_need_nothing_that_is_not_pinned_for_lambda(tmp_path, recipe):
     """Dependencies stand as empty modules here: each import of ours must lead to a pin, Python, or ourselves."""
-    pins = re.findall(r"^([a-z0-9-]+)==", (deploy.ROOT / "requirements/runtime.txt").read_text(), re.MULTILINE)
-    modules = {"python-dateutil": "dateutil"}
+    text = (deploy.ROOT / f"requirements/{recipe.lock}.txt").read_text()
+    pins = re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)
+    modules = {"python-dateutil": "dateutil", "pyjwt": "jwt"}
     names = {modules.get(pin, pin.replace("-", "_")) for pin in pins}
     package = Package(written(tmp_path, {f"{name}/__init__.py": "" for name in names}), ())
-    own = Package(deploy.ROOT / "src", ())
+    _package.copy_sources(deploy.ROOT / "src", tmp_path / "own", recipe)
+    own = Package(tmp_path / "own", ())
 
     wanted = {line.split()[1].partition(".")[0].rstrip(",") for line in own.own_imports()}
 
@@ -210,13 +213,28 @@ def test_a_certificate_bundle_that_cannot_be_loaded_is_refused(tmp_path):
     assert len(_checks.certificate_problems(directory)) == 1
 
 
+def test_each_package_holds_what_its_handlers_import_and_nothing_of_the_other_s(tmp_path):
+    held = {}
+    for name, recipe in _package.RECIPES.items():
+        _package.copy_sources(deploy.ROOT / "src", tmp_path / name, recipe)
+        held[name] = {str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*.*")}
+
+    handlers = {f"handlers/{path.name}" for path in (deploy.ROOT / "src/handlers").glob("*.py")}
+    assert held["package"] & handlers == handlers - {"handlers/authorize.py"}
+    assert held["authorize"] & handlers == {"handlers/__init__.py", "handlers/authorize.py"}
+    assert {"core/rotation/rotation.sql", "core/picker/picker.sql"} <= held["package"]
+    assert not [name for name in held["package"] if "authorization" in name or name.startswith("server")]
+    assert not [name for name in held["authorize"] if name.endswith(".sql") or "telemetry" in name]
+
+
 @pytest.mark.parametrize("architecture", _package.MACHINES)
 def test_the_built_template_is_the_template_with_the_package_in_it(tmp_path, architecture):
-    _package.write_template(tmp_path / "template.yaml", tmp_path / "package.zip", architecture)
+    archives = {name: tmp_path / f"{name}.zip" for name in _package.RECIPES}
+    _package.write_template(tmp_path / "template.yaml", archives, architecture)
     built, source = deploy.yaml_parse((tmp_path / "template.yaml").read_text()), deploy.read()
 
-    assert built["Globals"]["Function"].pop("CodeUri") == "package.zip"
-    source["Globals"]["Function"].pop("CodeUri")
+    assert [it.pop("CodeUri") for it in deploy.functions_with_code(built)] == ["package.zip", "authorize.zip"]
+    assert [it.pop("CodeUri") for it in deploy.functions_with_code(source)] == ["src/", "src/"]
     only = built["Parameters"].pop("Architecture")
     assert (only["Default"], only["AllowedValues"]) == (architecture, [architecture])
     source["Parameters"].pop("Architecture")

@@ -1,12 +1,13 @@
 """The template, read as CloudFormation would: what an operator gets, and that it fits the code."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from core import settings, telemetry
+from core import authorization, settings, telemetry
 from core.picker import api
 from core.picker import config as picker_settings
 from local import deploy
@@ -23,8 +24,15 @@ BUILDERS = {
     "DeadLetterFunction": settings.dead_letter,
     "RotationTracksFunction": picker_settings.read,
     "WarmTracksFunction": picker_settings.read,
+    "AuthorizeFunction": lambda environ, _: authorization.read(environ),
 }
-PICKER = {"PickerState": "ENABLED", "PickerJwtIssuer": "https://issuer.example/", "PickerJwtAudience": "catalog"}
+PICKER = {
+    "PickerState": "ENABLED",
+    "PickerJwksUrl": "https://issuer.example/jwks",
+    "PickerJwtIssuer": "https://issuer.example/",
+    "PickerJwtAudience": "catalog",
+    "PickerCorsOrigins": "https://dj.example,https://other.example",
+}
 GIVEN = {
     "LibraryMetadataUrl": "https://lml.example",
     "DatabaseHost": "db.example",
@@ -35,6 +43,8 @@ GIVEN = {
 }
 # A value in the clear is for people who start a function by hand; the clock is never faster in the cloud.
 NOT_IN_THE_TEMPLATE = {"LML_API_KEY", "SENTRY_DSN", "GITHUB_TOKEN", "DB_PASSWORD", "LOCAL_DEV", "CLOCK_SPEED"}
+# The API answers for origins itself, and has its own address; only a long-lived process needs to be told.
+NOT_IN_THE_TEMPLATE |= {"PICKER_CORS_ORIGINS", "HOST", "PORT"}
 
 
 def resolve(  # noqa: PLR0911 - one for each form of expression
@@ -55,7 +65,8 @@ def resolve(  # noqa: PLR0911 - one for each form of expression
         case {"Fn::Not": [condition]}:
             return not resolve(condition, given)
         case {"Fn::Contains": [choices, value]}:
-            return resolve(value, given) in choices
+            listed_ones = choices if isinstance(choices, list) else str(resolve(choices, given)).split(",")
+            return resolve(value, given) in listed_ones
         case _:
             return node
 
@@ -138,10 +149,12 @@ def test_a_function_starts_with_what_the_template_sets(function):
             read.add(name)
             return super().get(name, default)
 
-    given = environment(function)
+    given = environment(function, GIVEN | PICKER)
     BUILDERS[function](Recorded(given), no_secret)
 
-    assert given.keys() <= read
+    # Whoever checks tokens needs none of what all the others have.
+    everywhere = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"].keys()
+    assert given.keys() - (everywhere if function == "AuthorizeFunction" else set()) <= read
 
 
 def test_the_template_sets_every_variable_and_no_other():
@@ -230,11 +243,17 @@ def test_the_alarms_are_those_of_the_design():
     assert ALARMS.keys() - PLAIN_ALARMS.keys() == {"StaleHandlesAlarm", "ErrorShareAlarm"}
     watched = {
         (alarm["MetricName"], resolve(alarm["Dimensions"][0]["Value"]), alarm["ComparisonOperator"], alarm["Threshold"])
-        for alarm in PLAIN_ALARMS.values()
+        for name, alarm in PLAIN_ALARMS.items()
+        if name != "AuthorizeFailuresAlarm"
     }
     above, below, tool = "GreaterThanThreshold", "LessThanThreshold", telemetry.TOOL
     assert watched == {
-        *((metric, f"<{function}>", above, 0) for metric in ("Errors", "Throttles") for function in FUNCTIONS),
+        *(
+            (metric, f"<{function}>", above, 0)
+            for metric in ("Errors", "Throttles")
+            for function in FUNCTIONS
+            if (metric, function) != ("Errors", "AuthorizeFunction")
+        ),
         ("ApproximateNumberOfMessagesVisible", "<ParkedQueue>", above, 0),
         ("ApproximateNumberOfMessagesVisible", "<FanOutFailureQueue>", above, 0),
         ("DeadLettered", tool, above, 0),
@@ -244,10 +263,29 @@ def test_the_alarms_are_those_of_the_design():
 
 
 def test_our_own_metrics_are_watched_where_they_are_written():
-    ours = [alarm for alarm in PLAIN_ALARMS.values() if not alarm["Namespace"].startswith("AWS/")]
+    ours = [
+        alarm
+        for name, alarm in PLAIN_ALARMS.items()
+        if not alarm["Namespace"].startswith("AWS/") and name != "AuthorizeFailuresAlarm"
+    ]
 
     assert {alarm["Namespace"] for alarm in ours} == {telemetry.NAMESPACE}
     assert {alarm["MetricName"] for alarm in ours} - {"RunCompleted"} <= set(get_args(telemetry.MetricName))
+
+
+def test_the_authorizer_s_failures_are_told_from_tokens_that_are_refused():
+    """Both are errors of the function; only a failure logs these words."""
+    metric = RESOURCES["AuthorizeFailures"]["Properties"]
+    alarm = ALARMS["AuthorizeFailuresAlarm"]
+    terms = re.findall(r'\?"([^"]+)"|\?(\w+)', metric["FilterPattern"])
+    words = {quoted or bare for quoted, bare in terms}
+
+    (made,) = metric["MetricTransformations"]
+    assert (made["MetricNamespace"], made["MetricName"]) == (alarm["Namespace"], alarm["MetricName"])
+    assert words == {"no token can be checked", "SettingsError", "Task timed out", "Runtime."}
+    keys = authorization.Keys("nowhere", lambda _: b"no key set")
+    with pytest.raises(authorization.KeysUnavailableError, match="no token can be checked"):
+        keys.key("any")
 
 
 def test_silence_is_an_alarm_only_when_a_run_is_due():
@@ -293,8 +331,8 @@ def test_the_picker_is_left_out_unless_somebody_asks_for_it():
     assert resolve(TEMPLATE["Conditions"]["PickerEnabled"], GIVEN | PICKER) is True
 
 
-@pytest.mark.parametrize("missing", [None, "PickerJwtIssuer", "PickerJwtAudience"])
-def test_the_picker_needs_an_issuer_and_an_audience(missing):
+@pytest.mark.parametrize("missing", [None, *PICKER.keys() - {"PickerState"}])
+def test_the_picker_needs_an_issuer_its_keys_an_audience_and_origins(missing):
     given = GIVEN | PICKER | ({missing: ""} if missing else {})
     rule = TEMPLATE["Rules"]["ThePickerIsClosedByDefault"]
 
@@ -302,18 +340,39 @@ def test_the_picker_needs_an_issuer_and_an_audience(missing):
     assert all(resolve(assertion["Assert"], given) for assertion in rule["Assertions"]) == (missing is None)
 
 
-def test_every_route_of_the_picker_is_the_code_s_and_asks_for_its_permission():
+def test_every_route_of_the_picker_is_the_code_s_and_reading_tracks_asks_the_authorizer():
     body = RESOURCES["PickerApi"]["Properties"]["Body"]
 
-    paths = {path: guarded["Fn::If"][1]["get"] for path, guarded in body["paths"].items()}
-    assert paths.keys() == {api.PATH, api.OPENAPI_PATH}
-    for route in paths.values():
-        assert route["Fn::If"][1]["security"] == [{"Jwt": [api.PERMISSION]}]
-    authorizer = body["components"]["securitySchemes"]["Jwt"]["x-amazon-apigateway-authorizer"]
-    assert authorizer["jwtConfiguration"] == {
-        "issuer": {"Ref": "PickerJwtIssuer"},
-        "audience": [{"Ref": "PickerJwtAudience"}],
+    paths = {path: guarded["Fn::If"][1]["get"]["Fn::If"][1] for path, guarded in body["paths"].items()}
+    assert {path: route.get("security") for path, route in paths.items()} == {
+        api.PATH: [{"Tokens": []}],
+        api.OPENAPI_PATH: None,
     }
+    (authorizer,) = (it["x-amazon-apigateway-authorizer"] for it in body["components"]["securitySchemes"].values())
+    assert "AuthorizeFunction" in str(authorizer.pop("authorizerUri"))
+    assert authorizer == {
+        "type": "request",
+        "identitySource": ["$request.header.Authorization"],
+        "authorizerResultTtlInSeconds": 300,
+        "authorizerPayloadFormatVersion": "2.0",
+        "enableSimpleResponses": True,
+    }
+    assert "AuthorizeFunction" in str(RESOURCES["PickerApiTokensAuthorizerPermission"]["Properties"]["FunctionName"])
+
+
+def test_what_api_gateway_cannot_make_fails_the_deploy():
+    """It would leave out an authorizer and its routes, and the deploy would be green."""
+    assert RESOURCES["PickerApi"]["Properties"]["FailOnWarnings"] is True
+
+
+def test_pages_of_the_given_origins_may_read_the_answers():
+    made = deploy.transform(deploy.read(), PICKER)["Resources"]["PickerApi"]["Properties"]["Body"]
+
+    cors = made["x-amazon-apigateway-cors"]
+    assert cors["allowOrigins"] == PICKER["PickerCorsOrigins"].split(",")
+    assert cors["allowMethods"] == ["GET"]
+    assert {"authorization", "if-none-match"} <= set(cors["allowHeaders"])
+    assert {"etag", "retry-after"} <= set(cors["exposeHeaders"])
 
 
 def test_lml_sees_five_requests_of_the_picker_at_once():

@@ -105,7 +105,7 @@ def test_the_package_that_was_built_is_the_one_that_is_deployed():
         "with"
     ]
 
-    assert uploaded["path"].split() == [".build/package.zip", ".build/template.yaml"]
+    assert uploaded["path"].split() == [".build/package.zip", ".build/authorize.zip", ".build/template.yaml"]
     assert (fetched["name"], fetched["path"]) == (uploaded["name"], ".build")
 
 

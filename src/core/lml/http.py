@@ -81,11 +81,12 @@ class BoundedHttp:
     certificate files): where a request with a token goes is decided by the settings alone.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None, *, body_limit: int = BODY_LIMIT) -> None:
         # asyncio, because only cancelling bounds a whole request: httpx's own time-outs start anew with every byte.
         self._runner = asyncio.Runner(loop_factory=_Loop)
         # Nobody needs to compress; a server in between that does so all the same is met by _unpacker.
         self._headers = {"User-Agent": "rotation-artist-backfill", "Accept-Encoding": "identity"} | dict(headers or {})
+        self._body_limit = body_limit
         self._client = self._new_client()
 
     def send(
@@ -105,9 +106,9 @@ class BoundedHttp:
                 try:
                     async for chunk in response.aiter_raw():
                         # A byte more than is allowed shows that there is more, however much it would unpack to.
-                        reply.body += unpack(chunk, BODY_LIMIT + 1 - len(reply.body))
-                        if len(reply.body) > BODY_LIMIT:
-                            raise NoReplyError("malformed", f"the body is longer than {BODY_LIMIT >> 20} MiB")
+                        reply.body += unpack(chunk, self._body_limit + 1 - len(reply.body))
+                        if len(reply.body) > self._body_limit:
+                            raise NoReplyError("malformed", f"the body is longer than {self._body_limit >> 20} MiB")
                 finally:
                     await response.aclose()
         except (
