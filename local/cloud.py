@@ -20,7 +20,7 @@ from typing import Any, Final
 import boto3
 import httpx
 
-from local import deploy, postgres
+from local import deploy, postgres, started
 from local.postgres import Postgres
 from local.process import START_SECONDS, Process, end, spawn
 from local.world import World
@@ -91,9 +91,12 @@ class Cloud:
 def start(options: Options, directory: Path, say: Callable[[str], None]) -> Cloud:
     """Start everything, in a directory that becomes the cloud's own; if that fails or is interrupted, stop it again.
 
+    What is started is written down there first: `local.started` ends it where this process is killed.
+
     `say` hears how long each stage took. Raises ProcessError, PostgresError or DeployError.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = directory.absolute()
+    started.begin(directory)
     processes: list[Process] = []
     database: Postgres | None = None
     stage = _Stages(say)
@@ -215,7 +218,7 @@ def _emulator(directory: Path, processes: list[Process]) -> _Starting:
         "AWS_SECRET_ACCESS_KEY": "test",
         "IOT_MTLS_ENABLED": "0",  # else it takes port 8883, and two clouds cannot run side by side
     }
-    processes.append(spawn([sys.executable, "-m", "ministack"], directory / "ministack.log", environment))
+    processes.append(spawn([sys.executable, "-m", "ministack"], directory.with_name("ministack.log"), environment))
 
     def ready() -> str | None:
         try:

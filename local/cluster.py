@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+
+from local import started
 
 NOBODY: Final = "nobody"  # PostgreSQL refuses to run as root
 START_TRIES: Final = 3  # somebody else may take the free port first
@@ -38,11 +41,13 @@ class PostgresError(RuntimeError):
 def home(directory: Path) -> Path:
     """Make the directory of a server: this one's own, as root a temporary one."""
     if os.geteuid() == 0:  # another user must reach it: not so in a directory that may be private
-        made = Path(tempfile.mkdtemp(prefix="rotation-postgres-"))
-        shutil.chown(made, NOBODY)
+        made = Path(tempfile.gettempdir(), f"rotation-postgres-{secrets.token_hex(8)}")
     else:
-        made = directory / "postgres"
-        made.mkdir(parents=True)
+        made = directory.absolute() / "postgres"
+    started.write_down(directory, started.Entry(server=str(made)))
+    made.mkdir(mode=0o700, parents=True)
+    if os.geteuid() == 0:
+        shutil.chown(made, NOBODY)
     return made
 
 

@@ -8,16 +8,16 @@ import secrets
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information; _Connection is what we use of it
 
-from local import cluster
+from local import cluster, database_url, started
 from local.cluster import PostgresError
+from local.database_url import Address
 from local.world import World
 
 __all__ = ["Postgres", "PostgresError", "connected", "load", "start", "stop"]
@@ -41,6 +41,8 @@ class Postgres:
     owner_password: str
     home: str | None  # of the embedded server; None: the database is somebody else's
     binaries: str | None
+    options: str = ""  # of a borrowed database's URL: for our own connections, the functions' have none
+    mark: str = ""  # the comment on a borrowed database's schema, by which it is known to be ours
 
     @property
     def borrowed(self) -> str:
@@ -61,6 +63,10 @@ class Postgres:
         }
 
 
+class UnreachableError(PostgresError):
+    """No server answers there."""
+
+
 class _Connection(Protocol):
     def run(self, sql: str, stream: Iterable[bytes] | io.StringIO | None = None) -> list[list[date]]: ...
 
@@ -73,7 +79,7 @@ def start(directory: Path) -> Postgres:
     Raises PostgresError.
     """
     url = os.environ.get("DATABASE_URL")
-    return _borrow(url) if url else _embed(directory)
+    return _borrow(url, directory) if url else _embed(directory)
 
 
 def stop(postgres: Postgres) -> None:
@@ -82,14 +88,21 @@ def stop(postgres: Postgres) -> None:
     Raises PostgresError.
     """
     if postgres.home is None or postgres.binaries is None:
-        with connected(postgres) as connection:
-            connection.run(f"DROP SCHEMA {native.identifier(postgres.schema)} CASCADE")
+        drop(postgres)
         return
     home = Path(postgres.home)
     try:
         cluster.halt(Path(postgres.binaries), home)
     finally:
         cluster.remove(home)
+
+
+def drop(postgres: Postgres) -> None:
+    """Drop our schema in somebody else's database; one of that name that is not ours, or none, is left alone."""
+    with connected(postgres) as connection:
+        marked = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = "
+        if connection.run(marked + native.literal(postgres.schema)) == [[postgres.mark]]:
+            connection.run(f"DROP SCHEMA {native.identifier(postgres.schema)} CASCADE")
 
 
 def load(postgres: Postgres, world: World) -> None:
@@ -143,45 +156,60 @@ def _embed(directory: Path) -> Postgres:
     return postgres
 
 
-def _borrow(url: str) -> Postgres:
+def _borrow(url: str, directory: Path) -> Postgres:
     """Make a schema in somebody else's database; the functions connect as the URL's own user."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 5432
-    except ValueError:  # its message may hold a part of the password
-        raise PostgresError("DATABASE_URL is not postgresql://user:password@host:port/database") from None
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    sslmode = parse_qs(parts.query).get("sslmode", ["disable"])[-1]
+    address = database_url.parse(url)
+    refused: PostgresError | None = None
+    for host, port in address.hosts:
+        try:
+            return _with_schema(address, host, port, directory)
+        except UnreachableError as error:
+            refused = error
+    raise refused or PostgresError("DATABASE_URL names no host")
+
+
+def _with_schema(address: Address, host: str, port: int, directory: Path) -> Postgres:
     for schema in (SCHEMA, f"{SCHEMA}_{secrets.token_hex(4)}"):
         postgres = Postgres(
-            host=parts.hostname or "localhost",
+            host=host,
             port=port,
-            database=unquote(parts.path.removeprefix("/")) or user,
+            database=address.database,
             schema=schema,
-            tls="disable" if sslmode in {"disable", "allow", "prefer"} else "verify",
-            user=user,
-            password=password,
-            owner=user,
-            owner_password=password,
+            tls=address.tls,
+            user=address.user,
+            password=address.password,
+            owner=address.user,
+            owner_password=address.password,
             home=None,
             binaries=None,
+            options=address.options,
+            mark=f"made by rotation {secrets.token_hex(8)}",
         )
         sql = _queries(schema=native.identifier(schema))
         with connected(postgres) as connection:
             try:
+                connection.run("BEGIN")
                 connection.run(sql["schema"])
+                connection.run(f"COMMENT ON SCHEMA {native.identifier(schema)} IS {native.literal(postgres.mark)}")
+                connection.run(sql["tables"])
             except native.DatabaseError as error:
                 if error.args[0]["C"] != DUPLICATE_SCHEMA:
-                    raise PostgresError(f"DATABASE_URL's database makes no schema: {error.args[0]['M']}") from None
+                    raise PostgresError(
+                        f"DATABASE_URL's database makes no schema: {error.args[0]['M']}; grant {address.user} CREATE "
+                        f"on database {address.database}, or unset DATABASE_URL"
+                    ) from None
+                connection.run("ROLLBACK")
             else:
-                connection.run(sql["tables"])
+                started.write_down(directory, started.Entry(schema=asdict(postgres)))
+                connection.run("COMMIT")
                 return postgres
-    raise PostgresError(f"{parts.hostname}: no name is free for a schema")
+    raise PostgresError(f"{host}: no name is free for a schema")
 
 
 @contextmanager
 def connected(postgres: Postgres) -> Iterator[_Connection]:
     """Connect as the database's owner; raises PostgresError."""
+    socket = f"{postgres.host}/.s.PGSQL.{postgres.port}" if postgres.host.startswith("/") else None
     try:
         connection: _Connection = native.Connection(
             postgres.owner,
@@ -189,14 +217,37 @@ def connected(postgres: Postgres) -> Iterator[_Connection]:
             host=postgres.host,
             port=postgres.port,
             database=postgres.database,
-            ssl_context=ssl.create_default_context() if postgres.tls == "verify" else None,
+            unix_sock=socket,
+            ssl_context=None if postgres.tls == "disable" or socket else _tls_context(postgres.tls),
+            startup_params={"options": postgres.options} if postgres.options else None,
         )
-    except native.Error as error:
-        raise PostgresError(f"{postgres.host}:{postgres.port}: {error}") from None
+    except native.InterfaceError as error:
+        raise UnreachableError(
+            f"{postgres.host}:{postgres.port}: {error.__cause__ or error}{_advice(postgres)}"
+        ) from None
+    except native.DatabaseError as error:
+        told = error.args[0]
+        reason = told.get("M", told) if isinstance(told, dict) else told
+        raise PostgresError(
+            f"{postgres.host}:{postgres.port}, user {postgres.owner}, database {postgres.database}: {reason}"
+            f"{_advice(postgres)}"
+        ) from None
+    except (native.Error, OSError) as error:
+        raise UnreachableError(f"{postgres.host}:{postgres.port}: {error}{_advice(postgres)}") from None
     try:
         yield connection
     finally:
         connection.close()
+
+
+def _advice(postgres: Postgres) -> str:
+    if postgres.home is not None:
+        return "; `rotation down`, then `rotation up` starts a new one"
+    return "; correct DATABASE_URL, or unset it for a database of its own"
+
+
+def _tls_context(tls: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=None if tls == "verify" else tls)
 
 
 def _queries(**replacements: str) -> dict[str, str]:

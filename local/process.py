@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -12,8 +13,11 @@ from typing import Final
 
 import psutil
 
+JOURNAL: Final = "started.jsonl"
+_LAUNCH: Final = Path(__file__).with_name("launch.py")
 START_SECONDS: Final = 30.0  # until a server listens, on a loaded machine; an idle one needs two
 PATIENCE: Final = 3.0  # seconds between asking a process to end and ending it
+SKEW: Final = 2.0  # seconds by which a start time may seem to move when the machine's clock is set
 TAIL: Final = 2000  # bytes of a log that say why a process ended
 
 # subprocess wants its own processes reaped by their own objects; a command that did not start them has none.
@@ -37,8 +41,12 @@ class Process:
         """Whether the process still runs; one that ended and waits to be reaped does not."""
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            return process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+            return self.started_at(process.create_time()) and process.status() != psutil.STATUS_ZOMBIE
         return False
+
+    def started_at(self, moment: float) -> bool:
+        """Whether a process of this number that was started then is this one, and no later owner of the number."""
+        return abs(moment - self.started) < SKEW
 
     def failure(self, what: str) -> ProcessError:
         """Return the error that says what went wrong, with the end of the log."""
@@ -47,7 +55,13 @@ class Process:
 
 
 def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:
-    """Start a command in a session of its own, so that the terminal's Ctrl-C is not for it."""
+    """Start a command in a session of its own, so that the terminal's Ctrl-C is not for it.
+
+    Where a journal lies beside its log, the process is written down there first (`local.started`).
+    """
+    journal = log.with_name(JOURNAL)
+    if journal.exists():
+        command = [sys.executable, "-P", str(_LAUNCH), str(journal), str(log), *command]
     with log.open("wb") as output:
         child = subprocess.Popen(  # noqa: S603 - our own commands
             command,
@@ -92,7 +106,7 @@ def end(processes: Sequence[Process]) -> None:
 def _is_ours(process: Process) -> bool:
     """Whether a signal to the group would reach what we started: the number was not given to somebody else."""
     try:
-        return psutil.Process(process.pid).create_time() == process.started
+        return process.started_at(psutil.Process(process.pid).create_time())
     except psutil.NoSuchProcess:
         return True  # a number is not reused while children keep its group; if none do, the signal finds nobody
 

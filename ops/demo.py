@@ -1,9 +1,7 @@
 """`rotation demo`: the whole job on this machine, from an empty cloud to one finished run and its audit."""
 
 import json
-import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +21,7 @@ from core.rotation.table import Row
 from core.runs.ledger import Run, open_ledger
 from core.runs.request import Start
 from core.runs.totals import REPORTED_TOTALS, TOTALS, Totals
-from local import cloud
+from local import cloud, started
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
 from local.postgres import PostgresError
@@ -32,7 +30,7 @@ from local.world import World
 from ops import evidence, watch
 from ops import picker as ops_picker
 from ops.audit import Finding, audit
-from ops.report import duration, gather, write_report
+from ops.report import REPORTS, duration, gather, write_report
 from ops.target import OperatorError, local_target, no_secret
 from ops.watch import View
 
@@ -59,7 +57,9 @@ class Report:
     findings: Sequence[Finding]
     stale: Sequence[Row]
     failed: Mapping[int, str]
-    page: Path
+    page: Path | None
+    no_page: str = ""
+    """Why there is no page."""
 
     @property
     def holds(self) -> bool:
@@ -94,7 +94,7 @@ class _Assignment(click.ParamType[tuple[str, str]]):
 @click.option(
     "--picker", is_flag=True, help="Show the picker instead: a cold first open, the walk, the same open again."
 )
-@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on the last line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and all else to stderr.")
 def demo(
     *,
     identities: int,
@@ -111,12 +111,12 @@ def demo(
     PostgreSQL, the AWS emulator, stand-ins for LML and Sentry and the project's own template are started, and stopped
     at the end. Exits with 0 only if the run is complete and every account agrees with all who saw a part of it.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cloud is stopped then too
-    console = Console()
+    console = Console(stderr=as_json)
     if picker:
         if warm or lml_url or lml_api_key or assignments:
             raise click.UsageError("--picker has no use for --warm, --lml-url, --lml-api-key and --set")
-        sys.exit(0 if _show_picker(World.seeded(identities), speed, as_json=as_json) else 1)
+        with started.ending_on_signals():
+            sys.exit(0 if _show_picker(World.seeded(identities), speed, as_json=as_json) else 1)
     options = Options(
         world=World.seeded(identities, warm=warm),
         speed=speed or (1.0 if lml_url else SPEED),
@@ -126,7 +126,10 @@ def demo(
     )
     report, run = None, None
     try:
-        report = play(options, _checked(options), console)
+        if problem := started.unwritable(REPORTS):
+            console.print(f"[yellow]{escape(problem)}: the run's page will not be kept.[/]", soft_wrap=True)
+        with started.ending_on_signals():
+            report = play(options, _checked(options), console)
         _print(report, options, console)
         run = report.run
     except (DemoError, settings.SettingsError, DeployError, OperatorError, PostgresError, ProcessError) as error:
@@ -156,10 +159,8 @@ def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
     """Start the cloud, fire the schedule, watch the run to its end, audit it, and stop the cloud whatever happens."""
     pace = "in real time" if options.speed == 1 else f"{options.speed:g} times faster than real time"
     console.print(f"Starting the cloud on this machine, {pace}.")
-    with tempfile.TemporaryDirectory(prefix="rotation-demo-") as scratch:
-        there = cloud.start(
-            options, Path(scratch) / "cloud", lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True)
-        )
+    with started.scratch("demo") as scratch:
+        there = cloud.start(options, scratch, lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True))
         try:
             return _play(there, options, limits, console)
         finally:
@@ -184,8 +185,12 @@ def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Cons
         stale = table.rows_of([identity for message in messages for identity in message.not_found])
     seen = evidence.gather(there, messages, None if options.lml_url else options.world)
     failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
-    page = write_report(gather(local_target(there), run_id))
-    return Report(run=run, findings=audit(run, seen), stale=stale, failed=failed, page=page)
+    findings = audit(run, seen)
+    try:
+        page, no_page = write_report(gather(local_target(there), run_id)), ""
+    except OperatorError as error:  # the totals are what the demo is for
+        page, no_page = None, str(error)
+    return Report(run=run, findings=findings, stale=stale, failed=failed, page=page, no_page=no_page)
 
 
 def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
@@ -238,7 +243,8 @@ def _print(report: Report, options: Options, console: Console) -> None:
     console.print(
         f"{held} of {len(report.findings)} accounts agree with the database, LML's log, Sentry and CloudWatch."
     )
-    console.print(f"The run as a page: {report.page}", highlight=False, markup=False, soft_wrap=True)
+    page = f"The run as a page: {report.page}" if report.page else f"No page of the run: {report.no_page}"
+    console.print(page, highlight=False, markup=False, soft_wrap=True)
 
 
 def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
@@ -249,5 +255,5 @@ def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
         "planned": 0 if run is None else run.planned,
         **{name: getattr(totals, name) for name in (*REPORTED_TOTALS, "not_attempted")},
         "seconds": 0.0 if report is None else round(report.run.seconds, 1),
-        "report": None if report is None else str(report.page),
+        "report": None if report is None or report.page is None else str(report.page),
     }

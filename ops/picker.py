@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import sys
-import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,7 @@ from core import settings
 from core.picker import api, config
 from core.picker.build import Picker, build
 from core.telemetry import Telemetry
-from local import postgres, sentry, serve
+from local import postgres, sentry, serve, started
 from local.cloud import Cloud
 from local.lml.picker import Catalog
 from local.lml.running import as_process
@@ -160,8 +159,7 @@ def stand_ins(world: World, speed: float, *, instant: bool = False) -> Iterator[
 @contextmanager
 def station(world: World) -> Iterator[tuple[Postgres, Path]]:
     """Run a database with a world in it; gives it, and a directory that lasts as long. Raises PostgresError."""
-    with tempfile.TemporaryDirectory(prefix="rotation-picker-") as scratch:
-        directory = Path(scratch)
+    with started.scratch("picker") as directory:
         database = postgres.start(directory)
         try:
             postgres.load(database, world)

@@ -24,8 +24,8 @@ from local import deploy
 from local.cloud import Cloud
 
 HOME: Final = Path(".local")
-"""What `rotation up` leaves in the current directory."""
-DESCRIPTION: Final = HOME / "cloud.json"
+"""What `rotation up` leaves in the directory in which it was called."""
+DESCRIPTION: Final = "cloud.json"
 PACKAGE: Final = "/var/task/"  # where Lambda unpacks it
 # Fan-out may take all of its time-out, and a repeat by the SDK would be a second start.
 _PATIENT_ONCE: Final = Config(read_timeout=930, retries={"total_max_attempts": 1})
@@ -156,16 +156,31 @@ def local_target(cloud: Cloud) -> Target:
     return Target(title="the local cloud", names=cloud.names, session=session, endpoint_url=cloud.aws_url)
 
 
+def home() -> Path:
+    """Return `.local` of the cloud that runs here or in the nearest folder above; without one, of this directory."""
+    here = Path.cwd()
+    return next((it / HOME for it in (here, *here.parents) if (it / HOME / DESCRIPTION).exists()), here / HOME)
+
+
 def running() -> Running:
-    """Return what `rotation up` left here; raises OperatorError where nothing was, or it is gone."""
+    """Return what `rotation up` left here or in a folder above; raises OperatorError where nothing was."""
+    description = home() / DESCRIPTION
     try:
-        return msgspec.json.decode(DESCRIPTION.read_bytes(), type=Running)
-    except FileNotFoundError:
+        return msgspec.json.decode(description.read_bytes(), type=Running)
+    except (FileNotFoundError, NotADirectoryError):
         raise OperatorError(
-            "no cloud: `rotation up` starts one in this directory, --stack-name names a deployed one"
+            "no cloud runs on this machine for this folder: start one with `rotation up`, or name a deployed stack by "
+            "--stack-name"
         ) from None
-    except msgspec.DecodeError as error:
-        raise OperatorError(f"{DESCRIPTION} is not what `rotation up` wrote ({error}); remove it") from None
+    except PermissionError:
+        raise OperatorError(
+            f"{description} belongs to another user: run this command as the user who called `rotation up`"
+        ) from None
+    except msgspec.DecodeError:
+        raise OperatorError(
+            f"{description} is not what `rotation up` of this version writes: call `rotation down`, which ends what "
+            "was started here and removes it, then `rotation up`"
+        ) from None
 
 
 def database_of(environment: Mapping[str, str], fetch: settings.SecretFetcher) -> settings.Database:

@@ -4,6 +4,8 @@ import json
 import platform
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,15 +14,15 @@ import click
 import msgspec
 from rich.console import Console
 
-from local import cloud, deploy
+from local import cloud, deploy, started
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
 from local.postgres import PostgresError
-from local.process import ProcessError, listening, spawn
+from local.process import Process, ProcessError, listening, spawn
 from local.world import World
 from ops import picker
 from ops.answer import Answer, answers
-from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, local_target, running
+from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, home, local_target, running
 
 FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
 PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
@@ -45,28 +47,35 @@ NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
 @answers
 def up(*, identities: int, warm: bool, speed: float) -> Answer:
     """Start the demo's cloud and leave it running, for `run`, `status` and the others, and for `sam local invoke`."""
-    if DESCRIPTION.exists():
-        if any(process.alive for process in running().cloud.processes):
-            raise OperatorError("a cloud is running already; `rotation down` stops it")
-        _clear(running())
+    folder = home()
+    if problem := started.unwritable(folder):
+        raise OperatorError(f"{problem}, and the cloud keeps its files there: call `rotation up` in a folder of yours")
     console = Console(stderr=True)
     options = Options(world=World.seeded(identities, warm=warm), speed=speed)
-    directory = HOME.resolve() / "cloud"
-    shutil.rmtree(directory, ignore_errors=True)  # of an `up` that was killed
-    try:
-        there = cloud.start(options, directory, lambda line: console.print(line, highlight=False, soft_wrap=True))
+    with started.ending_on_signals(), _alone(folder):
+        if (folder / DESCRIPTION).exists() and any(process.alive for process in _described(folder)):
+            raise OperatorError(f"a cloud is running already, of {folder.parent}: `rotation down` stops it")
+        _end_everything(folder)
+        directory = folder / started.CLOUDS.name / "up"
         try:
-            there, picker_url = picker.beside(there, speed)
-            there, health_url = _watched_over(there, picker_url)
-            _prepare_sam(local_target(there))
-            description = Running(cloud=there, health_url=health_url, picker_url=picker_url)
-            DESCRIPTION.touch(mode=0o600)  # it holds the database's password
-            DESCRIPTION.write_bytes(msgspec.json.encode(description))
-        except BaseException:
-            cloud.stop(there)
-            raise
-    except (DeployError, PostgresError, ProcessError) as error:
-        raise OperatorError(f"the cloud did not start: {error}") from None
+            try:
+                there = cloud.start(options, directory, lambda it: console.print(it, highlight=False, soft_wrap=True))
+                there, picker_url = picker.beside(there, speed)
+                there, health_url = _watched_over(there, picker_url)
+                _prepare_sam(local_target(there), folder)
+                description = Running(cloud=there, health_url=health_url, picker_url=picker_url)
+                draft = folder / f"{DESCRIPTION}.draft"
+                draft.touch(mode=0o600)  # it holds the database's password
+                draft.write_bytes(msgspec.json.encode(description))
+                draft.replace(folder / DESCRIPTION)
+            except BaseException:
+                _end_everything(folder)
+                raise
+        except (DeployError, PostgresError, ProcessError, OSError) as error:
+            raise OperatorError(
+                f"the cloud did not start, and all of it is stopped again: {error}\nPut right what is named, then "
+                "`rotation up`"
+            ) from None
     parts = {
         "health_url": f"{health_url}/health",
         "picker_url": picker_url,
@@ -81,21 +90,54 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
 @click.command()
 @answers
 def down() -> Answer:
-    """Stop the cloud of `rotation up`, and delete all that it holds."""
-    if not DESCRIPTION.exists():
-        raise OperatorError("no cloud: `rotation up` starts one in this directory")
-    _clear(running())
-    return Answer(["stopped"], {"stopped": True})
+    """Stop the cloud of `rotation up` and what a killed `up` or `demo` has left, and delete all that they hold."""
+    folder = home()
+    if not (folder / DESCRIPTION).exists() and not (folder / started.CLOUDS.name).exists():
+        raise OperatorError("nothing runs here that could be stopped: `rotation up` starts a cloud in this directory")
+    with _alone(folder):
+        stopped = _end_everything(folder)
+    return Answer(["stopped"], {"stopped": True, "clouds": stopped})
 
 
-def _clear(there: Running) -> None:
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against another `up` or `down`; raises OperatorError."""
     try:
-        cloud.stop(there.cloud)
-    except PostgresError as error:  # its server, or this machine, was stopped some other way
-        raise OperatorError(f"PostgreSQL could not be stopped, the rest is: {error}") from None
-    finally:
-        for path in (DESCRIPTION, SAM_ENVIRONMENT, SAM_TEMPLATE):
-            path.unlink(missing_ok=True)
+        with started.held(folder):
+            yield
+    except started.BusyError:
+        raise OperatorError(
+            f"another `rotation up` or `rotation down` is at work in {folder.parent}: wait for its end, then try again"
+        ) from None
+
+
+def _described(folder: Path) -> Sequence[Process]:
+    try:
+        return running().cloud.processes
+    except OperatorError:  # nobody can read it: the journal says what runs
+        entries = started.entries(folder / started.CLOUDS.name / "up")
+        return [entry.process for entry in entries if entry.process is not None]
+
+
+def _end_everything(folder: Path) -> list[str]:
+    """End each cloud of a folder that no living command holds; returns their names. Raises OperatorError."""
+    clouds = folder / started.CLOUDS.name
+    ended = []
+    try:
+        for directory in started.leftovers(clouds):
+            started.end_all(directory)
+            ended.append(directory.name)
+    except PostgresError as error:
+        raise OperatorError(
+            f"its schema in DATABASE_URL's database is still there, all else is stopped: {error}\nCall `rotation down` "
+            "again once the database answers"
+        ) from None
+    with suppress(OSError):
+        clouds.rmdir()
+    for name in (DESCRIPTION, SAM_ENVIRONMENT.name, SAM_TEMPLATE.name):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / SAM_CODE.name, ignore_errors=True)
+    return ended
 
 
 def _watched_over(there: Cloud, picker_url: str) -> tuple[Cloud, str]:
@@ -134,10 +176,10 @@ def _picked(function: str, environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in named or name.startswith("AWS_")}
 
 
-def _prepare_sam(target: Target) -> None:
+def _prepare_sam(target: Target, folder: Path) -> None:
     """Write what `sam build` and `sam local invoke` need to run a function against this cloud."""
     environments = sam_environments(target)
-    SAM_ENVIRONMENT.write_text(json.dumps(environments, indent=1))
+    (folder / SAM_ENVIRONMENT.name).write_text(json.dumps(environments, indent=1))
     template = deploy.read()
     # sam passes on the variables that its template names for a function, and no others.
     template["Globals"]["Function"]["Environment"] = {"Variables": {}}
@@ -147,6 +189,7 @@ def _prepare_sam(target: Target) -> None:
         template["Resources"][name]["Properties"]["Environment"] = {"Variables": dict.fromkeys(environment, "")}
     here = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
     template["Parameters"]["Architecture"]["Default"] = here  # a container of another processor would be emulated
-    SAM_TEMPLATE.write_text(json.dumps(template, indent=1))
-    SAM_CODE.mkdir(exist_ok=True)
-    (SAM_CODE / "Makefile").write_text(f"ARCHITECTURE := {here}\ninclude {deploy.ROOT / 'src' / 'Makefile'}\n")
+    (folder / SAM_TEMPLATE.name).write_text(json.dumps(template, indent=1))
+    code = folder / SAM_CODE.name
+    code.mkdir(exist_ok=True)
+    (code / "Makefile").write_text(f"ARCHITECTURE := {here}\ninclude {deploy.ROOT / 'src' / 'Makefile'}\n")

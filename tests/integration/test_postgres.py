@@ -152,7 +152,7 @@ def test_a_borrowed_database_is_named_without_its_password(database, borrowed):
 def test_a_database_url_that_is_none_is_refused_without_its_password(monkeypatch, tmp_path):
     monkeypatch.setenv("DATABASE_URL", "postgresql://somebody:secret/word@127.0.0.1/station")
 
-    with pytest.raises(postgres.PostgresError, match="is not postgresql://user:password@host") as refused:
+    with pytest.raises(postgres.PostgresError, match="postgresql://user:password@host") as refused:
         postgres.start(tmp_path)
 
     assert "secret" not in str(refused.value)
