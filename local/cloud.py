@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
-import httpx
 
 from local import deploy, postgres, started
 from local.postgres import Postgres
@@ -219,6 +218,8 @@ def _emulator(directory: Path, processes: list[Process]) -> _Starting:
         "IOT_MTLS_ENABLED": "0",  # else it takes port 8883, and two clouds cannot run side by side
     }
     processes.append(spawn([sys.executable, "-m", "ministack"], directory.with_name("ministack.log"), environment))
+
+    import httpx  # noqa: PLC0415 - 0.1 s that commands need not wait which only read where a cloud is
 
     def ready() -> str | None:
         try:

@@ -14,9 +14,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 import boto3
 from botocore.exceptions import WaiterError
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
 
 ROOT: Final = Path(__file__).parent.parent
 REGION: Final = "us-east-1"
@@ -38,6 +35,8 @@ class DeployError(Exception):
 
 def read() -> Template:
     """Return template.yaml, intrinsic functions in their long form."""
+    from samtranslator.yaml_helper import yaml_parse  # noqa: PLC0415 - half a second that most commands need not wait
+
     template: Template = yaml_parse((ROOT / "template.yaml").read_text())  # type: ignore[no-untyped-call]
     return template
 
@@ -53,6 +52,9 @@ def transform(template: Template, parameters: Mapping[str, str] | None = None) -
 
     The transform takes the values of parameters from CloudFormation, those of lists as lists.
     """
+    from samtranslator.parser.parser import Parser  # noqa: PLC0415 - as above
+    from samtranslator.translator.translator import Translator  # noqa: PLC0415 - as above
+
     for properties in functions_with_code(template):
         properties["CodeUri"] = f"s3://{BUCKET}/{PACKAGE}"
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))

@@ -7,26 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
 
 from core.environment import SettingsError
 from core.lml.client import LmlError
 from core.rotation.table import DatabaseError
-from ops.answer import Answer
+from ops.answer import Answer, advice_of
 from ops.target import OperatorError
 
 DETAILS_SHOWN: Final = 20
 _COLOURS: Final = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
-_AWS_ADVICE: Final = {
-    "AccessDenied": "give this role the permission that AWS names",
-    "AccessDeniedException": "give this role the permission that AWS names",
-    "ExpiredToken": "log in to AWS anew",
-    "ExpiredTokenException": "log in to AWS anew",
-    "InvalidClientTokenId": "log in to AWS anew",
-    "UnrecognizedClientException": "log in to AWS anew",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +131,8 @@ def _advice(error: Exception) -> str:
 
 
 def _refused_by_aws(error: Exception) -> Finding:
-    match error:
-        case ClientError(response={"Error": {"Code": str(code)}}):
-            reason, advice = "AWS says no", _AWS_ADVICE.get(code, "look at the name, the account and the region")
-        case NoCredentialsError() | NoRegionError():
-            reason, advice = "AWS cannot be asked", "set AWS_PROFILE, and the region by --region or AWS_REGION"
-        case _:
-            reason, advice = "AWS cannot be asked", "look at the network, the login and the region"
-    return Finding(ok=False, reason=f"{reason}: {error}", advice=advice)
+    said = "AWS says no" if isinstance(error, ClientError) else "AWS cannot be asked"
+    return Finding(ok=False, reason=f"{said}: {error}", advice=advice_of(error))
 
 
 def under_way(name: str, console: Console) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""`rotation letters`: messages and starts that nobody could work on, listed, replayed or thrown away."""
+"""`rotation dead-letters`: messages and starts that nobody could work on, listed, replayed or thrown away."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from rich.markup import escape
 from core.aws.queues import RefreshQueue
 from core.runs.plan import decode
 from core.utc import utc_text
-from ops.answer import Answer, at_a_target
+from ops.answer import Answer, at_a_target, sure, yes_option
 from ops.runs import invoke
 from ops.target import OperatorError, Target
 
@@ -48,12 +48,13 @@ class Letter:
         return {"kind": self.kind, "id": self.id, "sent": self.sent, "reason": self.reason, "body": self.body}
 
 
-@click.command()
+@click.command("dead-letters")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--replay", is_flag=True, help="Send them on their way again.")
-@click.option("--discard", is_flag=True, help="Throw them away.")
+@click.option("--discard", is_flag=True, help="Throw them away, for good.")
+@yes_option
 @at_a_target
-def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool) -> Answer:
+def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, yes: bool) -> Answer:
     """List what waits for a person, or replay or discard it: the messages of these IDs, or all.
 
     A parked message is replayed by hand, its ids without a run; one of the dead-letter queue goes back to the refresh
@@ -67,7 +68,12 @@ def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool) 
     lines, not_done = list[str](), list[dict[str, str]]()
     try:
         if unknown := set(ids) - held.keys():
-            raise OperatorError(f"no such message: {', '.join(sorted(unknown))}")
+            raise OperatorError(
+                f"no such message: {', '.join(sorted(unknown))}; `rotation dead-letters` lists those that wait"
+            )
+        if discard and found:
+            chosen = len(ids) or len(found)
+            sure(f"Throw {chosen} message{'' if chosen == 1 else 's'} away for good?", yes=yes)
         for letter in found:
             lines += [f"{letter.kind} {letter.id}, {letter.sent}: {escape(letter.reason)}"]
             lines += [f"  {escape(letter.body[:SHOWN])}"]

@@ -10,17 +10,14 @@ import click
 from rich.console import Console
 
 from core.aws.queues import RefreshQueue
-from core.clock import SystemClock
 from core.runs import fan_out, request
 from core.runs import lifecycle as lives
 from core.runs.ledger import Run
 from core.runs.plan import RefreshMessage
-from core.runs.totals import TOTALS
-from ops import watch
-from ops.answer import Answer, at_a_target
+from ops.answer import Answer, at_a_target, sure, yes_option
 from ops.target import OperatorError, Target
+from ops.watch import summary, watched
 
-PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
 _DAYS_RUN: Final = "scheduled-"
 _wait = click.option("--wait", is_flag=True, help="Watch the run to its end; exit with 0 only if it is complete.")
 
@@ -41,8 +38,9 @@ class _Ids(click.ParamType[tuple[int, ...]]):
     "--force", is_flag=True, help="Even if today's run is complete, or another one holds the lock: it is ended."
 )
 @_wait
+@yes_option
 @at_a_target
-def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool) -> Answer:
+def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool, yes: bool) -> Answer:
     """Start a run now: today's full one, or one of some identities.
 
     A full run is the day's, whether the schedule or a person has started it: starting it twice is starting it once.
@@ -52,6 +50,8 @@ def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bo
         asked["identity_ids"] = ids
     elif not dry_run:
         today = _of_today(target)
+        if force and (ended := _holder(target)) is not None:
+            sure(f"Run {ended.run_id} is {ended.status}, and --force would end it. Start another one?", yes=yes)
         if not force and (today is None or today.may_be_planned):
             _nothing_in_the_way(target, today)
         asked["scheduled_time"] = today and _fired_at(today)
@@ -69,19 +69,26 @@ def replay(target: Target, run_id: str, *, wait: bool) -> Answer:
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--now", is_flag=True, help="End it at once: what has no verdict yet is not attempted.")
 @click.option("--wait", is_flag=True, help="Watch the run to its end.")
 @at_a_target
-def stop(target: Target, run_id: str, *, now: bool, wait: bool) -> Answer:
-    """Bring RUN to its end: its messages no longer ask LML, and what they hold is not attempted.
+def stop(target: Target, run_id: str | None, *, now: bool, wait: bool) -> Answer:
+    """Bring RUN, or without RUN the last one that goes on, to its end: what LML has not been asked is not attempted.
 
     What LML is working on still counts. A run that is past its deadline, or has not begun to send, ends at once. Of one
     that has ended without a word the totals are told.
     """
+    if run_id is None:
+        run_id = next(iter(target.runs_open()), None)
+        if run_id is None:
+            raise OperatorError("no run goes on, so there is nothing to stop: `rotation list` shows those that ended")
     found, ledger, clock = target.run(run_id), target.ledger, target.clock()
     if found.closed_at is not None and not found.is_unreported:
-        raise OperatorError(f"run {run_id} is {found.status} since {found.closed_at}")
+        raise OperatorError(
+            f"run {run_id} is {found.status} since {found.closed_at}, so there is nothing to stop: `rotation status "
+            f"{run_id}` shows how it ended"
+        )
     if now or found.status == "planning" or clock.utc().timestamp() >= found.deadline:
         ended = lives.finalise(ledger, clock, found, "ended by `rotation stop`") or found
     else:
@@ -96,14 +103,6 @@ def stop(target: Target, run_id: str, *, now: bool, wait: bool) -> Answer:
     )
 
 
-def summary(run: Run) -> dict[str, object]:
-    """What `--json` tells of a run."""
-    about = ("run_id", "status", "trigger", "origin", "reason", "started_at", "closed_at", "planned")
-    counts = ("messages_planned", "messages_done")
-    totals = {name: getattr(run.totals, name) for name in TOTALS}
-    return {name: getattr(run, name) for name in (*about, *counts)} | totals
-
-
 def _of_today(target: Target) -> Run | None:
     """Return the full run of this day in UTC: the one that was started, before one that failed to."""
     day = f"{_DAYS_RUN}{target.clock().utc().date()}"
@@ -115,6 +114,13 @@ def _fired_at(run: Run) -> str | None:
     """Return the time that the schedule gave a run, for a start of the same one; None where it is the day's alone."""
     fired = run.run_id.removeprefix(_DAYS_RUN)
     return fired if "T" in fired else None
+
+
+def _holder(target: Target) -> Run | None:
+    """Return the run that holds the lock and has not ended."""
+    holder = target.ledger.lock.holder(target.clock().utc())
+    run = None if holder is None else target.ledger.runs.read(holder.run_id)
+    return run if run is not None and run.closed_at is None else None
 
 
 def _nothing_in_the_way(target: Target, today: Run | None) -> None:
@@ -173,14 +179,6 @@ def _wake(target: Target, run: Run) -> None:
     for message in islice(target.ledger.messages.all(run.run_id, run.messages_planned), 1):
         ids = message.planned
         queue.send(RefreshMessage(version=1, run_id=run.run_id, identity_ids=ids), run.headers, delay=0)
-
-
-def watched(target: Target, run_id: str) -> Run:
-    """Show a run until it has ended."""
-    config, alone = target.refresh_settings(), target.is_alone(run_id)
-    clock = SystemClock(config.clock_speed)
-    views = watch.watch(target.ledger, run_id, clock, config.pacing, patience=PATIENCE, alone=alone)
-    return watch.show(views, Console(stderr=True))
 
 
 def _more(run: Run) -> Sequence[str]:

@@ -11,16 +11,15 @@ from core.budget import pacing
 from core.clock import SystemClock
 from core.runs.ledger import Run
 from ops.answer import Answer, at_a_target
-from ops.runs import summary, watched
 from ops.target import Target
-from ops.watch import View, Watcher
+from ops.watch import View, Watcher, summary, watched
 
 REASONS_SHOWN: Final = 5
 
 
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--follow", is_flag=True, help="Stay until the run has ended.")
+@click.option("--follow", is_flag=True, help="Stay until the run has ended; exit with 0 only if it is complete.")
 @at_a_target
 def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
     """Show how RUN is getting on, or how it ended; the last one by default."""
@@ -28,7 +27,7 @@ def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
     if follow and run.closed_at is None:
         run = watched(target, run.run_id)
     view, why = look(target, run), _failures(target, run)
-    return Answer(list(_lines(view, why)), _data(view, why))
+    return Answer(list(_lines(view, why)), _data(view, why), ok=not follow or run.status == "complete")
 
 
 def look(target: Target, run: Run) -> View:

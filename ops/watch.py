@@ -11,11 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from core.budget import pacing
 from core.budget.pacing import Pace
-from core.clock import Clock
+from core.clock import Clock, SystemClock
 from core.runs.ledger import Ledger, Run
+from core.runs.totals import TOTALS
 from core.settings import Pacing
+from ops.target import Target
 
 POLL: Final = 0.25  # seconds; charges are forgotten after 150 paced ones
+PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
 LINE_EVERY: Final = 3.0  # seconds between two plain lines
 
 
@@ -128,6 +131,22 @@ def _show_lines(views: Iterator[View], console: Console) -> Run:
             told = time.monotonic()
             console.print(str(view), highlight=False, soft_wrap=True)
     return view.run
+
+
+def summary(run: Run) -> dict[str, object]:
+    """What `--json` tells of a run."""
+    about = ("run_id", "status", "trigger", "origin", "reason", "started_at", "closed_at", "planned")
+    counts = ("messages_planned", "messages_done")
+    totals = {name: getattr(run.totals, name) for name in TOTALS}
+    return {name: getattr(run, name) for name in (*about, *counts)} | totals
+
+
+def watched(target: Target, run_id: str) -> Run:
+    """Show a run until it has ended."""
+    config, alone = target.refresh_settings(), target.is_alone(run_id)
+    clock = SystemClock(config.clock_speed)
+    views = watch(target.ledger, run_id, clock, config.pacing, patience=PATIENCE, alone=alone)
+    return show(views, Console(stderr=True))
 
 
 def _done(run: Run) -> int:

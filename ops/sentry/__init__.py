@@ -11,7 +11,7 @@ import msgspec
 from rich.markup import escape
 
 from core.utc import utc_text
-from ops.answer import Answer, answers
+from ops.answer import Answer, answers, sure, yes_option
 from ops.sentry import changes, keep, migrate
 from ops.sentry.api import Api, Object, SentryError
 from ops.target import HOME, OperatorError
@@ -61,11 +61,11 @@ def _of_a_project(command: Callable[P, None]) -> Callable[P, None]:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the plan for apply --plan.")
 @_at_sentry
 def plan_command(api: Api, *, project: str, environment: str, output: Path | None) -> Answer:
-    """Show what in Sentry differs from the files; writes nothing there."""
+    """Show what in Sentry differs from the files; writes nothing there. Exits with 2 if something differs."""
     found = keep.plan(api, project, environment)
     if output is not None:
         _write(output, _encoded(found))
-    return Answer(_lines(found) or ["nothing to do"], _data(found))
+    return Answer(_lines(found) or ["nothing to do"], _data(found), status=2 if found else 0)
 
 
 @sentry.command("apply")
@@ -76,13 +76,17 @@ def plan_command(api: Api, *, project: str, environment: str, output: Path | Non
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Only if the plan is still this one, from plan -o.",
 )
+@yes_option
 @_at_sentry
-def apply_command(api: Api, *, project: str, environment: str, agreed: Path | None) -> Answer:
+def apply_command(api: Api, *, project: str, environment: str, agreed: Path | None, yes: bool) -> Answer:
     """Set right what the plan shows, all of it or nothing; does nothing the second time."""
     plan = None if agreed is None else _plan(agreed)
     found = keep.plan(api, project, environment)
     if plan is not None and plan != _encoded(found):
         raise SentryError(f"Sentry or the files changed since {agreed}; nothing was written. Look at the plan again")
+    if found and agreed is None:  # a plan that was kept has been looked at
+        click.echo("\n".join(_plain(found)), err=True)
+        sure(f"Write {_objects(len(found))} to Sentry?", yes=yes)
     changes.make(api, [change for change, _ in found])
     return Answer([*_lines(found), "done"] if found else ["nothing to do"], _data(found))
 
@@ -105,6 +109,8 @@ def migrate_command(api: Api, *, applied: bool, undo: Path | None) -> Answer:
             raise OperatorError("--apply and --undo are opposites")
         back = migrate.way_back(api, undo.read_bytes())
         changes.make(api, back)
+        if not back:
+            return Answer([f"nothing to put back: {undo} holds no object"], {"put_back": []})
         return Answer(
             [f"put back as before the migration: {_objects(len(back))}"], {"put_back": [it.name for it in back]}
         )
@@ -135,8 +141,12 @@ Found = list[tuple[changes.Change, list[str]]]
 
 
 def _lines(found: Found) -> list[str]:
+    return [escape(line) for line in _plain(found)]
+
+
+def _plain(found: Found) -> list[str]:
     return [
-        escape(line)
+        line
         for change, differences in found
         for line in (
             f"{change.path} {change.name!r}",

@@ -141,7 +141,7 @@ def test_the_day_has_one_full_run_whoever_starts_it_until_it_is_forced(desk, boo
     assert (again["outcome"], again["run_id"]) == ("already_complete", first["run_id"])
     assert "`rotation run --force`" in again["hint"]
 
-    forced = desk.data("run", "--force", "--wait")
+    forced = desk.data("run", "--force", "--wait", "--yes")
     assert forced["run_id"] != first["run_id"]
     assert (forced["status"], forced["trigger"], forced["planned"]) == ("complete", "manual", IDENTITIES)
 
@@ -245,8 +245,8 @@ def test_a_parked_message_is_listed_and_replayed_by_hand(desk):
     (unreadable,) = done["not_done"]
     assert len(done["done"]) == 1
     eventually(lambda: httpx.get(f"{desk.running.cloud.lml_url}/_stats").json()["requests"] > asked_before)
-    assert desk.data("letters", "--discard", unreadable["id"])["done"] == [unreadable["id"]]
-    assert "no such message" in desk.data("letters", "--discard", unreadable["id"], code=1)["error"]
+    assert desk.data("letters", "--discard", "--yes", unreadable["id"])["done"] == [unreadable["id"]]
+    assert "no such message" in desk.data("letters", "--discard", "--yes", unreadable["id"], code=1)["error"]
 
 
 def test_letters_are_replayed_or_thrown_away_but_not_both(desk):

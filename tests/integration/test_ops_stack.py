@@ -55,7 +55,7 @@ def test_a_stack_s_letters_are_listed_and_thrown_away(desk, account):
     (letter,) = eventually(lambda: account.data("letters")["letters"])
     assert (letter["kind"], letter["body"]) == ("parked", "no json")
 
-    assert account.data("letters", "--discard")["done"] == [letter["id"]]
+    assert account.data("letters", "--discard", "--yes")["done"] == [letter["id"]]
     assert account.data("letters")["letters"] == []
 
 

@@ -405,7 +405,7 @@ def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(desk, tmp_path):
         ("stop", run_id),
         ("replay", run_id, "--wait"),
         ("letters",),
-        ("letters", "--discard"),
+        ("letters", "--discard", "--yes"),
     )
     left = {f"{words}": desk.rotation(*words).output for words in asked}
     left |= {f"{words} --json": desk.rotation(*words, "--json").output for words in asked}

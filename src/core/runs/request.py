@@ -51,6 +51,14 @@ _KEYS: Final[Mapping[str, object]] = {
     "replay_of": Annotated[str, msgspec.Meta(min_length=1, max_length=128)],
 }
 
+_FORMS: Final = {
+    "scheduled_time": "a text like 2026-02-03T04:30:00Z",
+    "dry_run": "true or false",
+    "force": "true or false",
+    "identity_ids": "a list of one or more ids, each a whole number of at least 1",
+    "replay_of": "the id of a run, a text of 1 to 128 characters",
+}
+
 
 def read_start(event: object) -> Start:
     """Check an event, or take the `time` of an EventBridge rule's; raises `StartError` with every problem."""
@@ -63,8 +71,8 @@ def read_start(event: object) -> Start:
     for key in _KEYS.keys() & event.keys():
         try:
             fields[key] = msgspec.convert(event[key], cast("type[object]", _KEYS[key]))
-        except msgspec.ValidationError as error:
-            problems.append(f"{key}: {error}")
+        except msgspec.ValidationError:
+            problems.append(f"{key}: it must be {_FORMS[key]}")
     problems += _contradictions(fields)
     fields |= _time(fields.pop("scheduled_time", None), problems)
     if problems:

@@ -27,7 +27,8 @@ class Station:
             "SENTRY_AUTH_TOKEN": token,
             "SENTRY_ENVIRONMENT": "production",
         }
-        done = CliRunner().invoke(main, ["sentry", *words, "--json"], env=environment)
+        sure = ["--yes"] if words[0] == "apply" else []
+        done = CliRunner().invoke(main, ["sentry", *words, *sure, "--json"], env=environment)
         return done.exit_code, json.loads(done.stdout.splitlines()[-1])
 
     def people_see(self, *words):

@@ -69,10 +69,24 @@ def test_plan_shows_what_is_missing_and_writes_nothing(there):
 
     status, told = there.rotation("plan")
 
-    assert status == 0
+    assert status == 2
     assert [it["in"] for it in told["changes"]] == ["alert-rules", "monitors", "dashboards"]
     assert {line for it in told["changes"] for line in it["differences"]} == {"is not there"}
     assert there.everything() == before
+    assert there.sentry.writes == []
+
+
+def test_plan_exits_with_2_until_nothing_differs(there):
+    there.rotation("apply")
+
+    assert there.rotation("plan") == (0, {"changes": []})
+
+
+def test_apply_asks_before_it_writes_and_refuses_where_nobody_can_be_asked(there):
+    words = there.people_see("apply")
+
+    assert "Write 3 objects to Sentry?" in words
+    assert "--yes" in words
     assert there.sentry.writes == []
 
 

@@ -1,0 +1,33 @@
+"""`rotation list`: the runs of the last 30 days."""
+
+import click
+from rich.markup import escape
+
+from core.runs.ledger import Run
+from ops.answer import Answer, at_a_target
+from ops.target import Target
+from ops.watch import summary
+
+
+@click.command("list")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Runs at most.")
+@at_a_target
+def list_runs(target: Target, *, limit: int) -> Answer:
+    """List the runs of the last 30 days, the newest first: status, totals, who started each, and whose replay it is."""
+    begun = target.runs_begun()
+    runs = [run for _, run_id in begun[:limit] if (run := target.ledger.runs.read(run_id))]
+    lines = [line for run in runs for line in _lines(run)] or ["no run in 30 days: `rotation run` starts one"]
+    if len(begun) > limit:
+        lines.append(f"and {len(begun) - limit} older: `rotation list -n {len(begun)}`")
+    return Answer(lines, {"runs": [summary(run) for run in runs], "older": max(0, len(begun) - limit)})
+
+
+def _lines(run: Run) -> list[str]:
+    """Return two lines of a run, that a terminal of 40 columns breaks at a space."""
+    totals = run.totals
+    origin = f", replays {run.origin}" if run.origin else ""
+    counts = f"{totals.identities_scanned} of {run.planned} scanned"
+    counts += f", {totals.lml_error} failed" if totals.lml_error else ""
+    counts += f", {totals.not_attempted} not attempted" if totals.not_attempted else ""
+    reason = f": {escape(run.reason)}" if run.reason else ""
+    return [f"[bold]{run.run_id}[/] {run.status}{reason}", f"  {run.started_at}, {run.trigger}{origin}; {counts}"]

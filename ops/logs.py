@@ -1,0 +1,101 @@
+"""`rotation logs`: what the functions logged, from CloudWatch or the cloud of this machine."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from ops.answer import Answer, at_a_target
+from ops.target import Target
+
+GROUPS: Final = ("FanOutLogs", "RefreshLogs", "DeadLetterLogs")
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LAST: Final = timedelta(hours=1)
+POLL: Final = 2.0  # seconds
+LATE: Final = timedelta(minutes=2)  # by which CloudWatch may show a line later than another one
+# What every line has, or that only a machine reads.
+_QUIET: Final = frozenset({"timestamp", "level", "message", "service", "tool", "location", "step", "run_id"})
+_COLOURS: Final = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+
+# A log line is JSON of any shape: an edge, where Any is the honest type.
+Line = dict[str, Any]
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--tail", is_flag=True, help="Stay, and show new lines as they come; Ctrl-C ends it.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    default="INFO",
+    show_default=True,
+    help="The lowest to show.",
+)
+@at_a_target
+def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answer:
+    """Show the log lines of RUN, or without RUN of everything in the last hour, the oldest first.
+
+    A function's lines come when its invocation has ended, and CloudWatch shows them some seconds later.
+    """
+    since = datetime.now(UTC) - LAST
+    if run_id is not None:
+        since = datetime.fromisoformat(target.run(run_id).started_at) - LATE
+    seen: set[str] = set()
+    found = list(_lines(target, since, run_id, level, seen))
+    if not tail:
+        shown = [_shown(line) for line in found]
+        of = "the last hour" if run_id is None else f"run {run_id}"
+        nothing = f"no line of {of} at {level} or above: --level DEBUG shows all"
+        return Answer(shown or [nothing], {"lines": found})
+    console = Console()
+    console.print(*(_shown(line) for line in found), sep="\n", highlight=False, soft_wrap=True)
+    while True:
+        time.sleep(POLL)
+        since = max(since, datetime.now(UTC) - LAST)
+        for line in _lines(target, since, run_id, level, seen):
+            console.print(_shown(line), highlight=False, soft_wrap=True)
+
+
+def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen: set[str]) -> Iterator[Line]:
+    """Yield the lines that nobody has seen yet, by their time; metrics lines are none."""
+    found: list[tuple[int, Line]] = []
+    pages = target.client("logs").get_paginator("filter_log_events")
+    for group in GROUPS:
+        if group not in target.names:
+            continue
+        for page in pages.paginate(logGroupName=target.names[group], startTime=int(since.timestamp() * 1000)):
+            for event in page["events"]:
+                if event["eventId"] not in seen and (line := _read(event["message"])) is not None:
+                    seen.add(event["eventId"])
+                    found.append((event["timestamp"], line))
+    for _, line in sorted(found, key=lambda it: (it[0], str(it[1].get("timestamp")))):
+        of_run = run_id is None or line.get("run_id") == run_id
+        if of_run and LEVELS.index(str(line.get("level"))) >= LEVELS.index(level):
+            yield line
+
+
+def _read(text: str) -> Line | None:
+    """Return a line of ours; the platform's own, and metrics, are none."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and line.get("level") in LEVELS and "message" in line else None
+
+
+def _shown(line: Line) -> str:
+    colour = _COLOURS.get(line["level"], "")
+    level = f"[{colour}]{line['level']}[/]" if colour else line["level"]
+    more = ", ".join(f"{name} {_value(it)}" for name, it in line.items() if name not in _QUIET and _value(it))
+    of = f" {line['run_id']}" if "run_id" in line else ""
+    told = f"{str(line.get('timestamp', ''))[:19]} {level} {line.get('step', '')}{escape(of)}: "
+    return told + escape(str(line["message"])) + (f" ({escape(more)})" if more else "")
+
+
+def _value(value: object) -> str:
+    return "" if value in (None, "", [], {}) else value if isinstance(value, str) else json.dumps(value)
