@@ -121,6 +121,15 @@ class Table(msgspec.Struct, frozen=True):
         for page in pages:
             yield from map(_from_wire, page["Items"])
 
+    def scan(self, *names: str) -> Iterator[Item]:
+        """These attributes of every item of the table, page by page; what is written meanwhile may be missing."""
+        stand_ins = {f"#{at}": name for at, name in enumerate(names)}
+        pages = self.client.get_paginator("scan").paginate(
+            TableName=self.name, ProjectionExpression=", ".join(stand_ins), ExpressionAttributeNames=stand_ins
+        )
+        for page in pages:
+            yield from map(_from_wire, page["Items"])
+
     def _change(self, pk: str, sk: str, update: str, condition: str, values: Mapping[str, Value]) -> dict[str, Any]:
         return {
             "Key": _key(pk, sk),

@@ -8,15 +8,15 @@ from core.picker import api
 from core.picker.config import PickerSettings
 from core.picker.limiter import Limiter, OwnMeter
 from core.picker.lookup import LookupClient
-from core.picker.resolver import Resolver
+from core.picker.resolver import PATIENCE, Resolver
 from core.picker.rows import Rows
-from core.picker.shared import SharedAnswers, SharedMeter
-from core.picker.tracks import Pick, Release
+from core.picker.shared import SharedAnswers, SharedMeter, SharedTurns
+from core.picker.tracks import Answer, Pick, Release
 from core.picker.warm import Warmer
 from core.telemetry import Telemetry
 
 FLUSH_SECONDS = 0.3
-"""What a DJ may wait for Sentry (DESIGN §8)."""
+"""What a DJ may wait for Sentry."""
 
 
 class Picker(msgspec.Struct, frozen=True):
@@ -24,12 +24,15 @@ class Picker(msgspec.Struct, frozen=True):
     warmer: Warmer
     telemetry: Telemetry
 
-    def reply_to(self, rotation_id: str) -> api.Reply:
-        """Answer a DJ's request; what goes wrong is told to Sentry and the log."""
-        return api.reply_to(rotation_id, self.resolver.tracks, self._report)
+    def reply_to(self, rotation_id: str, *, patience: float = PATIENCE) -> api.Reply:
+        """Answer a DJ's request within so many seconds; what goes wrong is reported to Sentry and the log."""
+        return api.reply_to(rotation_id, lambda row: list(self._answer(row, patience).tracks), self._report)
 
     def close(self) -> None:
         self.resolver.close()
+
+    def _answer(self, rotation_id: int, patience: float) -> Answer:
+        return self.resolver.remembered(rotation_id) or self.resolver.answer(rotation_id, patience=patience)
 
     def _report(self, error: Exception) -> None:
         self.telemetry.error("picker", str(error), error=type(error).__name__)
@@ -52,6 +55,7 @@ def build(config: PickerSettings, telemetry: Telemetry, table: Table | None = No
         warn,
         shared_picks=None if table is None else SharedAnswers(table, "PICK", Pick, clock, warn),
         shared_releases=None if table is None else SharedAnswers(table, "RELEASE", Release, clock, warn),
+        shared_turns=None if table is None else SharedTurns(table, clock, warn),
     )
     warmer = Warmer(
         resolver,

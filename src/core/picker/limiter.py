@@ -1,13 +1,13 @@
-"""The way to LML for a DJ's request and for the walk: permits, a bucket of calls, a breaker; seconds are paced."""
+"""The way to LML for a DJ's request and for the walk: permits, a bucket of calls, two breakers; seconds are paced."""
 
 import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from core.clock import Clock
-from core.picker.lookup import AnswerError, UnsureError
+from core.picker.lookup import AnswerError
 
 AT_ONCE: Final = 5
 CALLS: Final = 50  # a minute
@@ -23,8 +23,25 @@ _LOST_RACE: Final = 0.05  # seconds, at most, before a call tries again that los
 _LOOK_AGAIN: Final = 0.25  # seconds until the walk looks whether permits are free
 
 
+_TRIAL_LOOK: Final = 1.0  # seconds until the walk looks whether the breaker's trial has ended
+
+Request: TypeAlias = Literal["lookup", "release"]
+"""What is asked of LML; each has a breaker of its own, so that slow lookups never keep a release away."""
+
+
 class RefusedError(Exception):
-    """LML was not asked: the way to it is full for longer than a caller may wait, or the breaker is open."""
+    """A refusal of our own: the way to LML is full for longer than a caller may wait, or a breaker is open.
+
+    `retry_after` is in how many seconds it is worth to ask again.
+    """
+
+    def __init__(self, message: str, retry_after: float = QUEUE_SECONDS) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StillFetchingError(RefusedError):
+    """A DJ could not wait for LML any longer; the call goes on, and what comes of it is kept."""
 
 
 class YieldError(Exception):
@@ -73,8 +90,36 @@ def spend(full_at: int, now: int, *, leave: int) -> tuple[int, int]:
     return after, max(0, after - now - (CALLS - leave) * _CALL_MS)
 
 
+class Breaker:
+    """Closed until 5 time-outs in a row; then open for 30 s, and then half-open: one call is the trial.
+
+    Not safe for threads by itself; the limiter holds its lock around every method.
+    """
+
+    def __init__(self) -> None:
+        self._timeouts = 0
+        self._open_until: float | None = None
+        self._trial = False
+
+    def refuses(self, now: float) -> float:
+        """Return the seconds for which it lets no call pass; 0 when it lets one."""
+        if self._open_until is None:
+            return 0.0
+        return max(self._open_until - now, _TRIAL_LOOK if self._trial else 0.0)
+
+    def let_through(self) -> None:
+        """Note a call that starts: the trial, if the breaker was open."""
+        self._trial = self._open_until is not None
+
+    def note(self, now: float, *, timed_out: bool) -> None:
+        """Note how a call ended; any answer, a bad one too, ends the row of time-outs."""
+        self._trial = False
+        self._timeouts = self._timeouts + 1 if timed_out else 0
+        self._open_until = now + BREAKER_SECONDS if self._timeouts >= BREAKER_TIMEOUTS else None
+
+
 class Limiter:
-    """Admits calls: 5 at once, 50 a minute, after 5 s of queueing at most; closed for 30 s after 5 time-outs in a row.
+    """Admits calls: 5 at once, 50 a minute, after 5 s of queueing at most, past the breaker of their kind.
 
     The walk never takes the last permit, leaves 10 of the 50, in the bucket and in every minute, and does not queue
     here: it is told when to come back, so that no DJ who wants the same answer waits for a walk that waits for DJs.
@@ -85,20 +130,23 @@ class Limiter:
         self._clock = clock
         self._changed = threading.Condition()
         self._in_flight = 0
-        self._timeouts = 0
-        self._open_until = 0.0
+        self._breakers: dict[Request, Breaker] = {"lookup": Breaker(), "release": Breaker()}
         self._walk_from = 0.0
 
     @contextmanager
-    def admitted(self, *, walk: bool = False) -> Iterator[None]:
+    def admitted(self, request: Request = "lookup", *, walk: bool = False) -> Iterator[None]:
         """Hold a permit and a call of the bucket while LML is asked; raises RefusedError, for the walk YieldError."""
         deadline = self._clock.pace() + QUEUE_SECONDS
-        self._check_breaker(walk=walk)
+        breaker = self._breakers[request]
+        with self._changed:
+            self._check(breaker, walk=walk)
         self._take_permit(deadline, walk=walk)
         try:
             self._take_call(deadline, walk=walk)
-            self._check_breaker(walk=walk)
-            with self._watched():
+            with self._changed:  # others may have timed out meanwhile, and of those that waited one is the trial
+                self._check(breaker, walk=walk)
+                breaker.let_through()
+            with self._watched(breaker):
                 yield
         finally:
             with self._changed:
@@ -124,7 +172,7 @@ class Limiter:
             if wait and walk:
                 raise YieldError(wait / 1000)
             if now + wait / 1000 > deadline:
-                raise RefusedError(f"{CALLS} calls to LML were made in the last minute")
+                raise RefusedError(f"{CALLS} calls to LML were made in the last minute", wait / 1000)
             if wait:
                 self._clock.sleep(wait / 1000)
             elif self._meter.write(full_at, seen):
@@ -133,28 +181,23 @@ class Limiter:
             else:
                 self._clock.sleep(random.uniform(0, _LOST_RACE))  # noqa: S311 - jitter
 
-    def _check_breaker(self, *, walk: bool) -> None:
-        left = self._open_until - self._clock.pace()
+    def _check(self, breaker: Breaker, *, walk: bool) -> None:
+        left = breaker.refuses(self._clock.pace())
         if left > 0:
             if walk:
                 raise YieldError(left)
-            raise RefusedError(f"LML timed out {BREAKER_TIMEOUTS} times in a row; it is left alone for {left:.0f} s")
+            raise RefusedError(
+                f"LML timed out {BREAKER_TIMEOUTS} times in a row; it is left alone for {left:.0f} s", left
+            )
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Count time-outs in a row; the first after a pause opens the breaker again, any answer ends the row."""
+    def _watched(self, breaker: Breaker) -> Iterator[None]:
+        timed_out = False
         try:
             yield
         except AnswerError as error:
-            self._note(timed_out=error.cause == "timeout")
+            timed_out = error.cause == "timeout"
             raise
-        except UnsureError:
-            self._note(timed_out=False)
-            raise
-        self._note(timed_out=False)
-
-    def _note(self, *, timed_out: bool) -> None:
-        with self._changed:
-            self._timeouts = self._timeouts + 1 if timed_out else 0
-            if self._timeouts >= BREAKER_TIMEOUTS:
-                self._open_until = self._clock.pace() + BREAKER_SECONDS
+        finally:
+            with self._changed:
+                breaker.note(self._clock.pace(), timed_out=timed_out)

@@ -1,4 +1,4 @@
-"""The picker's client of LML (LML.md): looking a row up, and fetching a release; safe for threads."""
+"""The picker's client of LML: looking a row up, and fetching a release; safe for threads (docs/design/lml.md)."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,20 +12,22 @@ from core.clock import Clock
 from core.lml.http import Bearer, BoundedHttp, Method, NoReplyError, Reply
 from core.picker.tracks import Credit, Pick, Release
 
-LOOKUP_SECONDS: Final = 5.0
-"""Paced seconds in which every request ends, body included."""
+LOOKUP_SECONDS: Final = 25.0
+"""Paced seconds in which a lookup ends, body included: LML works that long itself, and a cold one takes 4 to 20 s."""
+RELEASE_SECONDS: Final = 30.0
+"""The same for a release fetch, which takes LML 2 to 9 s, and its own retries longer."""
 
 Cause: TypeAlias = Literal["timeout", "connection", "status", "malformed"]
 
 _LOOKUP: Final = "/api/v1/lookup"
 _RELEASE: Final = "/api/v1/discogs/release"
-_HEADERS: Final = {
-    "X-Caller-Budget-Ms": str(int(LOOKUP_SECONDS * 1000)),
-    "X-Caller-Class": "2",
-    "X-Caller-Reason": "library-rotation-picker",
-}
-_UNSURE: Final = frozenset({"deadline_exceeded", "upstream_unavailable"})
-_VARIOUS: Final = re.compile(r"v/a|v\.a\.|various|various artists?|various artist\(s\)|var\. artists", re.IGNORECASE)
+_HEADERS: Final = {"X-Caller-Class": "2", "X-Caller-Reason": "library-rotation-picker"}
+"""No X-Caller-Budget-Ms: its mere presence makes LML end a search that is still empty after 4 s."""
+_VARIOUS: Final = re.compile(
+    r"(various|var\.?) ?(artist\(s\)|artists?|artistes?)( ?[-\u2013\u2014(].*)?"
+    r"|(various|v\.? ?/? ?a\.?)( ?\(.*| [-\u2013\u2014].*|[-\u2013\u2014] .*)?",  # "Va-Va" is somebody's name
+    re.IGNORECASE,
+)
 _T = TypeVar("_T")
 
 
@@ -38,11 +40,10 @@ class AnswerError(Exception):
 
 
 class UnsureError(Exception):
-    """LML answered, but ran out of time or of sources: nothing may be remembered; `pick` is what it found so far."""
+    """LML found nothing, but ran out of time or of sources: the miss is in doubt, and nothing may be remembered."""
 
-    def __init__(self, reason: str, pick: Pick) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(f"LML is not sure: {reason}")
-        self.pick = pick
 
 
 class _Artwork(msgspec.Struct):
@@ -60,7 +61,7 @@ class _Found(msgspec.Struct):
     results: list[msgspec.Raw]
     timeout: bool | None = False
     degraded: bool | None = False
-    degraded_reason: str | None = None
+    degraded_reason: object = None
 
 
 class _ReleaseFound(msgspec.Struct):
@@ -78,21 +79,21 @@ class LookupClient:
         self._idle: list[BoundedHttp] = []
 
     def lookup(self, artist: str, album: str) -> Pick:
-        """Ask LML which release a row is; raises AnswerError, UnsureError."""
-        body = {"raw_message": f"{artist} - {album}", "album": album, "extended": True}
+        """Ask LML which release a row is; raises AnswerError, and UnsureError for a miss that is in doubt."""
+        body = {"raw_message": album, "album": album, "extended": True}
         if not means_various(artist):
-            body["artist"] = artist
-        reply = self._send("POST", _LOOKUP, body)
+            body |= {"raw_message": f"{artist} - {album}", "artist": artist}
+        reply = self._send("POST", _LOOKUP, LOOKUP_SECONDS, body)
         found, pick = _decoded(reply, _read_lookup, f"POST {_LOOKUP}")
-        if found.timeout or (found.degraded and found.degraded_reason in _UNSURE):
-            raise UnsureError("time-out" if found.timeout else str(found.degraded_reason), pick)
+        if not pick.found and (found.timeout or found.degraded):
+            raise UnsureError("time-out" if found.timeout else f"degraded, {found.degraded_reason}")
         return pick
 
     def release(self, release_id: int) -> Release:
-        """Fetch a release and its tracks; raises AnswerError."""
+        """Fetch a release and its tracks; raises AnswerError. LML's own 404 is a release that is not found."""
         path = f"{_RELEASE}/{release_id}"
-        reply = self._send("GET", path)
-        if reply.status == 404:
+        reply = self._send("GET", path, RELEASE_SECONDS)
+        if reply.status == 404 and _is_own_404(reply, release_id):
             return Release(found=False)
         found = _decoded(reply, _read_release, f"GET {path}")
         return Release(True, found.artist, found.tracklist)
@@ -101,9 +102,9 @@ class LookupClient:
         while self._idle:
             self._idle.pop().close()
 
-    def _send(self, method: Method, path: str, body: object = None) -> Reply:
+    def _send(self, method: Method, path: str, seconds: float, body: object = None) -> Reply:
         self._config.api_key.get()  # fetched before the time starts to count
-        limit = self._clock.wall(LOOKUP_SECONDS)
+        limit = self._clock.wall(seconds)
         with self._connection() as http:
             try:
                 return http.send(method, self._config.url + path, limit=limit, auth=self._auth, json=body)
@@ -123,7 +124,7 @@ class LookupClient:
 
 
 def means_various(artist: str) -> bool:
-    """Say whether a name stands for "various artists" (PICKER.md, tier 3); "variety" does not."""
+    """Say whether a name stands for "various artists", in the spellings that the station uses; "variety" does not."""
     return _VARIOUS.fullmatch(" ".join(artist.split())) is not None
 
 
@@ -137,6 +138,18 @@ def _read_lookup(body: bytes | bytearray) -> tuple[_Found, Pick]:
     if artwork is None or found.search_type != "direct":
         return found, Pick()
     return found, Pick(artwork.release_id if artwork.release_id > 0 else None, artwork.tracklist or ())
+
+
+class _Detail(msgspec.Struct):
+    detail: str
+
+
+def _is_own_404(reply: Reply, release_id: int) -> bool:
+    """Whether LML itself says that Discogs has no such release, and not a proxy's page or a route that is missing."""
+    try:
+        return msgspec.json.decode(reply.body, type=_Detail).detail == f"Release {release_id} not found"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _decoded(reply: Reply, read: Callable[[bytearray], _T], request: str) -> _T:

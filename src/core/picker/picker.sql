@@ -9,13 +9,13 @@ SELECT rotation.discogs_release_id, library_identity.discogs_release_id, rotatio
   LEFT JOIN {schema}.library_identity ON library_identity.library_id = rotation.album_id
  WHERE rotation.id = :rotation_id;
 
--- name: active_ids
--- What the warm-up visits, or what is left of it after a hand-over.
-SELECT id
+-- name: active
+-- What the warm-up visits, with what the tiers know of each, so that the order of the visits can be planned.
+SELECT rotation.id, rotation.discogs_release_id, library_identity.discogs_release_id, rotation.artist_name,
+       rotation.album_title, rotation.tracklist_lookup_attempted_at
   FROM {schema}.rotation
- WHERE (kill_date IS NULL OR kill_date > CURRENT_DATE)
-   AND id > :after
- ORDER BY id;
+  LEFT JOIN {schema}.library_identity ON library_identity.library_id = rotation.album_id
+ WHERE kill_date IS NULL OR kill_date > CURRENT_DATE;
 
 -- name: mark_attempt
 -- The negative marker: LML definitely knows nothing of this row. The one thing that is ever written to the database.

@@ -1,22 +1,35 @@
-"""From a rotation row to its tracks, by the three tiers (PICKER.md); every answer says how it came about."""
+"""From a rotation row to its tracks by the three tiers; each answer says how it came about (docs/design/picker.md)."""
 
+import threading
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Final, Literal, TypeAlias
+from math import inf
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from core.clock import Clock
-from core.picker.caches import DAY, SHARED_LIFE, Answers, Origin, SharedLevel
-from core.picker.limiter import Limiter, YieldError
-from core.picker.lookup import LookupClient, UnsureError
+from core.picker.caches import DAY, SHARED_LIFE, Answers, Cache, Kept, Origin, Standing
+from core.picker.calls import Background, Wait
+from core.picker.limiter import Limiter, StillFetchingError, YieldError
+from core.picker.lookup import AnswerError, LookupClient, UnsureError
+from core.picker.order import MARKER_LIFE, Last, Plan, Survey, marker_stands, plan
 from core.picker.rows import DatabaseError, Row, Rows
-from core.picker.tracks import Credit, Pick, Release, Track, credited
+from core.picker.shared import SharedAnswers, SharedTurns
+from core.picker.tracks import Answer, Asked, Credit, Pick, Release, Track, credited
 
-MARKER_LIFE: Final = timedelta(days=7)
 NOT_FOUND_LIFE: Final = 600.0
 """Seconds for which a release that Discogs does not have is remembered, here and in the shared level."""
+DJ_LOOKUP_SECONDS: Final = 10.0
+DJ_RELEASE_SECONDS: Final = 15.0
+"""Paced seconds that a DJ waits for LML; its call goes on, to the limits of `lookup`, and what comes is kept."""
+PATIENCE: Final = 28.0
+"""Paced seconds in which a DJ is answered, whatever it takes: API Gateway gives up after 30."""
+ROW_LIFE: Final = 30.0
+"""Seconds for which an answer with tracks is given again without a look at its row."""
+_ABSENT_LIFE: Final = 600.0
+"""Seconds for which a process remembers that nothing is kept for a row with a marker."""
 
 How: TypeAlias = Literal[
     "no_row",
@@ -40,14 +53,26 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tracks: tuple[Credit, ...] = ()
     artist: str | None = None
     """The row's own, for tracks without credits."""
+    until: float = inf
+    """When the answer that it comes from ends; seconds since 1970."""
     error: Exception | None = None
-    """Why it `failed`: of a lookup's failure the DJ sees an empty list, and the warm-up the reason."""
+    """Why it `failed`: of LML's failure the DJ sees an empty list, and the warm-up the reason."""
+
+
+class _Caller(NamedTuple):
+    """Who asks: the walk gives way to others; a DJ waits until a moment (paced) at most; else as long as it takes."""
+
+    walk: bool = False
+    until: float | None = None
+
+    def wait_for(self, seconds: float) -> Wait | None:
+        return None if self.until is None else Wait(seconds, self.until)
 
 
 class Resolver:
     """Resolves rows and fetches releases; DJs and the walk go the same way. Safe for threads.
 
-    `warn` hears of what costs no answer: a marker that could not be set.
+    `warn` hears of what costs no answer: a marker that could not be set. `background` runs the calls to LML.
     """
 
     def __init__(
@@ -58,97 +83,207 @@ class Resolver:
         clock: Clock,
         warn: Callable[[Exception], None],
         *,
-        shared_picks: SharedLevel[Pick] | None = None,
-        shared_releases: SharedLevel[Release] | None = None,
+        shared_picks: SharedAnswers[Pick] | None = None,
+        shared_releases: SharedAnswers[Release] | None = None,
+        shared_turns: SharedTurns | None = None,
     ) -> None:
         self.rows = rows
+        self.background = Background()
         self._lml = lml
         self._limiter = limiter
         self._clock = clock
         self._warn = warn
-        self._picks = Answers(clock, shared_picks, found=_pick_found, lives=_pick_lives)
-        self._releases = Answers(clock, shared_releases, found=_release_found, lives=_release_lives)
+        self._shared_picks = shared_picks
+        self._shared_turns = shared_turns
+        self._picks = Answers[Asked, Pick](clock, self.background, shared_picks, lives=_pick_lives)
+        self._releases = Answers[int, Release](clock, self.background, shared_releases, lives=_release_lives)
+        self._last: Cache[int, Last | Literal["nothing"]] = Cache(clock)
+        self._answers: Cache[int, Answer] = Cache(clock)
+        self._own_turns: dict[int, float] = {}
+        self._finishing: set[int] = set()
+        self._lock = threading.Lock()
 
     def tracks(self, rotation_id: int) -> list[Track]:
-        """Return what a DJ sees of a row; raises DatabaseError, and what `release` raises."""
-        source = self.resolve_rotation_source(rotation_id)
-        if source.tracks:
-            return credited(source.tracks, source.artist)
-        if source.release_id is None:
-            return []
-        release, _ = self.release(source.release_id)
-        return credited(release.tracks, release.artist, source.artist)
+        """Return what a DJ sees of a row; raises what `answer` raises."""
+        return list(self.answer(rotation_id).tracks)
+
+    def remembered(self, rotation_id: int) -> Answer | None:
+        """Return the answer if its row was read less than 30 s ago and all else is in memory; asks nobody.
+
+        An empty answer is never given from here: a row whose names were just put right is asked for anew at once.
+        """
+        return self._answers.get(rotation_id)
+
+    def answer(self, rotation_id: int, *, patience: float = PATIENCE) -> Answer:
+        """Read the row, resolve it and get its tracks, within so many paced seconds.
+
+        Raises DatabaseError, AnswerError for LML's trouble with a release, RefusedError when LML was not asked, its
+        kind StillFetchingError when the DJ could not wait: then the tracks are fetched and kept all the same.
+        """
+        caller = _Caller(until=self._clock.pace() + patience)
+        read_at = self._now()
+        source = self._resolved(rotation_id, caller)
+        if source.error is not None:
+            if isinstance(source.error, StillFetchingError):
+                self._finish(rotation_id)
+            if not isinstance(source.error, AnswerError | UnsureError):
+                raise source.error
+            return Answer.of((), settled=False)
+        until = min(source.until, read_at + ROW_LIFE)
+        if source.tracks or source.release_id is None:
+            answer = Answer.of(credited(source.tracks, source.artist), settled=True)
+        else:
+            kept, _ = self._released(source.release_id, caller)
+            until = min(until, kept.until)
+            answer = Answer.of(credited(kept.value.tracks, kept.value.artist, source.artist), settled=True)
+        if answer.tracks:
+            self._answers.put(rotation_id, answer, until)
+        return answer
 
     def resolve_rotation_source(self, rotation_id: int, *, walk: bool = False) -> Source:
         """Find a row's source by the tiers, in their order; raises DatabaseError, and for the walk YieldError.
 
         Nothing else that goes wrong in tier 3 escapes: the answer is then a `failed` source, and nothing is kept.
         """
-        row = self.rows.row(rotation_id)
-        if row is None:
-            return Source(how="no_row")
-        if row.release_id is not None and row.release_id > 0:
-            return Source(how="release", release_id=row.release_id, artist=row.artist)
-        if row.identity_release_id is not None and row.identity_release_id > 0:
-            return Source(how="identity", release_id=row.identity_release_id, artist=row.artist)
-        if row.attempted_at is not None and self._clock.utc() - row.attempted_at < MARKER_LIFE:
-            return Source(how="marker")
-        return replace(self._tier_3(rotation_id, row, walk=walk), artist=row.artist)
+        return self._resolved(rotation_id, _Caller(walk, None if walk else self._clock.pace() + PATIENCE))
 
     def release(self, release_id: int, *, walk: bool = False) -> tuple[Release, Origin]:
         """Return a release and where that came from; raises AnswerError, RefusedError, for the walk YieldError."""
-        return self._releases.get(release_id, lambda: self._fetched(release_id, walk=walk), walk=walk)
+        kept, origin = self._released(release_id, _Caller(walk, None if walk else self._clock.pace() + PATIENCE))
+        return kept.value, origin
+
+    def plan(self, *, releases: bool) -> Plan:
+        """Return the active rows in the order in which the walk visits them; raises DatabaseError, the SDK's errors."""
+        rows = self.rows.active()
+        if self._shared_turns is not None:
+            return plan(rows, self._shared_turns.survey(), self._clock.utc(), releases=releases, room=True)
+        self._own_turns = {row: turn for row, turn in self._own_turns.items() if row in rows}
+        survey = Survey(turns=self._own_turns, releases=dict(self._releases.standings()))
+        for asked, standing in sorted(self._picks.standings(), key=lambda each: each[1].at):
+            survey.picks[asked.rotation_id] = Last(asked.artist, asked.album, standing)
+        return plan(rows, survey, self._clock.utc(), releases=releases, room=False)
+
+    def note_turn(self, rotation_id: int) -> None:
+        """Note that the walk has asked LML for a row, whatever came of it."""
+        if self._shared_turns is None:
+            self._own_turns[rotation_id] = self._now()
+        else:
+            self._shared_turns.note(rotation_id)
 
     def close(self) -> None:
         self.rows.close()
         self._lml.close()
 
-    def _tier_3(self, rotation_id: int, row: Row, *, walk: bool) -> Source:
-        artist, album = (row.artist or "").strip(), (row.album or "").strip()
-        if not artist or not album:
-            kept = self._picks.kept(rotation_id, walk=walk)
-            return Source(how="no_names") if kept is None else _source(kept, "cached")
+    def _resolved(self, rotation_id: int, caller: _Caller) -> Source:
+        row = self.rows.row(rotation_id)
+        if row is None:
+            return Source(how="no_row")
+        if row.known_release is not None:
+            how: How = "release" if row.known_release == row.release_id else "identity"
+            return Source(how=how, release_id=row.known_release, artist=row.artist)
+        if row.names is None:
+            return Source(how="no_names", artist=row.artist)
+        return replace(self._tier_3(row, Asked(rotation_id, *row.names), caller), artist=row.artist)
+
+    def _tier_3(self, row: Row, asked: Asked, caller: _Caller) -> Source:
         try:
-            return _source(
-                *self._picks.get(rotation_id, lambda: self._looked_up(rotation_id, artist, album, walk=walk), walk=walk)
+            if marker_stands(row, self._last_of(row, asked.rotation_id), self._clock.utc()):
+                return Source(how="marker")
+            kept, origin = self._picks.get(
+                asked,
+                lambda under_way: self._looked_up(asked, under_way, walk=caller.walk),
+                walk=caller.walk,
+                wait_for=caller.wait_for(DJ_LOOKUP_SECONDS),
             )
-        except UnsureError as error:
-            return replace(_source(error.pick, "fetched"), how="failed", error=error)
         except YieldError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever keeps LML or the shared level away costs only the tracks
             return Source(how="failed", error=error)
+        self._note_last(asked, kept)
+        return _source(kept, origin)
 
-    def _looked_up(self, rotation_id: int, artist: str, album: str, *, walk: bool) -> Pick:
-        with self._limiter.admitted(walk=walk):
-            pick = self._lml.lookup(artist, album)
+    def _released(self, release_id: int, caller: _Caller) -> tuple[Kept[Release], Origin]:
+        return self._releases.get(
+            release_id,
+            lambda under_way: self._fetched(release_id, under_way, walk=caller.walk),
+            walk=caller.walk,
+            wait_for=caller.wait_for(DJ_RELEASE_SECONDS),
+        )
+
+    def _looked_up(self, asked: Asked, under_way: Callable[[], None], *, walk: bool) -> Pick:
+        with self._limiter.admitted("lookup", walk=walk):
+            under_way()
+            pick = self._lml.lookup(asked.artist, asked.album)
         if not pick.found:
             try:
-                self.rows.mark_attempt(rotation_id, self._clock.utc())
+                self.rows.mark_attempt(asked.rotation_id, self._clock.utc())
             except DatabaseError as error:  # without the grant the caches alone remember the miss
                 self._warn(error)
         return pick
 
-    def _fetched(self, release_id: int, *, walk: bool) -> Release:
-        with self._limiter.admitted(walk=walk):
+    def _fetched(self, release_id: int, under_way: Callable[[], None], *, walk: bool) -> Release:
+        with self._limiter.admitted("release", walk=walk):
+            under_way()
             return self._lml.release(release_id)
 
+    def _last_of(self, row: Row, rotation_id: int) -> Last | None:
+        """Return what a row with a marker was last asked under; a second level that is away says nothing of it."""
+        if row.attempted_at is None or self._clock.utc() - row.attempted_at >= MARKER_LIFE:
+            return None
+        known = self._last.get(rotation_id)
+        if known is None and self._shared_picks is not None:
+            try:
+                known = self._shared_picks.last(rotation_id) or "nothing"
+            except (BotoCoreError, ClientError) as error:
+                self._warn(error)
+                return None
+            self._last.put(rotation_id, known, self._now() + _ABSENT_LIFE)
+        return known if isinstance(known, Last) else None
 
-def _source(pick: Pick, origin: Origin) -> Source:
+    def _note_last(self, asked: Asked, kept: Kept[Pick]) -> None:
+        last = Last(asked.artist, asked.album, Standing(kept.at, kept.until, kept.value.found, kept.value.fetches))
+        self._last.put(asked.rotation_id, last, self._now() + MARKER_LIFE.total_seconds())
+
+    def _finish(self, rotation_id: int) -> None:
+        """Go on with a row that a DJ could not wait for: its lookup, then its release."""
+        with self._lock:
+            if rotation_id in self._finishing:
+                return
+            self._finishing.add(rotation_id)
+
+        def work() -> None:
+            try:
+                source = self._resolved(rotation_id, _Caller())
+                if source.error is not None:
+                    self._warn(source.error)
+                elif source.release_id is not None and not source.tracks:
+                    self._released(source.release_id, _Caller())
+            except Exception as error:  # noqa: BLE001 - nobody waits for it; the next DJ meets the same, and is told
+                self._warn(error)
+            finally:
+                with self._lock:
+                    self._finishing.discard(rotation_id)
+
+        try:
+            self.background.start(work, "finishes-a-row")
+        except RuntimeError as error:  # no thread to be had
+            with self._lock:
+                self._finishing.discard(rotation_id)
+            self._warn(error)
+
+    def _now(self) -> float:
+        return self._clock.utc().timestamp()
+
+
+def _source(kept: Kept[Pick], origin: Origin) -> Source:
+    pick = kept.value
     asked: How = "lml_positive" if pick.found else "lml_negative"
-    return Source(how=asked if origin == "fetched" else "remembered", release_id=pick.release_id, tracks=pick.tracks)
+    how = asked if origin == "fetched" else "remembered"
+    return Source(how=how, release_id=pick.release_id, tracks=pick.tracks, until=kept.until)
 
 
-def _pick_found(pick: Pick) -> bool:
-    return pick.found
-
-
-def _release_found(release: Release) -> bool:
-    return release.found
-
-
-def _pick_lives(_: Pick) -> tuple[float, float]:
-    return DAY, SHARED_LIFE
+def _pick_lives(pick: Pick) -> tuple[float, float]:
+    return DAY, SHARED_LIFE if pick.found else DAY
 
 
 def _release_lives(release: Release) -> tuple[float, float]:

@@ -24,6 +24,18 @@ class Row(msgspec.Struct, frozen=True):
     album: str | None
     attempted_at: datetime | None
 
+    @property
+    def known_release(self) -> int | None:
+        """The release that needs no lookup: the row's own, else the library's; None when neither is above 0."""
+        releases = (self.release_id, self.identity_release_id)
+        return next((each for each in releases if each is not None and each > 0), None)
+
+    @property
+    def names(self) -> tuple[str, str] | None:
+        """Artist and album as a lookup asks for them; None when either is missing."""
+        artist, album = (self.artist or "").strip(), (self.album or "").strip()
+        return (artist, album) if artist and album else None
+
 
 class Rows:
     """The table `rotation` and what belongs to it; safe for threads, each of which borrows a connection for a query."""
@@ -40,9 +52,9 @@ class Rows:
         release_id, identity_release_id, artist, album, attempted_at = found[0]
         return Row(release_id, identity_release_id, artist, album, _moment(attempted_at))
 
-    def active_ids(self, *, after: int = 0) -> list[int]:
-        """Return the ids of the active rows above `after`, ascending; raises DatabaseError."""
-        return [row[0] for row in self._run("active_ids", after=after)]
+    def active(self) -> dict[int, Row]:
+        """Return the active rows by their ids; raises DatabaseError."""
+        return {row[0]: Row(*row[1:]) for row in self._run("active")}
 
     def mark_attempt(self, rotation_id: int, at: datetime) -> None:
         """Set a row's negative marker; raises DatabaseError, also where the role may not."""
