@@ -1,4 +1,7 @@
-"""Lambda's runtime API, as much of it as `awslambdaric` asks for: drives a handler as Lambda does."""
+"""Lambda's runtime API, as much as `awslambdaric` and an internal extension ask for: drives a handler as Lambda does.
+
+Like Lambda it begins an invocation only when the runtime and every extension have asked for the next event.
+"""
 
 import json
 import os
@@ -18,6 +21,7 @@ from local.process import Process, ProcessError, end, spawn
 PATIENCE: Final = 60.0
 """Seconds for an answer, the start included."""
 _LOOK: Final = 0.1  # seconds between two looks at whether the process still lives
+_EXTENSION: Final = "/2020-01-01/extension"
 _TIMEOUT: Final = 900.0  # seconds that an invocation is told it has
 
 
@@ -30,6 +34,10 @@ class Runtime(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Invocation)
         self.events: Queue[str] = Queue()
+        self.extensions: dict[str, Queue[str]] = {}
+        """What each extension is told, by its identifier."""
+        self.idle: Queue[str] = Queue()
+        """Extensions that have asked for their next event, and so let the environment freeze."""
         self.answers: Queue[tuple[str, Any]] = Queue()
 
     def handle_error(self, *_: object) -> None:
@@ -42,6 +50,15 @@ class Runtime(ThreadingHTTPServer):
         if kind != "response":
             raise ProcessError(f"the function failed: {json.dumps(answer)}")
         return answer
+
+    def begun(self) -> str:
+        """Return the next event once all are idle, and tell the extensions of it; raises queue.Empty."""
+        event = self.events.get()
+        for _ in self.extensions:
+            self.idle.get(timeout=PATIENCE)
+        for told in self.extensions.values():
+            told.put(json.dumps({"eventType": "INVOKE", "deadlineMs": int((time.time() + _TIMEOUT) * 1000)}))
+        return event
 
     def _next_answer(self) -> tuple[str, Any]:
         deadline, ended = time.monotonic() + PATIENCE, False
@@ -62,6 +79,11 @@ class _Invocation(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        if self.path == f"{_EXTENSION}/event/next":
+            identifier = self.headers["Lambda-Extension-Identifier"]
+            self.server.idle.put(identifier)
+            self._answer(200, self.server.extensions[identifier].get(), {"Content-Type": "application/json"})
+            return
         deadline = str(int((time.time() + _TIMEOUT) * 1000))
         headers = {  # all of them: the client reads what is missing as memory, and may die of it
             "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
@@ -70,10 +92,15 @@ class _Invocation(BaseHTTPRequestHandler):
             "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
             "Content-Type": "application/json",
         }
-        self._answer(200, self.server.events.get(), headers)
+        self._answer(200, self.server.begun(), headers)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == f"{_EXTENSION}/register":
+            identifier = str(uuid4())
+            self.server.extensions[identifier] = Queue()
+            self._answer(200, "{}", {"Lambda-Extension-Identifier": identifier})
+            return
         self.server.answers.put((self.path.rpartition("/")[2], json.loads(body)))
         self._answer(202, "", {})
 

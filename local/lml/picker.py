@@ -156,7 +156,7 @@ class PickerRoutes:
             except DiscogsError as error:
                 return Reply.json(503, {"detail": type(error).__name__})
             if release_id % LOST_EVERY == 0:
-                return Reply.json(404, {"detail": "Discogs has no such release"})
+                return Reply.json(404, {"detail": f"Release {release_id} not found"})
             artist = names.artist(Random(f"artist/{release_id}"))  # noqa: S311  reproducible, not secret
             body = {"release_id": release_id, "artist": artist, "tracklist": tracklist(release_id)}
             return Reply.json(200, fault.body_of(body))

@@ -52,6 +52,7 @@ VARIABLES: Final = (
     Variable("LOCAL_DEV", "0", "1 on a developer's machine: no key needed, http and an unencrypted database allowed"),
     Variable("CLOCK_SPEED", "1", "paced seconds in a wall second, for the demo; refused unless LOCAL_DEV=1"),
     Variable("LEDGER_TABLE", None, "DynamoDB table; set by the template"),
+    Variable("PICKER_TABLE", None, "DynamoDB table of the picker's answers; set by the template"),
     Variable("REFRESH_QUEUE_URL", None, "queue of refresh messages; set by the template"),
     Variable("PARKED_QUEUE_URL", None, "queue of unreadable messages; set by the template"),
 )

@@ -1,10 +1,12 @@
 """The picker wired for Lambda, once per environment; it starts without what only the refresh needs."""
 
+import os
 from functools import cache
 
 import boto3
 
 from core.aws.client import CLIENT
+from core.aws.extension import Afterwards
 from core.aws.table import Table
 from core.picker import config
 from core.picker.build import Picker, build
@@ -16,8 +18,18 @@ from handlers.settings import load_settings
 @cache
 def picker() -> Picker:
     settings = load_settings(config.read, lambda its: (its.lml.api_key.get, its.database.password.login))
-    table = Table(boto3.client("dynamodb", config=CLIENT), str(settings.ledger_table))
+    table = Table(boto3.client("dynamodb", config=CLIENT), str(settings.table))
     return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden), table)
+
+
+def afterwards() -> Afterwards:
+    """Keep this environment awake after each answer until LML has been asked to the end; for an environment's start."""
+    return Afterwards(os.environ.get("AWS_LAMBDA_RUNTIME_API"), _until_lml_has_answered)
+
+
+def _until_lml_has_answered(seconds: float) -> None:
+    if picker.cache_info().currsize:
+        picker().resolver.background.wait(seconds)
 
 
 def invoke_again(function: str, payload: bytes) -> None:

@@ -12,7 +12,7 @@ from core.picker.limiter import Limiter, OwnMeter
 from core.picker.lookup import LookupClient
 from core.picker.resolver import Resolver
 from core.picker.rows import Rows
-from core.picker.shared import SharedAnswers, SharedMeter
+from core.picker.shared import SharedAnswers, SharedMeter, SharedTurns
 from core.picker.tracks import Pick, Release
 from core.picker.warm import Warmer
 from tests.integration import build
@@ -30,6 +30,11 @@ RELEASE = {
     "artist": "The Ledgers",
     "tracklist": [{"position": "A1", "title": "Opening Balance", "duration": "3:05", "artists": None}],
 }
+
+
+def lost(release_id):
+    """LML's own 404 for a release, as a fault."""
+    return {"status": 404, "body": json.dumps({"detail": f"Release {release_id} not found"})}
 
 
 class StandIn(build.StandIn):
@@ -136,6 +141,7 @@ class Picker:
             self.warned.append,
             shared_picks=shared and SharedAnswers(shared, "PICK", Pick, self.clock, self.warned.append),
             shared_releases=shared and SharedAnswers(shared, "RELEASE", Release, self.clock, self.warned.append),
+            shared_turns=shared and SharedTurns(shared, self.clock, self.warned.append),
         )
         self.warmer = Warmer(self.resolver, self.clock, self.telemetry, **{"live_lookback": 60, **walk})
 

@@ -1,4 +1,4 @@
-"""The settings of the picker's functions, and of a process that serves it (DESIGN §10, PICKER.md)."""
+"""The settings of the picker's functions, and of a process that serves it (docs/design/settings.md)."""
 
 import re
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ _LOOKBACK: Final = "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS"
 
 class PickerSettings(msgspec.Struct, frozen=True, kw_only=True):
     clock_speed: float
-    ledger_table: str | None
-    """Where the caches have their second level; a process that lives long needs none."""
+    table: str | None
+    """Where the caches have their second level, a table of the picker's own; a process that lives long needs none."""
     lml: Lml
     database: Database
     sentry: Sentry
@@ -30,16 +30,16 @@ class PickerSettings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environ: Mapping[str, str], fetch: SecretFetcher, *, needs_table: bool = True) -> PickerSettings:
     """Build the settings; raises SettingsError with every problem. On Lambda the second level is mandatory."""
     reader = SettingsReader(environ, fetch)
-    table = reader.optional("LEDGER_TABLE")
+    table = reader.optional("PICKER_TABLE")
     if table is None and needs_table:
         reader.problem(
-            "LEDGER_TABLE", "is required: a walk that fills only the memory of an environment that ends warms nobody"
+            "PICKER_TABLE", "is required: a walk that fills only the memory of an environment that ends warms nobody"
         )
     lookback, refused = _live_lookback(environ.get(_LOOKBACK))
     return reader.checked(
         PickerSettings(
             clock_speed=reader.clock_speed(),
-            ledger_table=table,
+            table=table,
             lml=reader.lml(),
             database=reader.database(),
             sentry=reader.sentry(),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -77,6 +77,7 @@ class LookupClient:
         self._clock = clock
         self._auth = Bearer(config.api_key)
         self._idle: list[BoundedHttp] = []
+        self._closed = False
 
     def lookup(self, artist: str, album: str) -> Pick:
         """Ask LML which release a row is; raises AnswerError, and UnsureError for a miss that is in doubt."""
@@ -99,8 +100,14 @@ class LookupClient:
         return Release(True, found.artist, found.tracklist)
 
     def close(self) -> None:
+        """Close what is idle; what is under way is closed when it ends."""
+        self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            with suppress(IndexError):  # of the threads that look at once, one gets it
+                self._idle.pop().close()
 
     def _send(self, method: Method, path: str, seconds: float, body: object = None) -> Reply:
         self._config.api_key.get()  # fetched before the time starts to count
@@ -121,6 +128,8 @@ class LookupClient:
             yield http
         finally:
             self._idle.append(http)
+            if self._closed:
+                self._close_idle()
 
 
 def means_various(artist: str) -> bool:

@@ -39,7 +39,7 @@ def marker_stands(row: Row, last: Last | None, now: datetime) -> bool:
     """Whether a row's negative marker ends the search.
 
     It does for seven days; not where the row's names have changed since an answer for it was kept, and not against a
-    positive answer under these names that is newer than the marker.
+    positive answer under these names that came after the marker.
     """
     if row.attempted_at is None or now - row.attempted_at >= MARKER_LIFE:
         return False
@@ -47,7 +47,7 @@ def marker_stands(row: Row, last: Last | None, now: datetime) -> bool:
         return True
     if (last.artist, last.album) != row.names:
         return False
-    return not (last.standing.found and last.standing.at > row.attempted_at.timestamp())
+    return not (last.standing.found and last.standing.at >= row.attempted_at.timestamp())
 
 
 def plan(rows: Mapping[int, Row], survey: Survey, now: datetime, *, releases: bool, room: bool) -> Plan:

@@ -12,7 +12,8 @@ SELECT rotation.discogs_release_id, library_identity.discogs_release_id, rotatio
 -- name: active
 -- What the warm-up visits, with what the tiers know of each, so that the order of the visits can be planned.
 SELECT rotation.id, rotation.discogs_release_id, library_identity.discogs_release_id, rotation.artist_name,
-       rotation.album_title, rotation.tracklist_lookup_attempted_at
+       rotation.album_title,
+       CAST(EXTRACT(EPOCH FROM rotation.tracklist_lookup_attempted_at) AS double precision)
   FROM {schema}.rotation
   LEFT JOIN {schema}.library_identity ON library_identity.library_id = rotation.album_id
  WHERE kill_date IS NULL OR kill_date > CURRENT_DATE;

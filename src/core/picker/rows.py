@@ -47,14 +47,11 @@ class Rows:
     def row(self, rotation_id: int) -> Row | None:
         """Return a row, killed or not; None when there is none. Raises DatabaseError."""
         found = self._run("row", rotation_id=rotation_id)
-        if not found:
-            return None
-        release_id, identity_release_id, artist, album, attempted_at = found[0]
-        return Row(release_id, identity_release_id, artist, album, _moment(attempted_at))
+        return _row(*found[0]) if found else None
 
     def active(self) -> dict[int, Row]:
         """Return the active rows by their ids; raises DatabaseError."""
-        return {row[0]: Row(*row[1:]) for row in self._run("active")}
+        return {rotation_id: _row(*columns) for rotation_id, *columns in self._run("active")}
 
     def mark_attempt(self, rotation_id: int, at: datetime) -> None:
         """Set a row's negative marker; raises DatabaseError, also where the role may not."""
@@ -73,6 +70,10 @@ class Rows:
 
     def _run(self, name: str, **params: object) -> list[list[Any]]:  # what a query's columns are
         return self._pool.run(name.replace("_", " "), self._sql[name], **params)
+
+
+def _row(release: int | None, library: int | None, artist: str | None, album: str | None, seconds: float | None) -> Row:
+    return Row(release, library, artist, album, _moment(seconds))
 
 
 def _moment(seconds: float | None) -> datetime | None:

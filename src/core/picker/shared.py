@@ -3,6 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Callable
+from math import ceil
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -62,7 +63,7 @@ class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
             "answer": msgspec.json.encode(kept.value).decode(),
             "found": int(kept.value.found),
             "release_id": kept.value.fetches or 0,
-            "kept_at": int(kept.at),
+            "kept_at": ceil(kept.at),  # not before a marker of the same second
             "until": int(kept.until),
             "expires_at": int(kept.until + _NAMES_LIFE),
         }

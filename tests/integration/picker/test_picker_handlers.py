@@ -32,7 +32,7 @@ def environment(monkeypatch, station, lml, dynamodb):
         given = {
             "LIBRARY_METADATA_URL": lml.url,
             "LML_API_KEY": KEY,
-            "LEDGER_TABLE": TABLE,
+            "PICKER_TABLE": TABLE,
             "LOCAL_DEV": "1",
             "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS": "0",
             **station.environment,
@@ -123,7 +123,7 @@ def test_after_the_walk_another_environment_answers_without_lml(station, lml, en
 
 
 def test_without_the_table_the_walk_refuses_to_start_and_says_why(environment):
-    environment(LEDGER_TABLE="")
+    environment(PICKER_TABLE="")
     with pytest.raises(SettingsError, match="warms nobody"):
         warm_tracks.handler({}, CONTEXT)
 

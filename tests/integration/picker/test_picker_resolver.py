@@ -1,5 +1,6 @@
-"""A DJ opens a row: the three tiers, what is remembered of each outcome and for how long (PICKER.md)."""
+"""A DJ opens a row: the three tiers, what is remembered of each outcome and for how long."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -8,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from core.clock import SystemClock
+from core.picker.limiter import RefusedError, StillFetchingError
 from core.picker.lookup import AnswerError
 from core.picker.rows import DatabaseError, Rows
 from tests.eventually import eventually
-from tests.integration.picking import DIRECT, RELEASE
+from tests.integration.picking import DIRECT, RELEASE, lost
 
 MISS = DIRECT | {"search_type": "none", "results": []}
 TRACKS = [{"position": "1", "title": "Petty Cash", "duration": None, "artists": ["Ann Uity"]}]
@@ -72,10 +74,15 @@ def test_a_lookup_sends_what_lml_asks_for(station, lml, picker):
     headers = lml.asked()[0]["headers"]
     assert headers["authorization"] == "Bearer key-of-lml"
     assert {name: headers[name] for name in headers if name.startswith("x-caller")} == {
-        "x-caller-budget-ms": "5000",
         "x-caller-class": "2",
         "x-caller-reason": "library-rotation-picker",
     }
+
+
+def test_for_various_artists_the_album_is_sent_alone(station, lml, picker):
+    picker.resolver.resolve_rotation_source(station.row(artist="Various Artists - Soundtrack", album="Double Entry"))
+
+    assert lml.bodies() == [{"raw_message": "Double Entry", "album": "Double Entry", "extended": True}]
 
 
 def test_a_killed_row_resolves_too(station, lml, picker):
@@ -183,27 +190,87 @@ def test_a_definite_miss_is_remembered_for_a_day_and_marked(station, lml, picker
     assert picker.resolver.resolve_rotation_source(row).how == "lml_negative"
 
 
-UNSURE = [
+DOUBTS = [
     pytest.param({"timeout": True}, id="timeout"),
-    pytest.param({"degraded": True, "degraded_reason": "deadline_exceeded"}, id="deadline"),
-    pytest.param({"degraded": True, "degraded_reason": "upstream_unavailable"}, id="upstream"),
+    *(
+        pytest.param({"degraded": True, "degraded_reason": reason}, id=str(reason))
+        for reason in ("deadline_exceeded", "upstream_unavailable", "cache_only", "a-new-one", None, 7)
+    ),
 ]
 
 
-@pytest.mark.parametrize("doubt", UNSURE)
-@pytest.mark.parametrize("answer", [MISS, direct(33)], ids=["miss", "find"])
-def test_of_an_answer_in_doubt_nothing_is_remembered(station, lml, picker, answer, doubt):
-    lml.says("lookup", answer | doubt)
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_of_a_miss_in_doubt_nothing_is_remembered(station, lml, picker, doubt):
+    lml.says("lookup", MISS | doubt)
     row = station.row()
 
     assert [picker.resolver.resolve_rotation_source(row).how for _ in range(2)] == ["failed", "failed"]
     assert len(lml.asked("lookup")) == 2
     assert station.marker(row) is None
+    assert not picker.resolver.answer(row).settled
 
 
-def test_a_dj_gets_what_was_found_in_doubt(station, lml, picker):
-    lml.says("lookup", direct(33, TRACKS, timeout=True))
-    assert titles(picker.resolver.tracks(station.row())) == ["Petty Cash"]
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_a_find_is_a_find_however_lml_came_by_it(station, lml, picker, doubt):
+    lml.says("lookup", direct(33, TRACKS) | doubt)
+    row = station.row()
+
+    assert titles(picker.resolver.tracks(row)) == ["Petty Cash"]
+    assert picker.resolver.resolve_rotation_source(row).how == "remembered"
+
+
+# A row whose names are put right
+
+
+def put_right(station, row, artist="The Ledgers", album="Triple Entry"):
+    station.run("UPDATE rotation SET artist_name = :artist, album_title = :album", artist=artist, album=album)
+    assert row
+
+
+@pytest.mark.parametrize("cleared", [True, False], ids=["marker-cleared", "marker-left"])
+def test_a_corrected_row_is_asked_for_anew_at_once(station, lml, picker, cleared):
+    lml.says("lookup", MISS, times=1)
+    lml.says("lookup", direct(33, TRACKS))
+    row = station.row()
+    assert picker.resolver.tracks(row) == []
+
+    put_right(station, row)
+    if cleared:
+        station.run("UPDATE rotation SET tracklist_lookup_attempted_at = NULL")
+    assert titles(picker.resolver.tracks(row)) == ["Petty Cash"]
+    assert titles(picker.resolver.tracks(row)) == ["Petty Cash"], "the old marker does not end the search again"
+    assert [body["album"] for body in lml.bodies()] == ["Double Entry", "Triple Entry"]
+
+
+def test_a_correction_that_was_wrong_too_is_marked_anew(station, lml, picker):
+    lml.says("lookup", MISS)
+    row = station.row()
+    picker.resolver.tracks(row)
+    put_right(station, row)
+
+    assert [picker.resolver.resolve_rotation_source(row).how for _ in range(2)] == ["lml_negative", "marker"]
+    assert len(lml.asked()) == 2
+
+
+def test_a_find_under_the_old_names_is_not_given_for_the_new_ones(station, lml, picker):
+    lml.says("lookup", direct(33, TRACKS), times=1)
+    lml.says("lookup", direct(44, [TRACKS[0] | {"title": "Grand Total"}]))
+    row = station.row()
+    picker.resolver.tracks(row)
+
+    put_right(station, row, artist="The Auditors")
+    assert titles(picker.resolver.tracks(row)) == ["Grand Total"]
+    put_right(station, row, artist=" The Auditors ")
+    assert picker.resolver.resolve_rotation_source(row).how == "remembered", "white space is no correction"
+
+
+def test_a_marker_of_somebody_else_stands(station, lml, picker):
+    """This service has kept nothing for the row: it cannot know whether the names have changed."""
+    row = station.row(marked=picker.clock.utc())
+    put_right(station, row)
+
+    assert picker.resolver.resolve_rotation_source(row).how == "marker"
+    assert lml.asked() == []
 
 
 TROUBLE = [
@@ -235,17 +302,106 @@ def test_of_trouble_nothing_is_remembered_and_a_dj_sees_an_empty_list(station, l
     assert titles(picker.resolver.tracks(row)) == ["Petty Cash"]
 
 
-def test_of_a_time_out_nothing_is_remembered(station, lml, open_picker):
-    """The body, too, has to come within the 5 s."""
+@pytest.mark.parametrize(("path", "seconds"), [("lookup", 25), ("release", 30)])
+def test_of_a_time_out_nothing_is_remembered(station, lml, open_picker, path, seconds):
+    """The body, too, has to come within the time that the walk gives LML."""
     picker = open_picker(SystemClock(speed=50))
-    lml.says("lookup", half=True, times=1)
+    lml.says(path, half=True, times=1)
+    lml.says("lookup", direct(33))
+    lml.says("release", RELEASE)
+    row = station.row()
+    began = picker.clock.pace()
+
+    counters = picker.warmer.warm_rotation_tracks_cache()
+
+    assert (counters.errors, counters.release_fetch_errors) == ((1, 0) if path == "lookup" else (0, 1))
+    assert picker.clock.pace() - began >= seconds
+    assert titles(picker.resolver.tracks(row)) == ["Opening Balance"]
+
+
+# What a DJ cannot wait for
+
+
+@pytest.mark.parametrize(("path", "seconds"), [("lookup", 10), ("release", 15)])
+def test_what_a_dj_cannot_wait_for_is_fetched_and_kept(station, lml, open_picker, path, seconds):
+    """The row is finished, too: its release comes after the lookup that nobody waited for."""
+    picker = open_picker(SystemClock(speed=10))
+    lml.says(path, direct(33) if path == "lookup" else RELEASE, hold=True, times=1)
+    lml.says("lookup", direct(33))
+    lml.says("release", RELEASE)
+    row = station.row()
+    began = picker.clock.pace()
+
+    with pytest.raises(StillFetchingError) as left:
+        picker.resolver.tracks(row)
+    assert left.value.retry_after > 0
+    assert seconds <= picker.clock.pace() - began
+    lml.let_go()
+    assert picker.resolver.background.wait(30)
+
+    assert titles(picker.resolver.tracks(row)) == ["Opening Balance"]
+    assert [call["path"] for call in lml.asked()] == ["lookup", "release"]
+
+
+def test_a_dj_is_answered_within_his_patience(station, lml, open_picker):
+    picker = open_picker(SystemClock(speed=10))
+    lml.says("release", RELEASE, hold=True)
+    began = picker.clock.pace()
+
+    with pytest.raises(StillFetchingError):
+        picker.resolver.answer(station.row(release=11), patience=3)
+    assert picker.clock.pace() - began < 15
+    lml.let_go()
+    assert picker.resolver.background.wait(30)
+
+
+def test_a_lookup_of_seven_seconds_is_waited_for(station, lml, open_picker):
+    """Faster than this LML seldom is with a cold row."""
+    picker = open_picker(SystemClock(speed=4))
+    lml.says("lookup", direct(33), delay=7 / 4)
+    lml.says("release", RELEASE, delay=7 / 4)
+
+    assert titles(picker.resolver.tracks(station.row())) == ["Opening Balance"]
+
+
+# What needs nobody
+
+
+def test_an_answer_is_given_again_for_half_a_minute_without_its_row(station, lml, picker):
+    lml.says("release", RELEASE)
+    row = station.row(release=11)
+    assert picker.resolver.remembered(row) is None
+    answer = picker.resolver.answer(row)
+    lml.reset()
+    station.empty()
+
+    picker.later(seconds=29.9)
+    assert picker.resolver.remembered(row) == answer
+    assert json.loads(answer.body)[0]["title"] == "Opening Balance"
+    assert answer.etag.startswith('"')
+    assert answer.settled
+    picker.later(seconds=0.1)
+    assert picker.resolver.remembered(row) is None
+
+
+def test_an_empty_answer_is_not_given_again_without_its_row(station, lml, picker):
+    """Else a row that was just put right would stay empty for half a minute."""
+    lml.says("lookup", MISS)
     row = station.row()
 
-    source = picker.resolver.resolve_rotation_source(row)
+    assert picker.resolver.answer(row).body == b"[]"
+    assert picker.resolver.remembered(row) is None
 
-    assert source.how == "failed"
-    assert source.error.cause == "timeout"
-    assert picker.resolver.resolve_rotation_source(row).how == "lml_negative"
+
+def test_the_same_tracks_have_the_same_tag(station, lml, open_picker):
+    lml.says("release", RELEASE)
+    row, other = station.row(release=11), station.row(release=11, artist="Somebody Else")
+    tags = [open_picker().resolver.answer(row).etag, open_picker().resolver.answer(row).etag]
+    assert len(set(tags)) == 1
+
+    lml.reset()
+    lml.says("release", RELEASE | {"artist": "Other Ledgers"})
+    assert open_picker().resolver.answer(other).etag != tags[0]
 
 
 def test_of_our_own_refusal_nothing_is_remembered(station, lml, picker):
@@ -257,6 +413,8 @@ def test_of_our_own_refusal_nothing_is_remembered(station, lml, picker):
 
     assert picker.resolver.resolve_rotation_source(row).how == "failed"
     assert lml.asked() == []
+    with pytest.raises(RefusedError):
+        picker.resolver.tracks(row)
     picker.later(seconds=30)
     assert picker.resolver.resolve_rotation_source(row).how == "lml_positive"
 
@@ -293,7 +451,7 @@ def test_a_release_is_remembered_for_a_day(station, lml, picker):
 
 
 def test_a_release_that_discogs_lost_is_remembered_for_ten_minutes(station, lml, picker):
-    lml.says("release", status=404)
+    lml.says("release", **lost(11))
     row = station.row(release=11)
 
     assert picker.resolver.tracks(row) == []
@@ -315,7 +473,11 @@ def test_tracks_that_come_with_the_lookup_need_no_release(station, lml, picker):
 @pytest.mark.parametrize(
     "trouble",
     [
-        *(pytest.param({"status": status}, id=str(status)) for status in (400, 401, 403, 500, 503)),
+        *(pytest.param({"status": status}, id=str(status)) for status in (400, 401, 403, 404, 500, 503)),
+        pytest.param({"status": 404, "body": '{"detail": "Not Found"}'}, id="404-of-a-route-that-is-missing"),
+        pytest.param({"status": 404, "body": "<h1>404 Not Found</h1>"}, id="404-of-a-proxy"),
+        pytest.param(lost(12), id="404-of-another-release"),
+        pytest.param({"status": 404, "body": "[" * 100_000}, id="404-nested"),
         pytest.param({"status": 200, "body": "{}"}, id="no-tracks"),
         pytest.param({"status": 200, "body": '{"tracklist": null}'}, id="tracks-null"),
         pytest.param({"status": 200, "body": '{"tracklist": [{"position": 1, "title": "T"}]}'}, id="position-number"),

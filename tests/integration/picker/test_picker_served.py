@@ -192,7 +192,7 @@ def test_djs_do_not_feel_a_walk_in_another_process_on_the_same_table(
     aws = {"AWS_ENDPOINT_URL": running_cloud.aws_url, "AWS_DEFAULT_REGION": "us-east-1"}
     aws |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
-    with walk_elsewhere({**environment, **aws, "LEDGER_TABLE": "somebody-walks"}) as walk:
+    with walk_elsewhere({**environment, **aws, "PICKER_TABLE": "somebody-walks"}) as walk:
         eventually(lambda: walked(lml) > 0)
         felt = what_djs_feel(*desks)
         assert walk.poll() is None, "the walk ended too early"

@@ -1,8 +1,9 @@
-"""The walk that opens every active row before a DJ does: what it counts, what stops it, what does not (PICKER.md)."""
+"""The walk that opens every active row before a DJ does: what it counts, what stops it, what does not."""
 
 import json
 import threading
 from datetime import timedelta
+from itertools import pairwise
 
 import httpx
 import msgspec
@@ -14,7 +15,7 @@ from core.picker.rows import DatabaseError
 from core.picker.warm import WarmCounters
 from local import sentry, serve
 from tests.eventually import eventually
-from tests.integration.picking import DIRECT, RELEASE
+from tests.integration.picking import DIRECT, RELEASE, lost
 
 TRACKS = [{"position": "1", "title": "Petty Cash", "duration": None, "artists": ["Ann Uity"]}]
 MISS = DIRECT | {"search_type": "none", "results": []}
@@ -43,14 +44,14 @@ def counted(counters):
     return {name: value for name, value in msgspec.to_builtins(counters).items() if value and name != "elapsedMs"}
 
 
-def test_every_active_row_is_visited_once_by_id(station, lml, picker):
+def test_every_active_row_is_visited_once_the_newest_first(station, lml, picker):
     killed = (None, -1, 0, 1, None)
     rows = [station.row(release=100 + at, killed=days) for at, days in enumerate(killed)]
     lml.says("release", RELEASE)
 
     counters = picker.warmer.warm_rotation_tracks_cache()
 
-    assert [call["ids"] for call in lml.asked()] == [[100], [103], [104]]
+    assert [call["ids"] for call in lml.asked()] == [[104], [103], [100]]
     assert counted(counters) == {"scanned": 3, "preResolved": 3, "releaseFetchPositive": 3}
     assert len(rows) == 5
 
@@ -107,7 +108,7 @@ def test_a_second_walk_finds_everything_resolved(station, lml, picker):
 
 
 def test_releases_are_classified(station, lml, picker):
-    lml.says("release", status=404, ids=[11])
+    lml.says("release", ids=[11], **lost(11))
     lml.says("release", status=500, ids=[12])
     lml.says("release", RELEASE)
     for release in (11, 12, 13, 13):
@@ -136,7 +137,7 @@ def test_a_failing_row_does_not_stop_its_siblings_and_goes_to_sentry(station, lm
     lml.says("lookup", status=500, times=1)
     lml.says("lookup", WITH_TRACKS)
     lml.says("release", status=502)
-    first, second, third = station.row(), station.row(release=11), station.row()
+    third, second, first = station.row(), station.row(release=11), station.row()
 
     counters = picker.warmer.warm_rotation_tracks_cache()
     picker.telemetry.flush()
@@ -205,7 +206,8 @@ def test_waiting_can_be_turned_off(station, open_picker):
     assert picker.warmer.warm_rotation_tracks_cache().live_activity_pause_count == 0
 
 
-def test_a_show_that_does_not_end_costs_a_row_ten_minutes_and_the_walk_thirty(station, picker):
+def test_a_show_that_does_not_end_costs_each_row_ten_minutes_and_the_walk_nothing(station, picker):
+    """Its budget is for asking LML: rows that no show keeps back get all of it."""
     for seconds in range(0, 7200, 50):
         station.play(picker.clock.utc() + timedelta(seconds=seconds))
     for _ in range(5):
@@ -215,10 +217,10 @@ def test_a_show_that_does_not_end_costs_a_row_ten_minutes_and_the_walk_thirty(st
 
     assert counted(counters) == {
         "budgetSkipped": 5,
-        "liveActivityPauseCount": 60,
-        "liveActivityPauseMs": 1_800_000,
+        "liveActivityPauseCount": 100,
+        "liveActivityPauseMs": 3_000_000,
     }
-    assert counters.elapsed_ms == 1_800_000
+    assert counters.elapsed_ms == 3_000_000
 
 
 def test_a_show_that_ends_lets_the_walk_go_on(station, picker):
@@ -274,6 +276,7 @@ def test_rows_beyond_half_an_hour_are_skipped(station, picker):
             picker.later(minutes=10)
             return self._resolver.resolve_rotation_source(*args, **how)
 
+    station.play(picker.clock.utc() + timedelta(minutes=9))
     for _ in range(5):
         station.row(artist=None)
     picker.warmer._resolver = Slow(picker.resolver)
@@ -281,6 +284,7 @@ def test_rows_beyond_half_an_hour_are_skipped(station, picker):
     counters = picker.warmer.warm_rotation_tracks_cache()
 
     assert (counters.scanned, counters.budget_skipped) == (3, 2)
+    assert counters.live_activity_pause_count > 0, "which is not in the half hour"
 
 
 def test_waiting_for_its_turn_costs_the_walk_no_row(station, lml, picker):
@@ -300,7 +304,7 @@ def test_waiting_for_its_turn_costs_the_walk_no_row(station, lml, picker):
 
 def test_the_walk_waits_while_the_breaker_is_open(station, lml, picker):
     for _ in range(5):
-        with pytest.raises(AnswerError), picker.limiter.admitted():
+        with pytest.raises(AnswerError), picker.limiter.admitted("release"):
             raise AnswerError("a request", "timeout", "no answer")
     lml.says("release", RELEASE)
     station.row(release=11)
@@ -329,7 +333,7 @@ def test_a_database_that_goes_away_mid_walk_ends_it_and_is_told_once(station, lm
         return read(rotation_id)
 
     rows.row = row
-    picker.warmer._guarded()
+    assert not picker.warmer._walked()
 
     events = sent()
     walk = [event for event in events if "phase" not in event.get("extra", {})]
@@ -375,8 +379,12 @@ def test_start_returns_at_once_and_a_dj_is_served_while_the_walk_is_stuck(statio
     eventually(lambda: lml.held() == 1)
     assert picker.resolver.tracks(other)
 
+    assert picker.warmer.status().state == "walking"
     lml.let_go()
+    eventually(lambda: picker.warmer.status().state == "waiting")
+    picker.warmer.stop()
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "rotation-tracks-cache-warm"])
+    assert picker.warmer.status().state == "ended"
     assert {tuple(call["ids"]) for call in lml.asked()} == {(11,), (12,)}
 
 
@@ -384,13 +392,89 @@ def test_nothing_escapes_start(open_picker, events, monkeypatch):
     """Neither the walk's failure, nor that no thread can be had."""
     dsn, sent = events
     picker = open_picker(SystemClock(), sentry=dsn)
-    monkeypatch.setattr(picker.resolver.rows, "active_ids", lambda **_: 1 / 0)
+    monkeypatch.setattr(picker.resolver.rows, "active", lambda: 1 / 0)
 
     picker.warmer.start_rotation_tracks_cache_warm()
     assert eventually(sent)[0]["exception"]["values"][-1]["type"] == "ZeroDivisionError"
+    picker.warmer.stop()
 
     def no_thread(_):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     picker.warmer.start_rotation_tracks_cache_warm()
+
+
+def test_a_walk_that_failed_is_tried_again_after_a_minute_and_told_once(station, lml, open_picker, events):
+    """The database was away when the process started."""
+    dsn, sent = events
+    picker = open_picker(SystemClock(speed=600), sentry=dsn)
+    lml.says("release", RELEASE)
+    station.row(release=11)
+    active, failures = picker.resolver.rows.active, []
+
+    def away():
+        if len(failures) < 3:
+            failures.append(picker.clock.pace())
+            raise DatabaseError("the database is away")
+        return active()
+
+    picker.resolver.rows.active = away
+    picker.warmer.start_rotation_tracks_cache_warm()
+    try:
+        status = eventually(lambda: next((s for s in [picker.warmer.status()] if s.state == "waiting"), None))
+    finally:
+        picker.warmer.stop()
+
+    assert status.walks == 4
+    assert status.counters.scanned == status.active == 1
+    assert status.last_error is None
+    assert 19 * 3600 < status.next_in_seconds <= 20 * 3600
+    assert all(later - earlier >= 60 for earlier, later in pairwise(failures))
+    assert len(sent()) == 1
+
+
+def test_a_walk_renews_what_would_not_last_until_the_next_one(station, lml, picker):
+    """An answer lives a day in a process, and a walk comes every 20 h."""
+    lml.says("release", RELEASE)
+    row = station.row(release=11)
+
+    for walk in range(1, 5):
+        picker.warmer.warm_rotation_tracks_cache()
+        assert len(lml.asked()) == walk
+        picker.later(hours=20)
+        picker.resolver.tracks(row)
+        assert len(lml.asked()) == walk
+
+
+def test_a_walk_that_is_told_to_stop_opens_no_further_row(station, lml, open_picker):
+    picker = open_picker(SystemClock())
+    lml.says("release", RELEASE, hold=True)
+    for release in (11, 12):
+        station.row(release=release)
+
+    picker.warmer.start_rotation_tracks_cache_warm()
+    eventually(lambda: lml.held() == 1)
+    picker.warmer.stop()
+    lml.let_go()
+    eventually(lambda: picker.warmer.status().state == "ended")
+    assert len(lml.asked()) == 1
+
+
+# More rows than a process has room for
+
+
+def test_rows_beyond_what_the_caches_hold_are_left_out_and_evict_nobody(station, lml, picker, monkeypatch):
+    for module in ("core.picker.caches", "core.picker.order", "core.picker.walk"):
+        monkeypatch.setattr(f"{module}.ENTRIES", 5)
+    lml.says("release", RELEASE)
+    rows = [station.row(release=release) for release in range(1, 13)]
+
+    first = picker.warmer.warm_rotation_tracks_cache()
+    assert (first.scanned, first.budget_skipped, first.release_fetch_positive) == (5, 7, 5)
+    picker.later(hours=1)
+    again = picker.warmer.warm_rotation_tracks_cache()
+    assert (again.scanned, again.budget_skipped, again.release_fetch_already_warm) == (5, 7, 5)
+    assert [call["ids"] for call in lml.asked()] == [[release] for release in (12, 11, 10, 9, 8)]
+    assert all(picker.resolver.tracks(row) for row in rows[-5:])
+    assert len(lml.asked()) == 5

@@ -1,15 +1,28 @@
-"""What a process remembers: how much, for how long, and how many ask for it."""
+"""What a process remembers: how much, and for how long."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
 
-from core.picker.caches import Answers, Cache, Kept, OneCall
-from core.picker.limiter import YieldError
+from core.picker.caches import Answers, Cache
+from core.picker.calls import Background
 from tests.virtual import VirtualClock
 
 HOUR = 3600.0
+
+
+class Number(NamedTuple):
+    """An answer; the odd ones are finds."""
+
+    number: int
+
+    @property
+    def found(self):
+        return self.number % 2 == 1
+
+    @property
+    def fetches(self):
+        return None
 
 
 @pytest.fixture
@@ -17,16 +30,16 @@ def clock():
     return VirtualClock()
 
 
-def kept(clock, value, seconds=HOUR):
-    return Kept(value, clock.utc().timestamp() + seconds, float("inf"))
+def end(clock, seconds=HOUR):
+    return clock.utc().timestamp() + seconds
 
 
 def test_an_entry_is_gone_at_the_very_end_of_its_life(clock):
     cache = Cache(clock)
-    cache.put(1, kept(clock, "answer"))
+    cache.put(1, "answer", end(clock))
 
     clock.advance(HOUR - 0.001)
-    assert cache.get(1).value == "answer"
+    assert cache.get(1) == "answer"
     clock.advance(0.001)
     assert cache.get(1) is None
 
@@ -34,10 +47,10 @@ def test_an_entry_is_gone_at_the_very_end_of_its_life(clock):
 def test_the_501st_entry_drops_the_one_least_recently_used(clock):
     cache = Cache(clock)
     for key in range(500):
-        cache.put(key, kept(clock, key))
+        cache.put(key, key, end(clock))
     cache.get(0)
 
-    cache.put(500, kept(clock, 500))
+    cache.put(500, 500, end(clock))
 
     assert [key for key in range(501) if cache.get(key) is None] == [1]
 
@@ -45,69 +58,93 @@ def test_the_501st_entry_drops_the_one_least_recently_used(clock):
 def test_writing_an_entry_again_drops_none(clock):
     cache = Cache(clock)
     for key in [*range(500), 0]:
-        cache.put(key, kept(clock, key))
+        cache.put(key, key, end(clock))
 
     assert cache.get(1) is not None
 
 
+def test_the_walk_pushes_nothing_out(clock):
+    cache = Cache(clock)
+    for key in range(500):
+        cache.put(key, key, end(clock))
+
+    cache.put(500, 500, end(clock), evict=False)
+    cache.put(3, "newer", end(clock), evict=False)
+
+    assert cache.get(500) is None
+    assert cache.get(3) == "newer"
+    assert len(cache.items()) == 500
+
+
+def test_a_look_of_the_walk_makes_no_entry_newer(clock):
+    cache = Cache(clock)
+    for key in range(500):
+        cache.put(key, key, end(clock))
+    cache.get(0, touch=False)
+
+    cache.put(500, 500, end(clock))
+
+    assert cache.get(0) is None
+
+
+def test_what_has_ended_makes_room(clock):
+    cache = Cache(clock)
+    for key in range(500):
+        cache.put(key, key, end(clock, 60))
+    clock.advance(60)
+
+    assert cache.items() == []
+    cache.put(500, 500, end(clock), evict=False)
+    assert cache.get(500) == 500
+
+
 @pytest.fixture
 def answers(clock):
-    """Finds are odd and live an hour, misses live a minute."""
-    return Answers(
-        clock, None, found=lambda value: value % 2 == 1, lives=lambda value: (HOUR if value % 2 else 60.0, 0)
-    )
+    """Finds live an hour, misses a minute."""
+    return Answers(clock, Background(), None, lives=lambda value: (HOUR if value.found else 60.0, 0))
+
+
+def got(answers, key, value, **how):
+    kept, origin = answers.get(key, lambda _: Number(value), **how)
+    return kept.value.number, origin
+
+
+def kept(answers, key):
+    found = answers.kept(key)
+    return found and found.value.number
 
 
 def test_misses_do_not_push_out_finds(answers):
-    answers.get(0, lambda: 1, walk=False)
+    got(answers, 0, 1)
     for key in range(1, 502):
-        answers.get(key, lambda: 2, walk=False)
+        got(answers, key, 2)
 
-    assert answers.kept(0, walk=False) == 1
-    assert answers.kept(1, walk=False) is None
+    assert kept(answers, 0) == 1
+    assert kept(answers, 1) is None
 
 
 def test_finds_and_misses_have_lives_of_their_own(answers, clock):
-    answers.get(1, lambda: 1, walk=False)
-    answers.get(2, lambda: 2, walk=False)
+    got(answers, 1, 1)
+    got(answers, 2, 2)
 
     clock.advance(60)
-    assert (answers.kept(1, walk=False), answers.kept(2, walk=False)) == (1, None)
+    assert (kept(answers, 1), kept(answers, 2)) == (1, None)
     clock.advance(HOUR - 60)
-    assert answers.kept(1, walk=False) is None
+    assert kept(answers, 1) is None
 
 
 def test_what_a_fetch_raises_is_not_remembered(answers):
-    def trouble():
+    def trouble(_):
         raise OSError("trouble")
 
     with pytest.raises(OSError, match="trouble"):
-        answers.get(1, trouble, walk=False)
-    assert answers.get(1, lambda: 3, walk=False) == (3, "fetched")
+        answers.get(1, trouble)
+    assert got(answers, 1, 3) == (3, "fetched")
 
 
 def test_a_miss_that_becomes_a_find_is_a_find(answers, clock):
-    answers.get(1, lambda: 2, walk=False)
+    got(answers, 1, 2)
     clock.advance(60)
 
-    assert answers.get(1, lambda: 1, walk=False) == (1, "fetched")
-    assert answers.get(1, lambda: 9, walk=False) == (1, "cached")
-
-
-def test_a_dj_takes_over_a_call_that_the_walk_puts_off():
-    """Else a DJ would wait for a walk that waits for DJs."""
-    calls = OneCall()
-    begun, put_off = threading.Event(), threading.Event()
-
-    def walking():
-        begun.set()
-        put_off.wait(30)
-        raise YieldError(1.2)
-
-    with ThreadPoolExecutor(2) as threads:
-        walk = threads.submit(calls.run, 1, walking, walk=True)
-        begun.wait(30)
-        dj = threads.submit(calls.run, 1, lambda: "tracks", walk=False)
-        put_off.set()
-        assert isinstance(walk.exception(), YieldError)
-        assert dj.result() == "tracks"
+    assert got(answers, 1, 1) == (1, "fetched")
+    assert got(answers, 1, 9) == (1, "cached")

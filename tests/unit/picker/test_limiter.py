@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from core.clock import SystemClock
 from core.picker.limiter import Limiter, OwnMeter, RefusedError, YieldError, spend
 from core.picker.lookup import AnswerError, UnsureError
-from core.picker.tracks import Pick
 from tests.virtual import VirtualClock
 
 MINUTE = 60_000
@@ -27,14 +26,14 @@ def limiter(clock):
     return Limiter(OwnMeter(), clock)
 
 
-def call(limiter, *, walk=False):
-    with limiter.admitted(walk=walk):
+def call(limiter, request="lookup", *, walk=False):
+    with limiter.admitted(request, walk=walk):
         pass
 
 
-def time_out(limiter, times):
+def time_out(limiter, times, request="lookup"):
     for _ in range(times):
-        with suppress(AnswerError), limiter.admitted():
+        with suppress(AnswerError), limiter.admitted(request):
             raise AnswerError("a request", "timeout", "no answer")
 
 
@@ -160,8 +159,9 @@ def test_a_call_that_others_always_outrun_is_refused_within_five_seconds(clock):
 def test_five_time_outs_in_a_row_open_the_breaker_for_thirty_seconds(limiter, clock):
     time_out(limiter, 5)
 
-    with pytest.raises(RefusedError, match="30 s"):
+    with pytest.raises(RefusedError, match="30 s") as refused:
         call(limiter)
+    assert refused.value.retry_after == pytest.approx(30)
     with pytest.raises(YieldError) as put_off:
         call(limiter, walk=True)
     assert put_off.value.wait == pytest.approx(30)
@@ -176,7 +176,7 @@ def test_five_time_outs_in_a_row_open_the_breaker_for_thirty_seconds(limiter, cl
     "answer",
     [
         pytest.param(AnswerError("a request", "status", "LML answered 500"), id="500"),
-        pytest.param(UnsureError("deadline_exceeded", Pick()), id="in doubt"),
+        pytest.param(UnsureError("deadline_exceeded"), id="in doubt"),
     ],
 )
 def test_any_other_answer_ends_the_row_of_time_outs(limiter, answer):
@@ -194,3 +194,61 @@ def test_the_first_time_out_after_the_pause_opens_the_breaker_again(limiter, clo
 
     with pytest.raises(RefusedError):
         call(limiter)
+
+
+def test_time_outs_of_lookups_never_keep_a_release_away(limiter):
+    time_out(limiter, 5)
+    call(limiter, "release")
+
+    time_out(limiter, 5, "release")
+    with pytest.raises(RefusedError):
+        call(limiter, "release")
+
+
+def test_half_open_lets_one_through_and_its_answer_closes_the_breaker(limiter, clock):
+    time_out(limiter, 5)
+    clock.advance(30)
+
+    with limiter.admitted():
+        with pytest.raises(RefusedError):
+            call(limiter)
+        with pytest.raises(YieldError) as put_off:
+            call(limiter, walk=True)
+        assert put_off.value.wait > 0
+    call(limiter)
+    time_out(limiter, 4)
+    call(limiter)
+
+
+def test_a_trial_that_never_came_to_lml_is_no_trial(limiter, clock):
+    """It waited for a permit or the bucket in vain."""
+    time_out(limiter, 5)
+    clock.advance(31)
+    with ExitStack() as under_way:
+        for _ in range(5):
+            under_way.enter_context(limiter.admitted("release"))
+        limiter._clock.speed = 1000
+        with pytest.raises(RefusedError, match="5 calls"):
+            call(limiter)
+        limiter._clock.speed = 1
+
+    call(limiter)
+
+
+def test_a_trial_that_breaks_off_does_not_keep_the_breaker_half_open(limiter, clock):
+    time_out(limiter, 5)
+    clock.advance(31)
+    with suppress(ZeroDivisionError), limiter.admitted():
+        raise ZeroDivisionError
+
+    call(limiter)
+
+
+def test_a_full_bucket_says_when_to_come_back(clock):
+    class Crowded(OwnMeter):
+        def read(self):
+            return int(clock.pace() * 1000) + 2 * MINUTE
+
+    with pytest.raises(RefusedError) as refused:
+        call(Limiter(Crowded(), clock))
+    assert 0 < refused.value.retry_after <= 60
