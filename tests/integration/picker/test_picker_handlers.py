@@ -93,12 +93,6 @@ def test_lml_s_own_status_stays_inside(station, lml, status):
     assert opened(station.row(release=11))[0] == 502
 
 
-def test_a_time_out_of_lml_is_a_gateway_time_out(station, lml, environment):
-    environment(CLOCK_SPEED="50")
-    lml.says("release", hold=True)
-    assert opened(station.row(release=11))[0] == 504
-
-
 def test_the_openapi_document_is_served():
     request = event("rotation-tracks") | {"routeKey": "GET /openapi.json", "pathParameters": {}}
     answer = rotation_tracks.handler(request, CONTEXT)
