@@ -1,7 +1,6 @@
 """Calls that several wait for and that may outlast them: one at a time for a key, each in a thread of its own."""
 
 import threading
-import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from typing import Generic, NamedTuple, TypeVar
@@ -17,42 +16,33 @@ class Background:
     """Calls to LML that nobody may have to wait for. They end with the process, and never keep it from ending."""
 
     def __init__(self) -> None:
-        self._threads: set[threading.Thread] = set()
-        self._lock = threading.Lock()
+        self._under_way = 0
+        self._changed = threading.Condition()
 
     def start(self, work: Callable[[], None], name: str) -> None:
         """Start a piece of work, which must not raise; raises RuntimeError when no thread is to be had."""
-        thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
-        with self._lock:
-            self._threads.add(thread)
+        self._count(1)
         try:
-            thread.start()
+            threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
         except RuntimeError:
-            self._ended(thread)
+            self._count(-1)
             raise
 
     def wait(self, seconds: float) -> bool:
         """Wait until nothing is under way, for so many wall seconds at most; returns whether that is so."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with self._lock:
-                thread = next(iter(self._threads), None)
-            if thread is None:
-                return True
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if time.monotonic() >= deadline:
-                with self._lock:
-                    return not self._threads
+        with self._changed:
+            return self._changed.wait_for(lambda: self._under_way == 0, seconds)
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
         finally:
-            self._ended(threading.current_thread())
+            self._count(-1)
 
-    def _ended(self, thread: threading.Thread) -> None:
-        with self._lock:
-            self._threads.discard(thread)
+    def _count(self, more: int) -> None:
+        with self._changed:
+            self._under_way += more
+            self._changed.notify_all()
 
 
 class Wait(NamedTuple):
