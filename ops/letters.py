@@ -82,6 +82,9 @@ def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, 
             try:
                 if replay:
                     _replay(target, letter)
+            except RecursionError:
+                lines += ["  [red]not replayed[/]: it is nested too deeply to be read"]
+                not_done += [{"id": letter.id, "error": "nested too deeply to be read"}]
             except (ValueError, OperatorError) as error:
                 lines += [f"  [red]not replayed[/]: {escape(str(error))}"]
                 not_done += [{"id": letter.id, "error": str(error)}]
@@ -147,13 +150,13 @@ def _reason(kind: Kind, message: "MessageTypeDef") -> str:
     match kind:
         case "parked":
             reason = message.get("MessageAttributes", {}).get("reason")
-            return "no reason given" if reason is None else reason["StringValue"]
+            return "no reason given" if reason is None else reason.get("StringValue", "no reason given")
         case "dead":
             return "the dead-letter function has not accounted for it"
         case "start":
             try:
                 return str(json.loads(message["Body"])["responsePayload"]["errorMessage"])
-            except (ValueError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, RecursionError):
                 return "given up"
 
 

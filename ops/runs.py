@@ -3,17 +3,17 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Final
 
 import click
 from rich.console import Console
 
 from core.aws.queues import RefreshQueue
-from core.runs import fan_out, request
 from core.runs import lifecycle as lives
+from core.runs import request
 from core.runs.ledger import Run
 from core.runs.plan import RefreshMessage
+from core.runs.replay import still_open
 from ops.answer import Answer, at_a_target, sure, yes_option
 from ops.target import OperatorError, Target
 from ops.watch import summary, watched
@@ -26,8 +26,8 @@ class _Ids(click.ParamType[tuple[int, ...]]):
     name = "ID,ID,..."
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if not re.fullmatch("[0-9]+(,[0-9]+)*", value):
-            self.fail(f"{value!r} is no list of ids such as 17,18", param, ctx)
+        if not re.fullmatch("[0-9]{1,19}(,[0-9]{1,19})*", value):
+            self.fail(f"{shown(value)} is no list of ids such as 17,18", param, ctx)
         return tuple(map(int, value.split(",")))
 
 
@@ -63,8 +63,11 @@ def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bo
 @_wait
 @at_a_target
 def replay(target: Target, run_id: str, *, wait: bool) -> Answer:
-    """Ask LML once more for the ids of RUN that failed or were not attempted, as a new run that names RUN."""
-    fan_out.left_of(target.ledger, run_id)  # refused here, nobody's error alarm goes off
+    """Ask LML once more for the ids of RUN that are still open, as a new run that names RUN.
+
+    Open are those that failed or were not attempted, but for those that an earlier replay of RUN has resolved.
+    """
+    still_open(target.ledger, run_id)  # refused here, nobody's error alarm goes off
     return _started(target, {"replay_of": run_id}, wait=wait)
 
 
@@ -76,8 +79,9 @@ def replay(target: Target, run_id: str, *, wait: bool) -> Answer:
 def stop(target: Target, run_id: str | None, *, now: bool, wait: bool) -> Answer:
     """Bring RUN, or without RUN the last one that goes on, to its end: what LML has not been asked is not attempted.
 
-    What LML is working on still counts. A run that is past its deadline, or has not begun to send, ends at once. Of one
-    that has ended without a word the totals are told.
+    What LML is working on still counts. A run that is past its deadline, or has not begun to send, ends at once, and is
+    not started again. Messages that its start has not sent are sent, so that they can be accounted for. Of a run that
+    has ended without a word the totals are reported.
     """
     if run_id is None:
         run_id = next(iter(target.runs_open()), None)
@@ -93,8 +97,8 @@ def stop(target: Target, run_id: str | None, *, now: bool, wait: bool) -> Answer
         ended = lives.finalise(ledger, clock, found, "ended by `rotation stop`") or found
     else:
         ledger.runs.stop(run_id, "stopped by `rotation stop`")
-        ended = target.run(run_id)
-    if ended.is_unreported:
+        ended = taken_up(target, target.run(run_id))
+    if ended.is_unreported or ended.is_done:
         _wake(target, ended)
     if wait:
         ended = watched(target, run_id)
@@ -173,12 +177,33 @@ def invoke(target: Target, event: object) -> dict[str, object]:
     return outcome
 
 
+def taken_up(target: Target, run: Run) -> Run:
+    """Do what the start of a run has left undone when it died: send its messages, or end it where it has no plan.
+
+    Returns the run as it is then. The refresh function closes and reports it.
+    """
+    clock = target.clock()
+    if run.is_unsent:
+        lives.send_unsent(target.ledger, _queue(target), clock, run)
+    elif lives.is_abandoned(run, clock):
+        lives.finalise(target.ledger, clock, run, "its start died while it was planned", unplanned="failed")
+    else:
+        return run
+    run = target.run(run.run_id)
+    if run.is_unreported or run.is_done:
+        _wake(target, run)
+    return run
+
+
 def _wake(target: Target, run: Run) -> None:
-    """Send the refresh function a message of a run that has ended: it tells the totals, and does nothing else."""
-    queue = RefreshQueue(target.client("sqs"), target.names["RefreshQueue"])
-    for message in islice(target.ledger.messages.all(run.run_id, run.messages_planned), 1):
-        ids = message.planned
-        queue.send(RefreshMessage(version=1, run_id=run.run_id, identity_ids=ids), run.headers, delay=0)
+    """Send the refresh function a message of a run that is over: it closes and reports it, and does nothing else."""
+    first = next(target.ledger.messages.all(run.run_id, run.messages_planned), None)
+    ids = (1,) if first is None else first.planned  # nobody looks at them
+    _queue(target).send(RefreshMessage(version=1, run_id=run.run_id, identity_ids=ids), run.headers, delay=0)
+
+
+def _queue(target: Target) -> RefreshQueue:
+    return RefreshQueue(target.client("sqs"), target.names["RefreshQueue"])
 
 
 def _more(run: Run) -> Sequence[str]:

@@ -11,6 +11,7 @@ from core.budget import pacing
 from core.clock import SystemClock
 from core.runs.ledger import Run
 from ops.answer import Answer, at_a_target
+from ops.runs import taken_up
 from ops.target import Target
 from ops.watch import View, Watcher, summary, watched
 
@@ -22,8 +23,11 @@ REASONS_SHOWN: Final = 5
 @click.option("--follow", is_flag=True, help="Stay until the run has ended; exit with 0 only if it is complete.")
 @at_a_target
 def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
-    """Show how RUN is getting on, or how it ended; the last one by default."""
-    run = target.run(run_id)
+    """Show how RUN is getting on, or how it ended; the last one by default.
+
+    Of a run whose start died, the messages that were not sent are sent.
+    """
+    run = taken_up(target, target.run(run_id))
     if follow and run.closed_at is None:
         run = watched(target, run.run_id)
     view, why = look(target, run), _failures(target, run)

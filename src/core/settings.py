@@ -104,6 +104,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     refresh_queue_url: str
     parked_queue_url: str
     sentry: Sentry
+    max_error_percent: int
 
 
 def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOut:
@@ -156,6 +157,7 @@ def dead_letter(environ: Mapping[str, str], fetch: SecretFetcher) -> DeadLetter:
             refresh_queue_url=read.text("REFRESH_QUEUE_URL"),
             parked_queue_url=read.text("PARKED_QUEUE_URL"),
             sentry=read.sentry(),
+            max_error_percent=read.integer("MAX_ERROR_PERCENT", 0, 100),
         )
     )
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from core import settings
 from core.refresh.dead_letter import DeadLetterConsumer
-from core.runs.messages import ClaimedError, read_deliveries
+from core.runs.messages import handle_each
 from handlers import bootstrap
 from handlers.settings import load_settings
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @cache
 def build() -> DeadLetterConsumer:
-    return DeadLetterConsumer(bootstrap.store(load_settings(settings.dead_letter, lambda _: ())))
+    config = load_settings(settings.dead_letter, lambda _: ())
+    return DeadLetterConsumer(bootstrap.store(config), config.max_error_percent)
 
 
-def handler(event: object, context: "LambdaContext") -> None:
+def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     dead_letter = build()
-    with dead_letter.store.lifecycle.telemetry.invocation("slice_error", but_not=ClaimedError):
-        for delivery in read_deliveries(event, context.aws_request_id):
-            dead_letter.handle(delivery)
+    telemetry = dead_letter.store.lifecycle.telemetry
+    with telemetry.invocation("slice_error"):
+        return handle_each(event, context.aws_request_id, telemetry, dead_letter.handle)

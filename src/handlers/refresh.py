@@ -1,6 +1,6 @@
 """Works on one refresh message: hands its ids to LML, commits what came of them, hands on the rest."""
 
-from functools import cache
+from functools import cache, partial
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from core.budget.throttle import Throttle
 from core.lml.client import Lml
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.worker import Worker
-from core.runs.messages import ClaimedError, read_deliveries
+from core.runs.messages import handle_each
 from handlers import bootstrap
 from handlers.settings import load_settings
 
@@ -27,8 +27,9 @@ def build() -> RefreshConsumer:
     return RefreshConsumer(store, worker, config.max_error_percent)
 
 
-def handler(event: object, context: "LambdaContext") -> None:
+def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     refresh = build()
-    with refresh.store.lifecycle.telemetry.invocation("slice_error", but_not=ClaimedError):
-        for delivery in read_deliveries(event, context.aws_request_id):
-            refresh.handle(delivery, lambda: context.get_remaining_time_in_millis() / 1000)
+    telemetry = refresh.store.lifecycle.telemetry
+    with telemetry.invocation("slice_error"):
+        time_left = lambda: context.get_remaining_time_in_millis() / 1000  # noqa: E731
+        return handle_each(event, context.aws_request_id, telemetry, partial(refresh.handle, time_left=time_left))

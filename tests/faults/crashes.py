@@ -38,7 +38,8 @@ LATER: Final = timedelta(seconds=1000)
 FUNCTIONS: Final = ("fan_out", "refresh", "dead_letter")
 
 Side = Literal["before", "after"]
-Outcome = Literal["stopped", "killed", "returned", "failed"]
+Outcome = Literal["stopped", "killed", "returned", "gave back", "failed"]
+"""`gave back`: the delivery is SQS's again, since another invocation is at it."""
 
 
 class Point(NamedTuple):
@@ -172,7 +173,7 @@ class Stage:
 
     def wake(self, invocation: Invocation) -> None:
         """Let a stopped invocation go on to its end, whatever that is."""
-        assert self._say(pid=invocation.pid, signal=signal.SIGCONT)["outcome"] in {"returned", "failed"}
+        assert self._say(pid=invocation.pid, signal=signal.SIGCONT)["outcome"] in {"returned", "gave back", "failed"}
 
     def start(self, scene: Scene, **how: Any) -> Invocation:
         event = {"scheduled_time": scene.run_id.removeprefix("scheduled-")}

@@ -10,7 +10,8 @@ import pytest
 from tests.faults.crashes import LATER, Invocation, Point, Scene, Stage, points
 
 WRITES = {
-    *("open run", "lock", "plan messages", "begin sending", "send messages", "finish sending"),
+    *("note unsent", "open run", "lock", "note day", "forget unsent"),
+    *("plan messages", "begin sending", "send messages", "finish sending"),
     *("claim", "ask LML", "commit", "send next part", "mark sent", "renew lock"),
     *("close", "emission", "mark emitted"),
 }

@@ -147,7 +147,7 @@ class Interleavings(RuleBasedStateMachine):
         self.parked = Sqs()
         store = MessageStore(self.lifecycle, queue, ParkedQueue(self.parked, "parked"))
         self.lml = Lml(self.clock)
-        self.consumer, self.undertaker = RefreshConsumer(store, self.lml, 100), DeadLetterConsumer(store)
+        self.consumer, self.undertaker = RefreshConsumer(store, self.lml, 100), DeadLetterConsumer(store, 100)
         gate = partial(Gate, allowed=True, reason="drawn")
         self.fan_out = FanOut(self.lifecycle, queue, connected, gate, BATCH)
         self.runs: set[str] = set()

@@ -61,12 +61,21 @@ def name_of(operation: str, body: str) -> str:
             "messages_planned = :messages": "begin sending",
             "all_sent_at = :now": "finish sending",
             "holder = :me": "renew lock",
-            "reason = :reason": "end or stop",
+            "reason = :reason": "stop",
+            "run_id = :run": "note day",
         },
-        "PutItem": {"PACE": "pace", "LOCK": "lock", "RUN#": "open run", "START#": "name run"},
+        "PutItem": {
+            "UNSENT": "note unsent",
+            "REPLAY#": "note replay",
+            "PACE": "pace",
+            "LOCK": "lock",
+            "RUN#": "open run",
+            "START#": "name run",
+        },
+        "DeleteItem": {"UNSENT": "forget unsent"},
         "GetItem": {"PACE": "read pace", "LOCK": "read lock", "MESSAGE#": "read message", "RUN#": "read run"},
         "BatchWriteItem": {"": "plan messages"},
-        "Query": {"": "read plan"},
+        "Query": {"UNSENT": "read unsent", "": "read plan"},
         "SendMessageBatch": {"": "send messages"},
         "SendMessage": {"reason": "park", "": "send next part"},
     }
@@ -122,13 +131,13 @@ def _invoke(handler: Callable[..., object], job: dict[str, Any]) -> None:
     GATE.trace = os.open(job["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     GATE.stop_at = tuple(job["stop_at"]) if job["stop_at"] else None
     try:
-        handler(job["event"], Context(job))
+        answer = handler(job["event"], Context(job))
     except Exception as error:  # noqa: BLE001 - as Lambda does: told, and the invocation has failed
         sys.stdout.write(f"{type(error).__name__}: {error}\n")
         sys.stdout.flush()
         os._exit(1)
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(2 if isinstance(answer, dict) and answer.get("batchItemFailures") else 0)
 
 
 def _outcome(pid: int) -> dict[str, object]:
@@ -137,7 +146,7 @@ def _outcome(pid: int) -> dict[str, object]:
         return {"outcome": "stopped", "pid": pid}
     if os.WIFSIGNALED(status):
         return {"outcome": "killed"}
-    return {"outcome": "returned" if os.WEXITSTATUS(status) == 0 else "failed"}
+    return {"outcome": ("returned", "failed", "gave back")[os.WEXITSTATUS(status)]}
 
 
 def main() -> None:

@@ -167,19 +167,20 @@ class Rows:
 class Book:
     """The functions, wired as their handlers do it, and what a test does to them."""
 
-    def __init__(self, sdk: Sdk, lml: StandIn, rows: Rows) -> None:
+    def __init__(self, sdk: Sdk, lml: StandIn, rows: Rows, sentry_dsn: str | None = None) -> None:
         self.sdk, self.sqs, self.lml, self.rows = sdk, sdk.sqs, lml, rows
         self.delays: list[int] = []
         self.allowed = Gate(allowed=True, reason="tested")
+        self.gate: Callable[[], Gate] = lambda: self.allowed
         self.clock = VirtualClock()
         self.table = Table(sdk.dynamodb, TABLE, self.clock.advance)
         self.ledger = ledger_in(self.table)
-        self.telemetry = build.telemetry()
+        self.telemetry = build.telemetry(sentry_dsn)
         self.lifecycle = RunLifecycle(self.ledger, self.telemetry, self.clock)
         self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
         self.store = MessageStore(self.lifecycle, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
-        self.undertaker = DeadLetterConsumer(self.store)
+        self.undertaker = DeadLetterConsumer(self.store, 50)
         self._clients: dict[str, Lml] = {}
         self.consumer = self.receiver_with()
 
@@ -204,7 +205,7 @@ class Book:
             lifecycle=self.lifecycle,
             queue=self.queue,
             connect=partial(rotation.connect, self.rows.settings),
-            gate=lambda: self.allowed,
+            gate=self.gate,
             batch_size=batch_size,
         )
         return fan_out.start(event, request_id or str(uuid.uuid4()))

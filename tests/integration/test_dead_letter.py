@@ -39,7 +39,7 @@ def test_a_message_that_fails_five_times_is_buried_and_its_run_ends(book, few, c
 
     book.handle(body)
 
-    assert book.run(few).status == "complete"
+    assert book.run(few).status == "stopped"
     assert book.totals(few)["lml_error"] == len(FEW)
     assert book.message(run_id=few).failed == dict.fromkeys(FEW, DEAD)
     book.assert_balanced(few)
@@ -206,7 +206,7 @@ def test_a_burial_that_is_killed_is_finished_by_the_next(book, few, letter, poin
     book.clock.advance(TIMEOUT)
     book.handle(letter)
 
-    assert book.run(few).status == "complete"
+    assert book.run(few).status == "stopped"
     assert book.totals(few)["lml_error"] == len(FEW)
     book.assert_balanced(few)
 

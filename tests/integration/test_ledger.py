@@ -16,6 +16,7 @@ from core.runs.ledger._lock import LEASE
 from core.runs.ledger._runs import REPORT_LEASE
 from core.runs.plan import RefreshMessage
 from core.runs.totals import Totals
+from core.utc import moment_text
 from tests.integration.accounts import TABLE, canceled, error, ledger_in
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -67,7 +68,7 @@ def running(ledger):
     """A run of one message that has been sent."""
     ledger.runs.open(a_run())
     ledger.messages.plan([message()], NOW)
-    ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1)
+    ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1, now=NOW)
     ledger.messages.mark_sent("r", {0: 0})
     ledger.runs.finish_sending("r", NOW)
     return ledger
@@ -162,36 +163,36 @@ def test_a_run_that_sent_something_is_not_planned_again(ledger, table, status):
 def test_the_commit_point_fixes_what_the_run_holds(ledger):
     ledger.runs.open(a_run())
 
-    assert ledger.runs.begin_sending(a_run(), planned=120, messages_planned=3)
+    assert ledger.runs.begin_sending(a_run(), planned=120, messages_planned=3, now=NOW)
 
-    assert ledger.runs.read("r") == a_run("sending", planned=120, messages_planned=3)
+    assert ledger.runs.read("r") == a_run("sending", planned=120, messages_planned=3, planned_at=moment_text(NOW))
 
 
 def test_only_the_planner_passes_the_commit_point(ledger):
     ledger.runs.open(a_run(planner="second"))
 
-    assert not ledger.runs.begin_sending(a_run(planner="first"), planned=120, messages_planned=3)
+    assert not ledger.runs.begin_sending(a_run(planner="first"), planned=120, messages_planned=3, now=NOW)
 
     assert ledger.runs.read("r") == a_run(planner="second")
 
 
 def test_a_run_that_was_ended_meanwhile_is_not_sent(ledger):
     ledger.runs.open(a_run())
-    assert ledger.runs.end_unplanned(a_run(), "failed", "its lock went to another", NOW)
+    assert ledger.runs.end_unplanned(a_run(), "failed", "its lock went to another", ledger.lock, NOW)
 
-    assert not ledger.runs.begin_sending(a_run(), planned=120, messages_planned=3)
+    assert not ledger.runs.begin_sending(a_run(), planned=120, messages_planned=3, now=NOW)
 
 
 def test_a_run_that_is_sending_cannot_fail_any_more(ledger):
     ledger.runs.open(a_run())
-    ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1)
+    ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1, now=NOW)
 
-    assert not ledger.runs.end_unplanned(a_run(), "failed", "too late", NOW)
+    assert not ledger.runs.end_unplanned(a_run(), "failed", "too late", ledger.lock, NOW)
 
 
 def test_a_run_that_was_stopped_while_it_was_sent_stays_stopping(ledger):
     ledger.runs.open(a_run())
-    ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1)
+    ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1, now=NOW)
     assert ledger.runs.stop("r", "a person")
     assert not ledger.runs.stop("r", "again")
 
@@ -371,7 +372,7 @@ def test_a_step_whose_answer_was_lost_is_not_taken_for_somebody_elses(ledger, sd
         assert ledger.runs.name_for("request", "manual-1", NOW) == "manual-1"
     ledger.messages.plan([message()], NOW)
     with sdk.unanswered("UpdateItem"):
-        assert ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1)
+        assert ledger.runs.begin_sending(a_run(), planned=3, messages_planned=1, now=NOW)
     with sdk.unanswered("TransactWriteItems"):
         ledger.messages.mark_sent("r", {0: 0})
     with sdk.unanswered("UpdateItem"):
@@ -390,11 +391,12 @@ def test_a_step_whose_answer_was_lost_is_not_taken_for_somebody_elses(ledger, sd
     ("totals", "stop", "status"),
     [
         (Totals(identities_scanned=3, identities_resolved=3), False, "complete"),
-        (Totals(identities_scanned=3, lml_error=3), False, "complete"),
+        (Totals(identities_scanned=3, identities_resolved=1, lml_error=2), False, "complete"),
+        (Totals(identities_scanned=3, lml_error=3), False, "stopped"),
         (Totals(identities_scanned=1, not_attempted=2), False, "stopped"),
         (Totals(identities_scanned=3), True, "stopped"),
     ],
-    ids=["all resolved", "all failed", "a part too many", "stopped"],
+    ids=["all resolved", "some failed", "all failed", "a part too many", "stopped"],
 )
 def test_a_run_closes_once_as_what_it_was(running, totals, stop, status):
     running.lock.acquire("r", NOW)

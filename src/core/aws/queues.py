@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
+from botocore.exceptions import ClientError
 
 from core.runs.plan import RefreshMessage, encode
 
@@ -17,6 +18,10 @@ SEND_BATCH: Final = 10
 """Messages that one SendMessageBatch takes."""
 LONGEST_DELAY: Final = 900
 """Seconds that SQS can hold a message back."""
+LARGEST_MESSAGE: Final = (1_048_576, 262_144)
+"""Bytes that a queue takes in a message, attributes included: as queues are made now, and as they were until 2025."""
+_REASON_SHOWN: Final = 256  # characters of a reason beside a parked body
+_REASON_ROOM: Final = 300  # bytes for it, its name and its type
 _MAX_TRIES: Final = 8
 """Tries of the entries that SQS refused for a reason of its own."""
 
@@ -74,10 +79,24 @@ class ParkedQueue(msgspec.Struct, frozen=True):
     url: str
 
     def park(self, body: str, reason: str) -> None:
-        """Keep a body as it came, its reason beside it."""
-        self.client.send_message(
-            QueueUrl=self.url, MessageBody=body, MessageAttributes=_attributes({"reason": ascii(reason)[1:-1][:256]})
-        )
+        """Keep a body as it came, its reason beside it; of one that leaves the reason no room, as much as fits."""
+        size = len(body.encode())
+        for limit in LARGEST_MESSAGE:
+            room = limit - _REASON_ROOM
+            note = "" if size <= room else f" (cut: the first {room} of {size} bytes)"
+            shown = ascii(reason)[1:-1][: _REASON_SHOWN - len(note)] + note
+            try:
+                self.client.send_message(
+                    QueueUrl=self.url,
+                    MessageBody=body.encode()[:room].decode(errors="ignore"),
+                    MessageAttributes=_attributes({"reason": shown}),
+                )
+            except ClientError as error:
+                too_long = "InvalidParameterValue" in error.response["Error"]["Code"] and size > LARGEST_MESSAGE[-1]
+                if not too_long or limit == LARGEST_MESSAGE[-1]:
+                    raise
+            else:
+                return
 
 
 def _attributes(texts: Headers) -> "dict[str, MessageAttributeValueTypeDef]":

@@ -91,7 +91,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             dry_run=False,
             totals=totals,
             run_seconds=None,
-            completed=not result.left,
+            completed=not result.left and not result.totals.all_failed,
         )
         telemetry.info("done", "replay by hand", part=message.part, failed=result.failed, **totals)
         if goes_on:

@@ -16,6 +16,7 @@ class DeadLetterConsumer(msgspec.Struct, frozen=True):
     """The dead-letter function: commits what was never finished as `lml_error`, so that its run can close."""
 
     store: MessageStore
+    max_error_percent: int
 
     def handle(self, delivery: Delivery) -> None:
         """Account for one dead letter; raises `ClaimedError` while an invocation is still at it."""
@@ -40,4 +41,4 @@ class DeadLetterConsumer(msgspec.Struct, frozen=True):
             failed=dict.fromkeys(left.identity_ids, f"dead letter: {_DEAD}"),
         )
         self.store.commit(run, commit)
-        return lifecycle.close_if_done(run.run_id)
+        return lifecycle.close_if_done(run.run_id, max_error_percent=self.max_error_percent)

@@ -1,22 +1,24 @@
-"""Starting a run: gate, lock, ids into the ledger, messages into the queue (DESIGN §§2, 7)."""
+"""Starting a run: gate, lock, ids into the ledger, messages into the queue (docs/design/ledger.md)."""
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final, Literal
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import asdict, replace
 
-from core.aws.queues import SEND_BATCH, RefreshQueue
+from core.aws.queues import RefreshQueue, SendError
 from core.lml.gate import Gate
-from core.rotation.table import Coverage, DatabaseError, Rotation
+from core.rotation.table import Coverage, Rotation
 from core.runs import request
-from core.runs.ledger import Ledger, Run, Trigger
-from core.runs.lifecycle import RunLifecycle
+from core.runs.ledger import Run, Trigger
+from core.runs.lifecycle import RunLifecycle, send_unsent
 from core.runs.plan import RefreshMessage, batches
-from core.runs.request import Start, StartError
+from core.runs.replay import still_open
+from core.runs.request import Start
 from core.runs.totals import Totals
 from core.utc import moment_text
 
@@ -57,75 +59,121 @@ class FanOut(msgspec.Struct, frozen=True):
             telemetry.warning(
                 "init", "scheduled_time was not filled in: today stands in for it", value=asked.placeholder
             )
-        given = left_of(self.lifecycle.ledger, asked.replay_of) if asked.replay_of else asked.identity_ids
         if asked.dry_run:
+            given = still_open(self.lifecycle.ledger, asked.replay_of) if asked.replay_of else asked.identity_ids
             return self._dry_run(given, request.manual_id(now))
         run_id, run = self._find(asked, request_id, now)
         telemetry.bind(run_id=run_id)
-        if run is not None and run.may_be_sent:
+        self._take_up_others(run_id)
+        if run is not None and run.is_unsent:
             return self._send(run)
         if run is not None and not run.may_be_planned:
             self.lifecycle.close_if_done(run_id)
-            return _already(self.lifecycle.ledger.runs.read(run_id) or run)
-        return self._plan(asked, given, run_id, request_id, now)
+            return self._already(self.lifecycle.ledger.runs.read(run_id) or run, asked)
+        given = asked.identity_ids
+        if asked.replay_of:
+            given = still_open(self.lifecycle.ledger, asked.replay_of, asker=run_id)
+        trigger: Trigger = "scheduled" if run_id.startswith("scheduled-") else "manual"
+        started = Run(
+            run_id=run_id,
+            status="planning",
+            trigger=trigger,
+            started_at=moment_text(now),
+            deadline=int((now + LONGEST_RUN / self.lifecycle.clock.speed).timestamp()),
+            planner=request_id,
+            origin=asked.replay_of,
+            locked=int(asked.is_full),
+            check_in_id=uuid.uuid4().hex if trigger == "scheduled" else None,
+        )
+        return self._plan(asked, given, started, run)
 
     def _find(self, asked: Start, request_id: str, now: datetime) -> tuple[str, Run | None]:
-        """Name the run that is asked for, and read it: a scheduled one by its time, a manual one by its invocation."""
+        """Name the run that is asked for, and read it: for a retry of an invocation that of its first try."""
         runs = self.lifecycle.ledger.runs
-        if asked.is_full:
-            run_id = asked.scheduled_id(now)
+        run_id = self._of_the_day(asked, now) if asked.is_full else request.manual_id(now)
+        if asked.is_full and asked.force:
             run = runs.read(run_id)
-            if run is None or run.may_be_planned or run.may_be_sent or not asked.force:
-                return run_id, run
-        run_id = runs.name_for(request_id, request.manual_id(now), now)
+            if run is not None and not (run.may_be_planned or run.is_unsent):
+                run_id = request.manual_id(now)
+        if asked.force or asked.scheduled_time is None:  # else the time names the run, however often it is asked for
+            run_id = runs.name_for(request_id, run_id, now)
         return run_id, runs.read(run_id)
 
-    def _plan(self, asked: Start, given: Sequence[int] | None, run_id: str, request_id: str, now: datetime) -> Outcome:
-        lifecycle, telemetry = self.lifecycle, self.lifecycle.telemetry
-        trigger: Trigger = "scheduled" if run_id.startswith("scheduled-") else "manual"
-        with telemetry.run_span(run_id, trigger, dry_run=False) as headers:
-            run = Run(
-                run_id=run_id,
-                status="planning",
-                trigger=trigger,
-                started_at=moment_text(now),
-                deadline=int((now + LONGEST_RUN / lifecycle.clock.speed).timestamp()),
-                planner=request_id,
-                origin=asked.replay_of,
-                locked=int(asked.is_full),
-                headers=headers,
-                check_in_id=telemetry.check_in_open(run_id) if trigger == "scheduled" else None,
-            )
-            if not lifecycle.ledger.runs.open(run):
-                return _already(lifecycle.ledger.runs.read(run_id) or run)
-            gate = self.gate()
-            run = replace(run, gate_reason=gate.reason)
-            telemetry.gate_span(allowed=gate.allowed, reason=gate.reason)
-            telemetry.info("deploy_guard", gate.reason, allowed=gate.allowed)
-            if not gate.allowed:
-                self._refuse(run, gate.reason)
-                raise RunRefusedError(gate.reason)
-            if run.locked and (holder := lifecycle.take_lock(run_id, force=asked.force)) is not None:
-                return self._refuse(run, f"run {holder} holds the lock; `rotation stop {holder}` ends it")
-            with self._failing(run), self._ids(given) as found:
-                messages, planned = lifecycle.ledger.messages.plan(self._messages(run_id, found.ids), now)
-            self._tell_plan(planned, messages, found.coverage)
-            if not lifecycle.ledger.runs.begin_sending(run, planned=planned, messages_planned=messages):
-                return _already(lifecycle.ledger.runs.read(run_id) or run)
+    def _of_the_day(self, asked: Start, now: datetime) -> str:
+        """Name the full run of a start: a day has one, whether the schedule or a person has started it.
+
+        A start without a time finds the schedule's run of the day, and the schedule finds that of a person.
+        """
+        runs, own = self.lifecycle.ledger.runs, asked.scheduled_id(now)
+        if asked.scheduled_time is None:
+            return runs.of_day(now.date()) or own
+        of_person = request.day_id(asked.scheduled_time.date())
+        for run_id in (own, of_person):
+            run = runs.read(run_id)
+            if run is not None and not run.may_be_planned:
+                return run_id
+        return own
+
+    def _take_up_others(self, run_id: str) -> None:
+        """Look after the runs whose starts died; what stands in the way of that does not stand in the way of this."""
+        try:
+            self.lifecycle.take_up_unsent(self.queue, but_for=run_id)
+        except (BotoCoreError, ClientError, SendError) as error:
+            self.lifecycle.telemetry.warning("plan", f"a run whose start died was not taken up: {error}")
+
+    def _already(self, run: Run, asked: Start) -> Outcome:
+        """Answer a start for a run that is under way or over; the schedule's firing is checked in all the same."""
+        answer = _already(run)
+        if asked.scheduled_time is not None and run.run_id == request.day_id(asked.scheduled_time.date()):
+            answer["hint"] = f"a person has started the day's run as {run.run_id}; {answer['hint']}"
+            check_in_id = uuid.uuid4().hex
+            self.lifecycle.telemetry.check_in_close(check_in_id, ok=run.status != "stopped", seconds=None)
+        self.lifecycle.telemetry.info("plan", str(answer["hint"]), outcome=answer["outcome"])
+        return answer
+
+    def _plan(self, asked: Start, given: Sequence[int] | None, run: Run, earlier: Run | None) -> Outcome:
+        """Plan a run and send it, if gate, lock and database let it; `earlier` is what a try before this one left."""
+        lifecycle, telemetry, runs = self.lifecycle, self.lifecycle.telemetry, self.lifecycle.ledger.runs
+        run_id = run.run_id
+        with telemetry.run_span(run_id, run.trigger, dry_run=False) as headers:
+            run = replace(run, headers=headers)
+            if not runs.open(run):
+                return _already(runs.read(run_id) or run)
+            self._check_in(run, earlier)
+            with self._ended_if_it_fails(run):
+                gate = self.gate()
+                run = replace(run, gate_reason=gate.reason)
+                telemetry.gate_span(allowed=gate.allowed, reason=gate.reason)
+                telemetry.info("deploy_guard", gate.reason, allowed=gate.allowed)
+                if not gate.allowed:
+                    raise RunRefusedError(gate.reason)
+                if run.locked and (holder := lifecycle.take_lock(run_id, force=asked.force)) is not None:
+                    reason = f"run {holder} holds the lock; `rotation stop {holder}` ends it"
+                    self._refuse(run, reason)
+                    return {"outcome": "refused", "run_id": run_id, "hint": reason}
+                now = lifecycle.clock.utc()
+                with self._ids(given) as found:
+                    messages, planned = lifecycle.ledger.messages.plan(self._messages(run_id, found.ids), now)
+                self._tell_plan(planned, messages, found.coverage)
+                if asked.scheduled_time is not None and run.trigger == "scheduled":
+                    runs.note_day(run_id, asked.scheduled_time.date(), now)
+                fixed = runs.begin_sending(run, planned=planned, messages_planned=messages, now=lifecycle.clock.utc())
+            if not fixed:  # somebody ended it meanwhile, or plans it too
+                lifecycle.close_if_done(run_id)
+                return _already(runs.read(run_id) or run)
             return self._send(replace(run, planned=planned, messages_planned=messages))
+
+    def _check_in(self, run: Run, earlier: Run | None) -> None:
+        """Open the check-in of this attempt, and close one that an attempt before it has left open."""
+        if earlier is not None and earlier.check_in_id is not None and earlier.emitted_at is None:
+            self.lifecycle.telemetry.check_in_close(earlier.check_in_id, ok=False, seconds=None)
+        if run.check_in_id is not None:
+            self.lifecycle.telemetry.check_in_open(run.check_in_id)
 
     def _send(self, run: Run) -> Outcome:
         """Send every message that is not known to be in the queue; a retry after a crash begins here."""
-        ledger = self.lifecycle.ledger
-        unsent = (
-            message.left
-            for message in ledger.messages.all(run.run_id, run.messages_planned)
-            if message.left is not None and message.next_part == 0 and message.sent_part < 0
-        )
-        while batch := list(islice(unsent, SEND_BATCH)):
-            self.queue.send_all(batch, run.headers)
-            ledger.messages.mark_sent(run.run_id, {message.message: 0 for message in batch})
-        ledger.runs.finish_sending(run.run_id, self.lifecycle.clock.utc())
+        send_unsent(self.lifecycle.ledger, self.queue, self.lifecycle.clock, run)
+        self.lifecycle.ledger.runs.forget_unsent(run.run_id)
         self.lifecycle.close_if_done(run.run_id)
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}
 
@@ -174,44 +222,33 @@ class FanOut(msgspec.Struct, frozen=True):
             yield _Ids(rotation.identity_ids(), rotation.coverage())
 
     @contextmanager
-    def _failing(self, run: Run) -> Iterator[None]:
-        """End the run as failed when its ids cannot be read; nothing was sent."""
+    def _ended_if_it_fails(self, run: Run) -> Iterator[None]:
+        """End a run whatever keeps it from being planned: nothing was sent, and the next start finds the lock free."""
         try:
             yield
-        except DatabaseError as error:
-            self.lifecycle.telemetry.error("failed", str(error))
-            self._end(run, "failed", str(error))
+        except RunRefusedError as refusal:
+            self._refuse(run, str(refusal))
+            raise
+        except Exception as error:
+            self.lifecycle.telemetry.error("failed", str(error), error=type(error).__name__)
+            self._end(run, "failed", str(error) or type(error).__name__)
             raise
 
-    def _refuse(self, run: Run, reason: str) -> Outcome:
+    def _refuse(self, run: Run, reason: str) -> None:
         telemetry = self.lifecycle.telemetry
         telemetry.error("refused", reason)
         telemetry.metric("RunRefused", 1)
         telemetry.event(f"rotation-artist-backfill refused: {reason}", step="refused", fingerprint=["refused"])
         self._end(run, "refused", reason)
-        return {"outcome": "refused", "run_id": run.run_id, "hint": reason}
 
     def _end(self, run: Run, status: Literal["refused", "failed"], reason: str) -> None:
-        ledger = self.lifecycle.ledger
-        ledger.runs.end_unplanned(run, status, reason, self.lifecycle.clock.utc())
-        ledger.lock.release(run.run_id)
-        if run.check_in_id is not None:
-            self.lifecycle.telemetry.check_in_close(run.check_in_id, ok=False, seconds=None)
-
-
-def left_of(ledger: Ledger, run_id: str) -> list[int]:
-    """The ids of an ended run that failed or were not attempted; raises `StartError` where there are none."""
-    run = ledger.runs.read(run_id)
-    if run is None:
-        raise StartError(f"replay_of: run {run_id} is not in the ledger, which keeps runs for 30 days")
-    if run.closed_at is None:
-        raise StartError(f"replay_of: run {run_id} is {run.status}; it can be replayed when it has ended")
-    ids: set[int] = set()
-    for message in ledger.messages.all(run_id, run.messages_planned):
-        ids.update(message.failed, message.not_attempted, message.left.identity_ids if message.left else ())
-    if not ids:
-        raise StartError(f"replay_of: run {run_id} ({run.status}) left nothing to replay")
-    return sorted(ids)
+        telemetry = self.lifecycle.telemetry
+        try:
+            self.lifecycle.end_unplanned(run, status, telemetry.redacted(reason))
+        except (BotoCoreError, ClientError) as trouble:  # the ledger is away too; a retry re-enters from planning
+            telemetry.warning("failed", f"run {run.run_id} could not be marked as {status}: {trouble}")
+            if run.check_in_id is not None:
+                telemetry.check_in_close(run.check_in_id, ok=False, seconds=None)
 
 
 def _already(run: Run) -> Outcome:
@@ -224,5 +261,4 @@ def _already(run: Run) -> Outcome:
             hint = f"`rotation replay {run.run_id}` asks for what is left; {another}"
         case _:
             hint = f"`rotation status {run.run_id}` tells more"
-    hint = f"this run is {run.status}; {hint}"
-    return {"outcome": f"already_{run.status}", "run_id": run.run_id, "hint": hint}
+    return {"outcome": f"already_{run.status}", "run_id": run.run_id, "hint": f"this run is {run.status}; {hint}"}

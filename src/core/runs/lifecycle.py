@@ -1,15 +1,20 @@
-"""A run's life beside its messages: lock, stop, close, and the telling of its totals (DESIGN §7)."""
+"""A run's life beside its messages: lock, stop, close, and the report of its totals (docs/design/ledger.md)."""
 
-from typing import Final
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final, Literal
 
 import msgspec
 
+from core.aws.queues import SEND_BATCH, RefreshQueue
 from core.clock import Clock
 from core.runs.ledger import Ledger, Run
 from core.telemetry import Telemetry
 
 LEAST_VERDICTS: Final = 100
 """Verdicts before a share of errors may stop a run."""
+PLANNING_LIMIT: Final = timedelta(hours=1)
+"""Age at which a run that is still planned has nobody who plans it: Lambda and the schedule try for an hour."""
 
 
 class RunLifecycle(msgspec.Struct, frozen=True):
@@ -33,15 +38,37 @@ class RunLifecycle(msgspec.Struct, frozen=True):
             if holder.is_live and not ended and not force:
                 return holder.run_id
             if other is not None and not ended:
-                self.finalise(other, f"its lock went to {run_id}")
+                # Ended by a person, a run that was never planned stays ended; one that died may be started again.
+                self.finalise(other, f"its lock went to {run_id}", unplanned="stopped" if holder.is_live else "failed")
             self.ledger.lock.acquire(run_id, self.clock.utc(), instead_of=holder.run_id)
         return None
 
-    def finalise(self, run: Run, reason: str) -> None:
-        """End a run with what it has, and tell its totals."""
-        ended = finalise(self.ledger, self.clock, run, reason)
+    def finalise(self, run: Run, reason: str, *, unplanned: Literal["stopped", "failed"] = "stopped") -> None:
+        """End a run with what it has, and report it; `unplanned` is what one becomes that has sent nothing."""
+        ended = finalise(self.ledger, self.clock, run, reason, unplanned=unplanned)
         if ended is not None:
             self.report(ended)
+
+    def end_unplanned(self, run: Run, status: Literal["refused", "failed"], reason: str) -> None:
+        """End a run that its own start could not plan: nothing was sent, the lock is freed, the check-in closed."""
+        self.ledger.runs.end_unplanned(run, status, reason, self.ledger.lock, self.clock.utc())
+        ended = self.ledger.runs.read(run.run_id)
+        if ended is not None and ended.planner == run.planner:
+            self.report(ended)
+
+    def take_up_unsent(self, queue: RefreshQueue, *, but_for: str) -> None:
+        """Find the starts that died: send what is left of their runs, or end them where nothing was planned."""
+        runs = self.ledger.runs
+        for run_id in list(runs.unsent()):
+            run = None if run_id == but_for else runs.read(run_id)
+            if run is not None and run.is_unsent:
+                self.telemetry.warning("plan", f"the start of run {run_id} died: its messages are sent now")
+                send_unsent(self.ledger, queue, self.clock, run)
+                self.close_if_done(run_id)
+            elif run is not None and is_abandoned(run, self.clock):
+                self.finalise(run, "its start died while it was planned", unplanned="failed")
+            if run is not None and not run.may_be_planned:
+                runs.forget_unsent(run_id)
 
     def stop(self, run_id: str, cause: str, reason: str) -> None:
         """Let a run come to its end without calling LML any more; one Sentry event for a run and cause."""
@@ -55,19 +82,15 @@ class RunLifecycle(msgspec.Struct, frozen=True):
             self.telemetry.event(message, step="stopping", fingerprint=["rotation-artist-backfill", cause])
 
     def close_if_done(self, run_id: str, *, max_error_percent: int | None = None) -> None:
-        """After a commit: stop a run that mostly fails, close one that is done, tell totals that were not told."""
+        """After a commit: stop a run that mostly fails, close one that is done, report what was not reported.
+
+        A run whose every verdict failed is stopped however few they are: it never reads as a success.
+        """
         run = self.ledger.runs.read(run_id)
         if run is None:
             return
-        totals = run.totals
-        if (
-            max_error_percent is not None
-            and run.goes_on
-            and totals.identities_scanned >= LEAST_VERDICTS
-            and 100 * totals.lml_error > max_error_percent * totals.identities_scanned
-        ):
-            share = f"{totals.lml_error} of {totals.identities_scanned} identities failed"
-            self.stop(run_id, "errors", f"{share}, more than {max_error_percent} %")
+        if run.goes_on and (reason := _too_many_errors(run, max_error_percent)) is not None:
+            self.stop(run_id, "errors", reason)
             run = self.ledger.runs.read(run_id) or run
         if run.is_done:
             self.ledger.runs.close(run, self.ledger.lock, self.clock.utc())
@@ -75,7 +98,7 @@ class RunLifecycle(msgspec.Struct, frozen=True):
         self.report(run)
 
     def report(self, run: Run) -> bool:
-        """Tell the totals of a run that has ended, unless they have been told: span, metrics and check-in.
+        """Report a run that has ended, unless somebody has: span and metrics of what was planned, and its check-in.
 
         False when another invocation is at it, and might die before it is done.
         """
@@ -85,31 +108,75 @@ class RunLifecycle(msgspec.Struct, frozen=True):
             return False
         completed = run.status == "complete"
         totals = msgspec.structs.asdict(run.totals)
-        self.telemetry.report_totals(
-            run.headers,
-            run_id=run.run_id,
-            trigger=run.trigger,
-            dry_run=False,
-            totals=totals,
-            run_seconds=run.seconds,
-            completed=completed,
-        )
+        if run.is_planned:
+            self.telemetry.report_totals(
+                run.headers,
+                run_id=run.run_id,
+                trigger=run.trigger,
+                dry_run=False,
+                totals=totals,
+                run_seconds=run.seconds,
+                completed=completed,
+            )
         if run.check_in_id is not None:
             self.telemetry.check_in_close(run.check_in_id, ok=completed, seconds=run.seconds)
-        self.telemetry.info("done", f"run {run.status}", planned=run.planned, seconds=run.seconds, **totals)
+        self.telemetry.info(
+            "done",
+            f"run {run.status}",
+            planned=run.planned,
+            seconds=run.seconds,
+            **(totals if run.is_planned else {}),
+        )
         self.telemetry.flush()
         self.ledger.runs.mark_reported(run.run_id, self.clock.utc())
         return True
 
 
-def finalise(ledger: Ledger, clock: Clock, run: Run, reason: str) -> Run | None:
-    """End a run with what it has, whoever is at work on it: what was not scanned is not attempted."""
+def finalise(
+    ledger: Ledger, clock: Clock, run: Run, reason: str, *, unplanned: Literal["stopped", "failed"] = "stopped"
+) -> Run | None:
+    """End a run with what it has, whoever is at work on it: what was not scanned is not attempted.
+
+    `unplanned` is the status of one that has sent nothing: a stopped run is not started again, a failed one may be.
+    """
     current: Run | None = run
     while current is not None and (current.is_open or current.status == "planning"):
         now = clock.utc()
         if current.is_open:
             ledger.runs.finalise(current, reason, ledger.lock, now)
         else:
-            ledger.runs.end_unplanned(current, "failed", reason, now)
+            ledger.runs.end_unplanned(current, unplanned, reason, ledger.lock, now)
         current = ledger.runs.read(run.run_id)
     return current
+
+
+def is_abandoned(run: Run, clock: Clock) -> bool:
+    """True if nobody plans this run any more: its start died, and so did all that tried it again."""
+    age = clock.utc() - datetime.fromisoformat(run.started_at)
+    return run.status == "planning" and age > PLANNING_LIMIT
+
+
+def send_unsent(ledger: Ledger, queue: RefreshQueue, clock: Clock, run: Run) -> None:
+    """Send every message of a planned run that is not known to be in the queue, whoever has planned it.
+
+    One that is in the queue twice does its work once.
+    """
+    unsent = (
+        message.left
+        for message in ledger.messages.all(run.run_id, run.messages_planned)
+        if message.left is not None and message.next_part == 0 and message.sent_part < 0
+    )
+    while batch := list(islice(unsent, SEND_BATCH)):
+        queue.send_all(batch, run.headers)
+        ledger.messages.mark_sent(run.run_id, {message.message: 0 for message in batch})
+    ledger.runs.finish_sending(run.run_id, clock.utc())
+
+
+def _too_many_errors(run: Run, max_error_percent: int | None) -> str | None:
+    """Say why a run must not go on or read as complete; None where it may."""
+    failed, scanned = run.totals.lml_error, run.totals.identities_scanned
+    if run.totals.all_failed and run.messages_done == run.messages_planned:
+        return f"every verdict failed: {failed} of {scanned} identities"
+    if max_error_percent is not None and scanned >= LEAST_VERDICTS and 100 * failed > max_error_percent * scanned:
+        return f"{failed} of {scanned} identities failed, more than {max_error_percent} %"
+    return None

@@ -1,5 +1,6 @@
 """Where deliveries of refresh messages come in: taken apart, located in the ledger, committed once, handed on."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -8,6 +9,7 @@ from core.aws.queues import Headers, ParkedQueue, RefreshQueue
 from core.runs.ledger import Commit, CommitOutcome, Message, Run
 from core.runs.lifecycle import RunLifecycle
 from core.runs.plan import RefreshMessage
+from core.telemetry import Telemetry
 
 _TRACE: Final = frozenset({"sentry-trace", "baggage"})
 
@@ -23,6 +25,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers
     receive_count: int
     request_id: str
+    message_id: str = ""
+    """SQS's own, by which a delivery is given back."""
 
 
 class _Attribute(msgspec.Struct):
@@ -31,6 +35,7 @@ class _Attribute(msgspec.Struct):
 
 class _Record(msgspec.Struct):
     body: str
+    messageId: str = ""  # noqa: N815 - SQS's name
     attributes: dict[str, str] = {}
     messageAttributes: dict[str, _Attribute] = {}  # noqa: N815 - SQS's name
 
@@ -51,9 +56,27 @@ def read_deliveries(event: object, request_id: str) -> list[Delivery]:
             headers={name: value.stringValue for name, value in record.messageAttributes.items() if name in _TRACE},
             receive_count=int(record.attributes.get("ApproximateReceiveCount", "1")),
             request_id=request_id,
+            message_id=record.messageId,
         )
         for record in records
     ]
+
+
+def handle_each(
+    event: object, request_id: str, telemetry: Telemetry, handle: Callable[[Delivery], None]
+) -> dict[str, object]:
+    """Handle the deliveries of an SQS event; returns those that SQS is to deliver again, as Lambda wants it told.
+
+    A delivery that another invocation is at is given back, and is no error: SQS delivers every message at least once.
+    """
+    given_back = []
+    for delivery in read_deliveries(event, request_id):
+        try:
+            handle(delivery)
+        except ClaimedError as claimed:
+            telemetry.info("slice_error", f"delivered again later: {claimed}")
+            given_back.append({"itemIdentifier": delivery.message_id})
+    return {"batchItemFailures": given_back}
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -75,14 +98,11 @@ class MessageStore(msgspec.Struct, frozen=True):
         """Find the part to work on; None when nothing is to be done: it is over, committed before, or parked now."""
         run_id = message.run_id or ""
         run = self.lifecycle.ledger.runs.read(run_id)
-        if run is None or run.may_be_planned:
+        if run is None or run.status == "planning":
             self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
             return None
-        if not run.is_open:
-            self._ensure_reported(run)
-            self.lifecycle.telemetry.info(
-                "done", f"run {run.status}: message ignored; `rotation replay {run_id}` asks again"
-            )
+        if not run.is_open or run.is_done:
+            self._conclude(run)
             return None
         item = self.lifecycle.ledger.messages.read(run_id, message.message)
         if item is None or item.number >= run.messages_planned:
@@ -138,6 +158,15 @@ class MessageStore(msgspec.Struct, frozen=True):
             if item is not None:
                 self.repair(run, item)
         return outcome is CommitOutcome.COMMITTED
+
+    def _conclude(self, run: Run) -> None:
+        """Close a run that nobody closed (its last delivery died, or was before the end of sending), or report it."""
+        if run.is_done:
+            self.lifecycle.close_if_done(run.run_id)
+            return
+        self._ensure_reported(run)
+        again = f"`rotation replay {run.run_id}` asks again"
+        self.lifecycle.telemetry.info("done", f"run {run.status}: message ignored; {again}")
 
     def _ensure_reported(self, run: Run) -> None:
         if not self.lifecycle.report(run):

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Final, cast
 
 import msgspec
@@ -34,8 +34,14 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     def scheduled_id(self, now: datetime) -> str:
         """Name the full run of a firing, or of a day when the firing's time is not known: twice is once."""
-        when = now.astimezone(UTC).date().isoformat() if self.scheduled_time is None else utc_text(self.scheduled_time)
-        return f"scheduled-{when}"
+        if self.scheduled_time is None:
+            return day_id(now.astimezone(UTC).date())
+        return f"scheduled-{utc_text(self.scheduled_time)}"
+
+
+def day_id(day: date) -> str:
+    """Name the full run that a person asks for on a day, in UTC."""
+    return f"scheduled-{day.isoformat()}"
 
 
 def manual_id(now: datetime) -> str:

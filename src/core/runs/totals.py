@@ -21,6 +21,11 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 0
     discogs_calls_estimated: int = 0
 
+    @property
+    def all_failed(self) -> bool:
+        """There were verdicts, and every one of them was an error."""
+        return self.lml_error == self.identities_scanned > 0
+
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(**{name: getattr(self, name) + getattr(other, name) for name in TOTALS})
 

@@ -2,7 +2,6 @@
 
 import logging
 import time
-import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import floor
@@ -59,6 +58,8 @@ class Telemetry:
 
     def __init__(self, sentry: "settings.Sentry", *, secrets: Collection[str] = ()) -> None:
         redact = Redaction(secrets)
+        self.redacted = redact.text
+        """Hides secrets in a text that goes elsewhere, such as into the ledger."""
         self._logs = Logs(redact)
         self._metrics = Metrics()
         self._run_id: str | None = None
@@ -78,7 +79,7 @@ class Telemetry:
         sentry_sdk.traces.new_trace()  # else events outside a span would join those of the last invocation
 
     @contextmanager
-    def invocation(self, step: Step, *, but_not: type[Exception]) -> Iterator[None]:
+    def invocation(self, step: Step, *, but_not: type[Exception] | tuple[()] = ()) -> Iterator[None]:
         """Wrap one invocation: what escapes it goes to the log and, `but_not` aside, to Sentry; all is flushed."""
         self.bind(run_id=None)
         try:
@@ -198,11 +199,12 @@ class Telemetry:
         """Add a value in the unit that the name ends in, else a count; several of one name are kept apart."""
         self._metrics.add(name, value)
 
-    def check_in_open(self, run_id: str) -> str:
-        """Tell the cron monitor that a scheduled run has begun; the same run has the same check-in however often."""
-        check_in_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{TOOL}/{run_id}").hex
+    def check_in_open(self, check_in_id: str) -> None:
+        """Tell the cron monitor that a scheduled run has begun.
+
+        Sentry drops whatever comes for a check-in that is closed, so that each attempt needs an id of its own.
+        """
         capture_checkin(TOOL, check_in_id, "in_progress", monitor_config=MONITOR)
-        return check_in_id
 
     def check_in_close(self, check_in_id: str, *, ok: bool, seconds: float | None) -> None:
         capture_checkin(TOOL, check_in_id, "ok" if ok else "error", seconds, MONITOR)

@@ -1,8 +1,8 @@
 """Items `RUN#<id>` / `RUN`: what a run planned, did and told."""
 
 import secrets
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
 from typing import Final, Literal, cast
 
 import msgspec
@@ -17,6 +17,8 @@ Trigger = Literal["scheduled", "manual"]
 
 OPEN: Final = ("sending", "running", "stopping")
 """Statuses under which messages are worked on and committed."""
+_UNSENT: Final = "UNSENT"
+"""Partition of the notes about runs whose messages are not known to be in the queue."""
 KEEP: Final = timedelta(days=30)
 REPORT_LEASE: Final = timedelta(seconds=30)
 """How long one reader has for telling the totals before another may."""
@@ -40,6 +42,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     planned: int = 0
     messages_planned: int = 0
     messages_done: int = 0
+    planned_at: str | None = None
+    """When its plan was fixed: the commit point. None while it is planned, and for a run that never was."""
     totals: Totals = Totals()
     all_sent_at: str | None = None
     closed_at: str | None = None
@@ -51,6 +55,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     """Trace headers of the run's span."""
     check_in_id: str | None = None
+    """The cron monitor's check-in of this attempt; a retry has another."""
 
     @property
     def is_open(self) -> bool:
@@ -68,9 +73,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in {"planning", "refused", "failed"}
 
     @property
-    def may_be_sent(self) -> bool:
-        """It is planned, and a crash left messages that are not in the queue."""
-        return self.is_open and self.all_sent_at is None
+    def is_planned(self) -> bool:
+        """It is past the commit point, so that its totals are to be reported."""
+        return self.planned_at is not None or self.planned > 0
+
+    @property
+    def is_unsent(self) -> bool:
+        """It is planned, and a crash left messages that are not known to be in the queue."""
+        return self.status in {"sending", "stopping"} and self.all_sent_at is None
 
     @property
     def is_done(self) -> bool:
@@ -79,8 +89,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_unreported(self) -> bool:
-        """Its totals are final and nobody has marked them as told."""
-        return self.status in {"complete", "stopped"} and self.emitted_at is None
+        """It has ended, and nobody has marked its totals and its check-in as reported."""
+        return self.closed_at is not None and self.emitted_at is None
 
     @property
     def seconds(self) -> float:
@@ -100,33 +110,72 @@ class Runs(msgspec.Struct, frozen=True):
         return None if item is None else _run(run_id, item)
 
     def name_for(self, request_id: str, proposed: str, now: datetime) -> str:
-        """Return the run id of an asynchronous invocation: a retry of it gets the one that the first try proposed."""
+        """Return the run id of an invocation: a retry, which has the same request id, gets that of the first try."""
         key = (f"START#{request_id}", "START")
         item: Item = {"pk": key[0], "sk": key[1], "run_id": proposed, "expires_at": expiry(now)}
         if self.table.put(item, "attribute_not_exists(pk)"):
             return proposed
         return str((self.table.read(*key) or item)["run_id"])
 
+    def of_day(self, day: date) -> str | None:
+        """Return the id of the run that a schedule's time named and that planned on this day (UTC) last."""
+        item = self.table.read(*_day(day))
+        return None if item is None else str(item["run_id"])
+
+    def note_day(self, run_id: str, day: date, now: datetime) -> None:
+        """Let a start without a time find this run as the day's."""
+        self.table.update(
+            *_day(day),
+            "SET run_id = :run, expires_at = :expires",
+            "attribute_not_exists(run_id) OR run_id <> :run",
+            run=run_id,
+            expires=expiry(now),
+        )
+
+    def unsent(self) -> Iterator[str]:
+        """Ids of the runs that were opened and not yet seen to be sent whole, or to have ended."""
+        for item in self.table.query(_UNSENT, "RUN#"):
+            yield str(item["sk"]).removeprefix("RUN#")
+
+    def forget_unsent(self, run_id: str) -> None:
+        """Take a run off `unsent`: all its messages are in the queue, or it has ended."""
+        self.table.delete(_UNSENT, f"RUN#{run_id}", "attribute_exists(pk)")
+
+    def replays_of(self, run_id: str) -> Iterator[str]:
+        """Ids of the runs that were opened to replay a run."""
+        for item in self.table.query(_key(run_id)[0], "REPLAY#"):
+            yield str(item["sk"]).removeprefix("REPLAY#")
+
     def open(self, run: Run) -> bool:
-        """Begin planning, for the first time or over again; False from a status that does not allow it."""
+        """Begin planning, for the first time or over again; False from a status that does not allow it.
+
+        Before that the run is noted where `unsent` and `replays_of` find it: a note without a run harms nobody.
+        """
         pk, sk = _key(run.run_id)
+        expires = expiry(datetime.fromisoformat(run.started_at))
+        notes: list[Item] = [{"pk": _UNSENT, "sk": f"RUN#{run.run_id}", "expires_at": expires}]
+        if run.origin is not None:
+            notes.append({"pk": _key(run.origin)[0], "sk": f"REPLAY#{run.run_id}", "expires_at": expires})
+        for note in notes:
+            self.table.put(note, "attribute_not_exists(pk)")
         fields = msgspec.structs.asdict(run)
         totals = msgspec.structs.asdict(fields.pop("totals"))
         del fields["run_id"]
         item = {name: value for name, value in (fields | totals).items() if value is not None}
         return self.table.put(
-            {"pk": pk, "sk": sk, "expires_at": expiry(datetime.fromisoformat(run.started_at)), **item},
+            {"pk": pk, "sk": sk, "expires_at": expires, **item},
             "attribute_not_exists(pk) OR #status IN (:planning, :refused, :failed)",
             planning="planning",
             refused="refused",
             failed="failed",
         )
 
-    def begin_sending(self, run: Run, *, planned: int, messages_planned: int) -> bool:
+    def begin_sending(self, run: Run, *, planned: int, messages_planned: int, now: datetime) -> bool:
         """Fix what the run holds: the commit point. False when another invocation plans it, or it was ended."""
         return self.table.update(
             *_key(run.run_id),
-            "SET #status = :sending, planned = :planned, messages_planned = :messages, gate_reason = :gate",
+            "SET #status = :sending, planned = :planned, messages_planned = :messages, gate_reason = :gate, "
+            "planned_at = :now",
             "#status IN (:planning, :sending) AND planner = :planner",  # the SDK repeats it after a lost answer
             sending="sending",
             planning="planning",
@@ -134,6 +183,7 @@ class Runs(msgspec.Struct, frozen=True):
             planned=planned,
             messages=messages_planned,
             gate=run.gate_reason,
+            now=moment_text(now),
         )
 
     def finish_sending(self, run_id: str, now: datetime) -> None:
@@ -149,9 +199,11 @@ class Runs(msgspec.Struct, frozen=True):
         ):
             self.table.update(*key, "SET all_sent_at = :now", "#status = :stopping", stopping="stopping", now=sent_at)
 
-    def end_unplanned(self, run: Run, status: Literal["refused", "failed"], reason: str, now: datetime) -> bool:
-        """End a run that has sent nothing; False when it is past that point."""
-        return self.table.update(
+    def end_unplanned(
+        self, run: Run, status: Literal["refused", "failed", "stopped"], reason: str, lock: Lock, now: datetime
+    ) -> bool:
+        """End a run that has sent nothing, and free the lock if it holds it; False when it is past that point."""
+        ending = self.table.updating(
             *_key(run.run_id),
             "SET #status = :status, reason = :reason, gate_reason = :gate, closed_at = :now",
             "#status = :planning AND planner = :planner",
@@ -162,6 +214,7 @@ class Runs(msgspec.Struct, frozen=True):
             planner=run.planner,
             now=moment_text(now),
         )
+        return self._end(ending, run, lock, now)
 
     def stop(self, run_id: str, reason: str) -> bool:
         """Let the deliveries of an open run commit without calling LML; False when it is stopping or over."""
@@ -186,8 +239,12 @@ class Runs(msgspec.Struct, frozen=True):
         )
 
     def close(self, run: Run, lock: Lock, now: datetime) -> bool:
-        """Close a run whose messages are all done, and free the lock if it holds it; False when another has."""
-        status = "complete" if run.status == "running" and not run.totals.not_attempted else "stopped"
+        """Close a run whose messages are all done, and free the lock if it holds it; False when another has.
+
+        It is complete if every id has its verdict, and not every verdict is an error.
+        """
+        complete = run.status == "running" and not run.totals.not_attempted and not run.totals.all_failed
+        status = "complete" if complete else "stopped"
         closing = self.table.updating(
             *_key(run.run_id),
             "SET #status = :closed, closed_at = :now",
@@ -226,7 +283,8 @@ class Runs(msgspec.Struct, frozen=True):
         )
 
     def mark_reported(self, run_id: str, now: datetime) -> None:
-        self.table.update(*_key(run_id), "SET emitted_at = :now", "attribute_exists(pk)", now=moment_text(now))
+        """Note that a run that has ended is reported; one that was opened anew meanwhile is not."""
+        self.table.update(*_key(run_id), "SET emitted_at = :now", "attribute_exists(closed_at)", now=moment_text(now))
 
     def adding(self, run_id: str, totals: Totals, *, done: bool) -> Action:
         """The run's share of a commit: its totals grow while it is open."""
@@ -259,6 +317,10 @@ class Runs(msgspec.Struct, frozen=True):
 
 def _key(run_id: str) -> tuple[str, str]:
     return f"RUN#{run_id}", "RUN"
+
+
+def _day(day: date) -> tuple[str, str]:
+    return f"DAY#{day.isoformat()}", "DAY"
 
 
 def expiry(now: datetime) -> int:
