@@ -374,7 +374,7 @@ def test_a_second_replay_asks_only_for_what_the_first_has_not_resolved(book):
 
     assert book.lml.asked_for() == IDS[:1]
     book.assert_balanced(str(second["run_id"]))
-    with pytest.raises(StartError, match=rf"run {RUN} left nothing to replay: all was asked for again by {first}"):
+    with pytest.raises(StartError, match=rf"run {RUN} left nothing to replay: all was asked for again by .*{first}"):
         book.start({"replay_of": RUN})
     with pytest.raises(StartError, match="left nothing to replay"):
         book.start({"dry_run": True, "replay_of": RUN})
