@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from core.aws.queues import RefreshQueue
+from core.environment import shown
 from core.runs import lifecycle as lives
 from core.runs import request
 from core.runs.ledger import Run
