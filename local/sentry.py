@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local import serve
+from local import sentry_api, serve
 
 DECODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "identity": bytes,
@@ -118,7 +118,7 @@ def parse(body: bytes) -> Envelope:
 
 
 def build() -> Starlette:
-    """Return a fresh stand-in as an ASGI app."""
+    """Return a fresh stand-in as an ASGI app: what an SDK sends to, and the web API of one organization."""
     envelopes: list[Envelope] = []
     faults: list[Fault] = []
 
@@ -157,6 +157,7 @@ def build() -> Starlette:
             Route("/_envelopes", show),
             Route("/_faults", order_faults, methods=["POST"]),
             Route("/_reset", reset, methods=["POST"]),
+            *sentry_api.with_old_objects().app().routes,
         ]
     )
 

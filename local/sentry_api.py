@@ -151,6 +151,15 @@ class SentryApi:
         return JSONResponse(objects[key])
 
 
+def with_old_objects() -> SentryApi:
+    """Return an organization in which people still look at the old job: something for `sentry migrate` to find."""
+    api = SentryApi()
+    old = "backfill.releases_ok"
+    api.add("dashboards", title="Nightly backfill", widgets=[{"title": "Releases", "queries": [{"fields": [old]}]}])
+    api.add("discover/saved", name="Releases that were warmed", fields=["timestamp", old], query=f"has:{old}")
+    return api
+
+
 def _collection(request: Request) -> str:
     rest = request.url.path.partition(f"/organizations/{ORGANIZATION}/")[2]
     return next(name for name in COLLECTIONS if rest.startswith(name))

@@ -70,8 +70,9 @@ def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen
             continue
         for page in pages.paginate(logGroupName=target.names[group], startTime=int(since.timestamp() * 1000)):
             for event in page["events"]:
-                if event["eventId"] not in seen and (line := _read(event["message"])) is not None:
-                    seen.add(event["eventId"])
+                key = event.get("eventId") or f"{event['timestamp']} {event['message']}"  # the emulator gives no ids
+                if key not in seen and (line := _read(event["message"])) is not None:
+                    seen.add(key)
                     found.append((event["timestamp"], line))
     for _, line in sorted(found, key=lambda it: (it[0], str(it[1].get("timestamp")))):
         of_run = run_id is None or line.get("run_id") == run_id

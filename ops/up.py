@@ -14,7 +14,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from local import cloud, deploy, started
+from local import cloud, deploy, sentry_api, started
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
 from local.postgres import PostgresError
@@ -28,6 +28,7 @@ FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
 PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
 SAM_ENVIRONMENT: Final = HOME / "sam-env.json"
 SAM_TEMPLATE: Final = HOME / "template.json"
+SENTRY_ENVIRONMENT: Final = HOME / "sentry.env"
 SAM_CODE: Final = HOME / "sam"
 """Stands for src/ in that template: its Makefile builds the package for this machine's processor."""
 NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
@@ -63,6 +64,7 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
                 there, picker_url = picker.beside(there, speed)
                 there, health_url = _watched_over(there, picker_url)
                 _prepare_sam(local_target(there), folder)
+                (folder / SENTRY_ENVIRONMENT.name).write_text(_sentry_environment(there))
                 description = Running(cloud=there, health_url=health_url, picker_url=picker_url)
                 draft = folder / f"{DESCRIPTION}.draft"
                 draft.touch(mode=0o600)  # it holds the database's password
@@ -84,7 +86,11 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
         "sentry_url": there.sentry_url,
     }
     lines = [f"{name.removesuffix('_url')}: {url}" for name, url in parts.items()]
-    return Answer([*lines, "`rotation run --wait` starts a run, `rotation down` stops all of it"], parts)
+    lines += [
+        "`rotation run --wait` starts a run, `rotation down` stops all of it",
+        f"`. {SENTRY_ENVIRONMENT}` has `rotation sentry` and `rotation preflight` ask this cloud's Sentry",
+    ]
+    return Answer(lines, parts)
 
 
 @click.command()
@@ -134,7 +140,7 @@ def _end_everything(folder: Path) -> list[str]:
         ) from None
     with suppress(OSError):
         clouds.rmdir()
-    for name in (DESCRIPTION, SAM_ENVIRONMENT.name, SAM_TEMPLATE.name):
+    for name in (DESCRIPTION, SAM_ENVIRONMENT.name, SAM_TEMPLATE.name, SENTRY_ENVIRONMENT.name):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / SAM_CODE.name, ignore_errors=True)
     return ended
@@ -174,6 +180,17 @@ def _picked(function: str, environment: dict[str, str]) -> dict[str, str]:
     own = template["Resources"][function]["Properties"]["Environment"]["Variables"]
     named = {*everywhere, *own, *NOT_IN_THE_TEMPLATE}
     return {name: value for name, value in environment.items() if name in named or name.startswith("AWS_")}
+
+
+def _sentry_environment(there: Cloud) -> str:
+    """Return what a shell reads so that commands ask the stand-in's web API."""
+    values = {
+        "SENTRY_URL": there.sentry_url,
+        "SENTRY_ORG": sentry_api.ORGANIZATION,
+        "SENTRY_PROJECT": sentry_api.PROJECT,
+        "SENTRY_AUTH_TOKEN": sentry_api.TOKEN,
+    }
+    return "".join(f"export {name}={value}\n" for name, value in values.items())
 
 
 def _prepare_sam(target: Target, folder: Path) -> None:

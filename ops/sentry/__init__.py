@@ -110,7 +110,10 @@ def migrate_command(api: Api, *, applied: bool, undo: Path | None) -> Answer:
         back = migrate.way_back(api, undo.read_bytes())
         changes.make(api, back)
         if not back:
-            return Answer([f"nothing to put back: {undo} holds no object"], {"put_back": []})
+            return Answer(
+                [f"nothing to put back: all that {undo} holds is in Sentry as it was before the migration"],
+                {"put_back": []},
+            )
         return Answer(
             [f"put back as before the migration: {_objects(len(back))}"], {"put_back": [it.name for it in back]}
         )

@@ -72,8 +72,11 @@ def way_back(sentry: Api, file: bytes) -> list[Change]:
     """Return what puts everything back; raises OperatorError if that cannot be, nothing then is written."""
     try:
         saved = [(it, str(it.before[KEYS.get(it.path, "id")])) for it in msgspec.json.decode(file, type=list[Kept])]
-    except (msgspec.DecodeError, KeyError) as error:
-        raise OperatorError(f"that is no file of a migration, and nothing was put back: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        raise OperatorError(
+            "that is no file of a migration, and nothing was put back: name the one that `rotation sentry migrate "
+            "--apply` saved under .local"
+        ) from None
     changes = []
     for it, key in saved:
         now = sentry.read(it.path, key)

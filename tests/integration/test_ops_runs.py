@@ -153,7 +153,7 @@ def test_a_stopped_run_is_replayed_as_a_run_that_names_it(desk):
         live = desk.data("status")
         assert (live["run_id"], live["status"]) == (run_id, "running")
         assert desk.data("stop", run_id)["status"] == "stopping"
-    stopped = desk.data("status", "--follow", run_id)
+    stopped = desk.data("status", "--follow", run_id, code=1)
     assert (stopped["status"], stopped["reason"]) == ("stopped", "stopped by `rotation stop`")
     assert stopped["planned"] == stopped["identities_scanned"] + stopped["not_attempted"]
     assert stopped["not_attempted"] > 0

@@ -40,7 +40,7 @@ def test_a_stack_s_run_is_started_seen_stopped_and_replayed(desk, account):
         last, this = account.data("status"), account.data("status", run_id)
         assert last["started_at"] == this["started_at"]  # in seconds: another one may have begun in the same
         assert account.data("stop", run_id)["status"] == "stopping"
-    stopped = account.data("status", run_id, "--follow")
+    stopped = account.data("status", run_id, "--follow", code=1)
     assert (stopped["status"], stopped["planned"]) == ("stopped", 6)
 
     replayed = account.data("replay", run_id, "--wait")
