@@ -37,6 +37,7 @@ class Cloud(ThreadingHTTPServer):
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": self.url,
             "LEDGER_TABLE": "ledger",
+            "PICKER_TABLE": "picker",
         }
 
     def taken(self) -> dict[str, int]:
@@ -58,11 +59,12 @@ class _Request(BaseHTTPRequestHandler):
             self.server.asked["Sentry"] = 1  # the SDK sends the spans of two traces at once or one by one, by chance
         else:
             self.server.asked[operation.rpartition(".")[2]] += 1
+        body = b'{"Items": []}'  # of a scan; to all others it says nothing
         self.send_response(200)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -1,7 +1,9 @@
 """Walks an empty table."""
 
 import asyncio
+import os
 
+import boto3
 import httpx
 
 from .database import connect
@@ -13,6 +15,7 @@ runner = asyncio.Runner()
 
 def handler(_: object, __: object) -> dict[str, object]:
     rows = connect().prepare("SELECT id FROM wxyc_schema.rotation WHERE id > :after").run(after=0)
+    boto3.client("dynamodb").scan(TableName=os.environ["PICKER_TABLE"], ProjectionExpression="pk")
     logger.info("walked")
     sentry_sdk.flush(2.0)
     return {"done": not rows}
