@@ -3,11 +3,10 @@
 import asyncio
 import os
 
-import boto3
 import httpx
 
 from .database import connect
-from .shared import logger, sentry_sdk
+from .shared import dynamodb, logger, sentry_sdk
 
 client = httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
 runner = asyncio.Runner()
@@ -15,7 +14,7 @@ runner = asyncio.Runner()
 
 def handler(_: object, __: object) -> dict[str, object]:
     rows = connect().prepare("SELECT id FROM wxyc_schema.rotation WHERE id > :after").run(after=0)
-    boto3.client("dynamodb").scan(TableName=os.environ["PICKER_TABLE"], ProjectionExpression="pk")
+    dynamodb.scan(TableName=os.environ["PICKER_TABLE"], ProjectionExpression="pk")
     logger.info("walked")
     sentry_sdk.flush(2.0)
     return {"done": not rows}
