@@ -93,6 +93,21 @@ def test_lml_s_own_status_stays_inside(station, lml, status):
     assert opened(station.row(release=11))[0] == 502
 
 
+def test_what_a_dj_could_not_wait_for_is_kept_before_the_environment_freezes(station, lml, environment):
+    """The extension waits for it; the next DJ finds it, in whatever environment."""
+    environment(CLOCK_SPEED="10")
+    lml.says("release", RELEASE, hold=True)
+    row = station.row(release=11)
+
+    assert opened(row)[0] != 200
+    lml.let_go()
+    picker_bootstrap._until_lml_has_answered(30)
+
+    environment()
+    assert opened(row)[0] == 200
+    assert len(lml.asked()) == 1
+
+
 def test_the_openapi_document_is_served():
     request = event("rotation-tracks") | {"routeKey": "GET /openapi.json", "pathParameters": {}}
     answer = rotation_tracks.handler(request, CONTEXT)
