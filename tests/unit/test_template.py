@@ -249,7 +249,7 @@ def test_the_alarms_are_those_of_the_design():
     above, below, tool = "GreaterThanThreshold", "LessThanThreshold", telemetry.TOOL
     assert watched == {
         *(
-            (metric, f"<{function}>", above, 0)
+            (metric, f"<{function}>", above, 3 if (metric, function) == ("Throttles", "WarmTracksFunction") else 0)
             for metric in ("Errors", "Throttles")
             for function in FUNCTIONS
             if (metric, function) != ("Errors", "AuthorizeFunction")
