@@ -26,6 +26,7 @@ from core.runs.ledger import Ledger, Run
 from core.runs.ledger._lock import Lock
 from core.runs.ledger._messages import Message, Messages
 from core.runs.ledger._pace import PaceItem
+from core.runs.ledger._progress import ProgressItems
 from core.runs.ledger._runs import Runs
 from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import MessageStore, read_deliveries
@@ -337,7 +338,7 @@ class Book:
 
 
 def ledger_in(table: Table) -> Ledger:
-    return Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table))
+    return Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table), ProgressItems(table))
 
 
 def event_of(body: str, message: dict | None = None) -> dict[str, object]:

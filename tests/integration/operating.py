@@ -8,13 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 from click.testing import CliRunner, Result
 
 from local import sentry
 from ops.cli import main
+from ops.shapes import PAGE
 from ops.target import Running, Target, find, running
 
 IDENTITIES = 24
+SHAPES = json.loads(PAGE.read_text(encoding="utf-8"))
+
+
+def _shape(arguments: tuple[str, ...], data: dict[str, Any]) -> str:
+    """The name under which docs/commands.schema.json has what these arguments print."""
+    if "error" in data:
+        return "error"
+    words = list(arguments[:2] if arguments[0] == "sentry" else arguments[:1])
+    words[0] = "dead-letters" if words[0] == "letters" else words[0]
+    words += [flag for flag in ("--wait", "--undo") if flag in arguments]
+    if "outcome" in data or words[0] == "stop":
+        words = [word for word in words if word != "--wait"]
+    return " ".join(words)
 
 
 @dataclass
@@ -32,7 +47,9 @@ class Desk:
         """What a command says with `--json`."""
         result = self.rotation(*arguments, "--json")
         assert result.exit_code == code, result.output
-        return json.loads(result.stdout)
+        data = json.loads(result.stdout)
+        jsonschema.validate(data, {**SHAPES, "$ref": f"#/commands/{_shape(arguments, data)}"})
+        return data
 
     def text(self, *arguments: str) -> str:
         """What a command says to a person."""

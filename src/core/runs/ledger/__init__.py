@@ -12,12 +12,25 @@ from core.aws.table import Table
 from core.runs.ledger._lock import Lock
 from core.runs.ledger._messages import Commit, CommitOutcome, Message, Messages
 from core.runs.ledger._pace import PaceItem
+from core.runs.ledger._progress import Progress, ProgressItems
 from core.runs.ledger._runs import OPEN, Run, Runs, Status, Trigger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-__all__ = ["OPEN", "Commit", "CommitOutcome", "Ledger", "Lock", "Message", "PaceItem", "Run", "Status", "Trigger"]
+__all__ = [
+    "OPEN",
+    "Commit",
+    "CommitOutcome",
+    "Ledger",
+    "Lock",
+    "Message",
+    "PaceItem",
+    "Progress",
+    "Run",
+    "Status",
+    "Trigger",
+]
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -27,9 +40,10 @@ class Ledger(msgspec.Struct, frozen=True):
     messages: Messages
     lock: Lock
     pace: PaceItem
+    progress: ProgressItems
 
 
 def open_ledger(client: "DynamoDBClient", table_name: str) -> Ledger:
     """Wire a ledger to its table; makes no request."""
     table = Table(client, table_name)
-    return Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table))
+    return Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table), ProgressItems(table))

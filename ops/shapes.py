@@ -1,0 +1,218 @@
+"""What each command prints with `--json`, as JSON Schema: `python -m ops.shapes` writes docs/commands.schema.json.
+
+Fields may be added to an object; none is taken away or changes its type.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from core.runs.ledger import Status, Trigger
+from core.runs.totals import TOTALS
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "commands.schema.json"
+
+
+class Problem(msgspec.Struct):
+    """Of every command that could not do what it was asked for: what is wrong, and what to do next."""
+
+    error: str
+
+
+class Up(msgspec.Struct):
+    """Where the parts of the cloud are."""
+
+    health_url: str
+    picker_url: str
+    aws_url: str
+    lml_url: str
+    sentry_url: str
+
+
+class Down(msgspec.Struct):
+    """The clouds that were ended: `up`, and each `demo` that was killed."""
+
+    stopped: bool
+    clouds: list[str]
+
+
+Run = msgspec.defstruct(
+    "Run",
+    [
+        ("run_id", str),
+        ("status", Status),
+        ("trigger", Trigger),
+        ("origin", str | None),
+        ("reason", str | None),
+        ("started_at", str),
+        ("closed_at", str | None),
+        ("planned", int),
+        ("messages_planned", int),
+        ("messages_done", int),
+        *((name, int) for name in TOTALS),
+    ],
+    namespace={"__doc__": "A run: its totals are those of the parts that are in the ledger. Times are UTC."},
+)
+RunStatus = msgspec.defstruct(
+    "RunStatus",
+    [("seconds_left", int | None), ("failures", dict[str, int])],
+    bases=(Run,),
+    kw_only=True,
+    namespace={"__doc__": "A run, wall seconds until it may be done (an estimate), and why ids failed, by reason."},
+)
+
+
+class Started(msgspec.Struct):
+    """The answer of fan-out: `started` and `dry_run` are what was asked for, others are not."""
+
+    outcome: str
+    run_id: str | None = None
+    planned: int | None = None
+    messages: int | None = None
+    hint: str | None = None
+
+
+class Listed(msgspec.Struct):
+    """The newest runs, and how many older ones there are."""
+
+    runs: list[Run]  # type: ignore[valid-type]  # made above
+    older: int
+
+
+class Logs(msgspec.Struct):
+    """Log lines as the functions wrote them."""
+
+    lines: list[dict[str, Any]]
+
+
+class Letter(msgspec.Struct):
+    kind: Literal["parked", "dead", "start"]
+    id: str
+    sent: str
+    reason: str
+    body: str
+
+
+class NotDone(msgspec.Struct):
+    id: str
+    error: str
+
+
+class Letters(msgspec.Struct):
+    """What waits for a person, the ids of those that were replayed or discarded, and those that could not be."""
+
+    letters: list[Letter]
+    done: list[str]
+    not_done: list[NotDone]
+
+
+class Report(msgspec.Struct):
+    """Where the page is, and what it could not be made of."""
+
+    report: str
+    run_id: str
+    status: Status
+    stale: list[int]
+    failed: list[int]
+    unknown: dict[str, str]
+
+
+class Check(msgspec.Struct):
+    check: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str
+    next: str
+    details: list[str]
+    seconds: float
+
+
+class Checks(msgspec.Struct):
+    """Every check that was made, with the next step where one failed."""
+
+    ok: bool
+    checks: list[Check]
+
+
+class Change(msgspec.Struct):
+    """An object in Sentry that differs from the files, line by line."""
+
+    where: str = msgspec.field(name="in")
+    name: str
+    differences: list[str]
+    notes: list[str]
+
+
+class Changes(msgspec.Struct):
+    changes: list[Change]
+
+
+class Use(msgspec.Struct):
+    """An object in Sentry that uses the old job's attributes."""
+
+    where: str = msgspec.field(name="in")
+    name: str
+    rewritten: list[str]
+    by_hand: list[str]
+
+
+class Migration(msgspec.Struct):
+    """What uses the old attributes; `saved` is the file for --undo."""
+
+    found: list[Use]
+    applied: bool
+    saved: str | None
+
+
+class PutBack(msgspec.Struct):
+    put_back: list[str]
+
+
+Demo = msgspec.defstruct(
+    "Demo",
+    [
+        ("run_id", str | None),
+        ("status", str),
+        ("planned", int),
+        *((name, int) for name in (*TOTALS[:7], "not_attempted")),
+        ("seconds", float),
+        ("report", str | None),
+    ],
+    namespace={"__doc__": "The demo's run; `seconds` are wall time."},
+)
+
+SHAPES: Final[dict[str, Any]] = {
+    "up": Up,
+    "down": Down,
+    "run": Started,
+    "run --wait": Run,
+    "replay": Started,
+    "replay --wait": Run,
+    "stop": Run,
+    "list": Listed,
+    "status": RunStatus,
+    "logs": Logs,
+    "dead-letters": Letters,
+    "report": Report,
+    "preflight": Checks,
+    "smoke": Checks,
+    "demo": Demo,
+    "sentry plan": Changes,
+    "sentry apply": Changes,
+    "sentry migrate": Migration,
+    "sentry migrate --undo": PutBack,
+}
+
+
+def document() -> dict[str, object]:
+    """Return all shapes as one JSON Schema: `$defs` by type, `commands` by command."""
+    types = list({id(it): it for it in (Problem, *SHAPES.values())}.values())
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    by_type = {id(it): schema for it, schema in zip(types, schemas, strict=True)}
+    commands = {name: by_type[id(it)] for name, it in SHAPES.items()} | {"error": by_type[id(Problem)]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "commands": commands, "$defs": components}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(json.dumps(document(), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,45 @@
+"""Items `RUN#<id>` / `PROGRESS#00003`: what a part has come to so far, for people; no account rests on it."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from core.aws.table import Table
+from core.runs.ledger._runs import expiry
+from core.runs.totals import Totals
+from core.utc import moment_text
+
+_NO_TOTALS: Final = Totals()
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """One message's part under way; `totals` are not in the run's yet, and empty once they are."""
+
+    totals: Totals = _NO_TOTALS
+    answered_at: str | None = None
+    """When LML last answered a request for ids, in UTC."""
+    error: str | None = None
+    """What went wrong with the last request; None if it was answered."""
+    at: str = ""
+    """When this was written, in UTC."""
+
+
+_decode = msgspec.json.Decoder(Progress).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ProgressItems(msgspec.Struct, frozen=True):
+    """Written after each request by whoever works on a message, over what was there."""
+
+    table: Table
+
+    def write(self, run_id: str, message: int, progress: Progress, now: datetime) -> None:
+        told = msgspec.structs.replace(progress, at=moment_text(now))
+        pk, sk = f"RUN#{run_id}", f"PROGRESS#{message:05}"
+        self.table.write_all([{"pk": pk, "sk": sk, "progress": _encode(told).decode(), "expires_at": expiry(now)}])
+
+    def all(self, run_id: str) -> Iterator[Progress]:
+        for item in self.table.query(f"RUN#{run_id}", "PROGRESS#"):
+            yield _decode(str(item["progress"]))
