@@ -67,17 +67,13 @@ def in_thread(app: ASGIApp) -> Iterator[str]:
             thread.join()
 
 
-def run(app: ASGIApp, url_file: Path, *, listening: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT; the base URL is in the file, whole, once connections are accepted.
-
-    Then `listening` is called.
-    """
+def run(app: ASGIApp, url_file: Path) -> None:
+    """Serve until SIGTERM or SIGINT; the base URL is in the file, whole, once connections are accepted."""
 
     def ready(url: str) -> None:
         draft = url_file.with_suffix(".draft")
         draft.write_text(url)
         draft.replace(url_file)
-        listening()
 
     with _listener() as listener:
         _Server(app, ready).run([listener])

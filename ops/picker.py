@@ -1,17 +1,11 @@
-"""The picker as one long-lived process over HTTP, and what `rotation demo --picker` shows of it.
+"""The picker's server (`python -m server`) beside the stand-ins of this machine, and what the demo shows of it."""
 
-`python -m ops.picker --url-file FILE` serves it with the settings of its environment.
-"""
-
-import asyncio
 import json
 import os
 import secrets
 import sys
 import time
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +13,9 @@ from typing import Any, Final
 
 import httpx
 from rich.console import Console
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from core import settings
-from core.picker import api, config
-from core.picker.build import Picker, build
-from core.telemetry import Telemetry
-from local import postgres, sentry, serve, started
+from core.picker import api
+from local import postgres, sentry, started
 from local.cloud import Cloud
 from local.lml.picker import Catalog
 from local.lml.running import as_process
@@ -39,54 +26,14 @@ from local.world import World
 SPEED: Final = 25.0
 """Paced seconds in one: LML's 5 s are 0.2 s then, and the walk of 310 rows takes 20 s."""
 WALK_SECONDS: Final = 300.0  # for a loaded machine
-AT_ONCE: Final = 40
-"""Requests, as many as Starlette would work on; the limiter lets few of them wait, and not for long."""
-
-
-def app(picker: Picker) -> Starlette:
-    """Return the routes of the HTTP API, and a health check that asks nobody."""
-    djs = ThreadPoolExecutor(AT_ONCE, "dj")
-
-    # A plain `def` would be run in a thread too, in a way that costs a warm read a fifth more of the processor.
-    async def tracks(request: Request) -> Response:
-        loop = asyncio.get_running_loop()
-        return _json(await loop.run_in_executor(djs, picker.reply_to, request.path_params["rotation_id"]))
-
-    async def openapi(_: Request) -> Response:
-        return _json(api.Reply(200, api.openapi(authorized=False)))
-
-    async def health(_: Request) -> Response:
-        return _json(api.Reply(200, b'{"status":"healthy"}'))
-
-    return Starlette(routes=[Route(api.PATH, tracks), Route(api.OPENAPI_PATH, openapi), Route("/health", health)])
-
-
-def _json(reply: api.Reply) -> Response:
-    return Response(reply.body, reply.status, media_type="application/json")
-
-
-@contextmanager
-def opened(environment: Mapping[str, str]) -> Iterator[Picker]:
-    """Give a picker whose caches are this process's own; raises SettingsError."""
-    given = config.read(environment, _no_secret, needs_table=False)
-    hidden = [environment.get(name, "") for name in settings.SECRETS]
-    picker = build(given, Telemetry(given.sentry, secrets=hidden))
-    try:
-        yield picker
-    finally:
-        picker.close()
-
-
-def _no_secret(arn: str, _anew: bool) -> str:
-    raise LookupError(f"{arn}: a process on this machine takes its secrets from its environment")
 
 
 def start(environment: Mapping[str, str], directory: Path, *, warm: bool = True) -> tuple[Process, str]:
     """Start the server as a process of its own; returns it and its base URL. Raises ProcessError."""
     url_file = directory / "picker.url"
     url_file.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "ops.picker", "--url-file", str(url_file), *([] if warm else ["--cold"])]
-    process = spawn(command, directory / "picker.log", {**os.environ, **environment})
+    command = [sys.executable, "-m", "server", "--url-file", str(url_file), *([] if warm else ["--no-walk"])]
+    process = spawn(command, directory / "picker.log", {**os.environ, "HOST": "127.0.0.1", "PORT": "0", **environment})
     return process, listening(process, "the picker", url_file)
 
 
@@ -221,17 +168,3 @@ def _lines(process: Process) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             elif not line:
                 time.sleep(0.05)
-
-
-def main() -> None:
-    parser = ArgumentParser(prog="python -m ops.picker", description="Serves the picker on 127.0.0.1.")
-    parser.add_argument("--url-file", type=Path, required=True, help="gets the base URL when it listens")
-    parser.add_argument("--cold", action="store_true", help="no walk: caches fill as DJs ask")
-    options = parser.parse_args()
-    with opened(os.environ) as picker:
-        walk: Callable[[], None] = picker.warmer.start_rotation_tracks_cache_warm
-        serve.run(app(picker), options.url_file, listening=(lambda: None) if options.cold else walk)
-
-
-if __name__ == "__main__":
-    main()

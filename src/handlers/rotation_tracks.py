@@ -1,6 +1,6 @@
-"""Answers `GET /library/rotation/{rotation_id}/tracks` and `GET /openapi.json` behind the HTTP API (PICKER.md)."""
+"""Answers `GET /library/rotation/{rotation_id}/tracks` and `GET /openapi.json` behind the HTTP API (docs/design/picker.md#the-answer)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.picker import api
 from core.picker.resolver import PATIENCE
@@ -14,17 +14,13 @@ _MARGIN = 1.0  # seconds, for the way back
 _afterwards = picker_bootstrap.afterwards()
 
 
-def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, object]:
+def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     with _afterwards:
         return _answered(event, context.get_remaining_time_in_millis() / 1000)
 
 
-def _answered(event: dict[str, Any], seconds: float) -> dict[str, object]:
-    if event["routeKey"] == f"GET {api.OPENAPI_PATH}":
-        reply = api.Reply(200, api.openapi(authorized=True))
-    else:
-        reply = picker_bootstrap.picker().reply_to(
-            event["pathParameters"]["rotation_id"], patience=min(PATIENCE, seconds - _MARGIN)
-        )
-    headers = {"content-type": "application/json"}
-    return {"statusCode": reply.status, "headers": headers, "body": reply.body.decode()}
+def _answered(event: object, seconds: float) -> dict[str, object]:
+    asked = api.asked(event)
+    if isinstance(asked, api.Reply):
+        return asked.for_lambda()
+    return picker_bootstrap.picker().reply_to(*asked, patience=min(PATIENCE, seconds - _MARGIN)).for_lambda()

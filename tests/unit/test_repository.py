@@ -19,6 +19,7 @@ MODULES = sorted(path for room in ("src", "local", "ops", "bench") for path in (
 MAY_IMPORT = {
     "core": {"core"},
     "handlers": {"core", "handlers"},
+    "server": {"core", "handlers", "server"},
     "local": {"core", "local"},
     "ops": {"core", "local", "ops"},
     "bench": {"bench", "core", "local", "ops"},

@@ -24,9 +24,11 @@ class Picker(msgspec.Struct, frozen=True):
     warmer: Warmer
     telemetry: Telemetry
 
-    def reply_to(self, rotation_id: str, *, patience: float = PATIENCE) -> api.Reply:
+    def reply_to(self, rotation_id: str, if_none_match: str | None = None, *, patience: float = PATIENCE) -> api.Reply:
         """Answer a DJ's request within so many seconds; what goes wrong is reported to Sentry and the log."""
-        return api.reply_to(rotation_id, lambda row: list(self._answer(row, patience).tracks), self._report)
+        return api.reply_to(
+            rotation_id, lambda row: self._answer(row, patience), self._report, if_none_match=if_none_match
+        )
 
     def close(self) -> None:
         self.resolver.close()

@@ -57,7 +57,7 @@ def opened(rotation_id):
     request = event("rotation-tracks")
     request["pathParameters"]["rotation_id"] = str(rotation_id)
     answer = rotation_tracks.handler(request, CONTEXT)
-    assert answer["headers"] == {"content-type": "application/json"}
+    assert answer["headers"]["content-type"] == "application/json"
     return answer["statusCode"], json.loads(answer["body"])
 
 

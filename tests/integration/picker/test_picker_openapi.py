@@ -1,5 +1,6 @@
 """The OpenAPI document and what is served agree: schemathesis looks for a request that proves otherwise."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -7,11 +8,14 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from requests import Session
 
+from core import authorization
 from core.clock import SystemClock
+from core.picker import api
 from core.picker.build import Picker
 from local import serve
-from ops import picker as served
+from server import app as server
 from tests.integration.picking import DIRECT, RELEASE
+from tests.signing import SETTINGS, bearer, key_set
 
 
 @pytest.fixture
@@ -22,7 +26,10 @@ def url(station, lml, open_picker):
     for how in ({"release": 11}, {"library": 22}, {}, {"artist": None}, {"release": 12, "killed": -9}):
         station.row(**how)
     picker = open_picker(SystemClock())
-    with serve.in_thread(served.app(Picker(picker.resolver, picker.warmer, picker.telemetry))) as url:
+    settings = authorization.read({"PICKER_JWKS_URL": "https://auth.example/jwks", **SETTINGS})
+    authorizer = authorization.Authorizer(settings, authorization.Keys("the url", lambda _: key_set()))
+    app = server.build(Picker(picker.resolver, picker.warmer, picker.telemetry), authorizer, ())
+    with serve.in_thread(app) as url:
         yield url
 
 
@@ -32,13 +39,15 @@ def test_no_request_is_answered_other_than_the_document_says(url, mode):
     document = schemathesis.openapi.from_url(f"{url}/openapi.json")
     (operation,) = (result.ok() for result in document.get_all_operations())
 
-    answered = Counter()
+    answered, token = Counter(), bearer(exp=int(time.time()) + 3600)
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(operation.as_strategy(generation_mode=mode))
     def ask(case):
-        answer = case.call_and_validate(session=session)
+        answer = case.call_and_validate(session=session, headers={"Authorization": token})
         answered[answer.status_code, answer.content == b"[]"] += 1
+        if answer.status_code == 200:  # whatever else is wrong with it: a header that this test replaced
+            assert api.number(str(case.path_parameters["rotation_id"]))
 
     with Session() as session:
         ask()
@@ -50,4 +59,3 @@ def test_no_request_is_answered_other_than_the_document_says(url, mode):
         assert {empty for _, empty in answered} == {True, False}, "rows that are there, and rows that are not"
     else:
         assert 400 in statuses
-        assert 200 not in statuses

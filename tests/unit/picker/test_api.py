@@ -1,13 +1,14 @@
 """What a DJ's request is answered with (PICKER.md, "The answer")."""
 
 import json
+import re
 
 import pytest
 
 from core.picker import api
-from core.picker.limiter import RefusedError
+from core.picker.limiter import RefusedError, StillFetchingError
 from core.picker.lookup import AnswerError
-from core.picker.tracks import Track
+from core.picker.tracks import Answer, Track
 
 
 @pytest.fixture
@@ -77,7 +78,8 @@ def test_tracks_have_exactly_these_fields(ask):
         (AnswerError("GET /x", "status", "LML answered 401"), 502),
         (AnswerError("GET /x", "status", "LML answered 403"), 502),
         (AnswerError("GET /x", "malformed", "another shape"), 502),
-        (RefusedError("detail of a queue"), 502),
+        (RefusedError("detail of a queue"), 503),
+        (StillFetchingError("detail of a wait"), 503),
         (ZeroDivisionError("secret detail"), 500),
     ],
     ids=str,
@@ -95,12 +97,125 @@ def test_trouble_has_a_status_of_its_own_and_is_reported(ask, reported, error, s
 
 
 def test_the_openapi_document_is_made_of_the_types_that_are_answered():
-    document = json.loads(api.openapi(authorized=True))
+    document = json.loads(api.openapi())
     operation = document["paths"][api.PATH]["get"]
     track = document["components"]["schemas"]["Track"]
 
-    assert operation["responses"].keys() == {"200", "400", "500", "502", "504"}
-    assert operation["security"] == [{"jwt": ["catalog:read"]}]
+    assert operation["responses"].keys() == {"200", "304", "400", "401", "403", "500", "502", "503", "504"}
+    assert operation["security"] == [{"token": []}]
     assert track["required"] == ["position", "title", "duration", "artists"]
     assert track["properties"]["artists"]["minItems"] == 1
     assert operation["parameters"][0]["schema"] == {"type": "integer", "minimum": 1, "maximum": 2_147_483_647}
+
+
+def test_the_openapi_document_names_none_of_our_own_documents():
+    """A client knows neither them nor our code."""
+    text = api.openapi().decode()
+    assert not re.findall(r"\w+\.(?:md|py|sql)|docs/|DESIGN|LML|Discogs", text)
+    assert "description" not in json.loads(text)["components"]["schemas"]["Track"]
+
+
+# Kept by the asker
+
+
+TRACKS = Answer.of([Track("A1", "Opening Balance", None, ("The Ledgers",))], settled=True)
+
+
+def reply(answer=TRACKS, if_none_match=None):
+    return api.reply_to("7", lambda _: answer, [].append, if_none_match=if_none_match)
+
+
+def test_tracks_are_kept_for_as_long_as_their_row():
+    assert reply().headers == {
+        "content-type": "application/json",
+        "etag": TRACKS.etag,
+        "cache-control": "private, max-age=30",
+    }
+
+
+def test_nothing_found_is_asked_for_anew_and_an_answer_in_doubt_is_kept_by_nobody():
+    empty, doubtful = Answer.of([], settled=True), Answer.of([], settled=False)
+    assert reply(empty).headers["cache-control"] == "no-cache"
+    assert reply(doubtful).headers == {"content-type": "application/json", "cache-control": "no-store"}
+    assert reply(doubtful, "*").status == 200
+
+
+def test_equal_tracks_have_an_equal_tag_and_other_tracks_another():
+    again = Answer.of([Track("A1", "Opening Balance", None, ("The Ledgers",))], settled=True)
+    other = Answer.of([Track("A1", "Opening Balance", "3:05", ("The Ledgers",))], settled=True)
+    assert again.etag == TRACKS.etag != other.etag
+    assert re.fullmatch('"[!#-~]+"', TRACKS.etag)
+
+
+@pytest.mark.parametrize(
+    "asked", ["*", TRACKS.etag, f"W/{TRACKS.etag}", f'"other", {TRACKS.etag}', f'"a",{TRACKS.etag},"b"']
+)
+def test_who_has_the_tracks_is_told_so(asked):
+    answered = reply(if_none_match=asked)
+    assert (answered.status, answered.body) == (304, b"")
+    assert answered.headers == {"etag": TRACKS.etag, "cache-control": "private, max-age=30"}
+
+
+@pytest.mark.parametrize("asked", [None, "", '"other"', TRACKS.etag.strip('"'), '"*"', "x, *"])
+def test_who_has_others_gets_the_tracks(asked):
+    assert reply(if_none_match=asked).status == 200
+
+
+def test_our_own_refusals_say_when_to_try_again():
+    def refuse(_):
+        raise RefusedError("full", retry_after=2.2)
+
+    answered = api.reply_to("7", refuse, [].append)
+    assert (answered.status, answered.headers["retry-after"]) == (503, "3")
+
+
+# Events of the HTTP API
+
+
+ROUTE = {"version": "2.0", "routeKey": f"GET {api.PATH}"}
+
+
+def test_an_event_asks_for_a_row():
+    headers = {"if-none-match": '"x"', "authorization": "Bearer x"}
+    event = {**ROUTE, "pathParameters": {"rotation_id": "7"}, "headers": headers}
+    assert api.asked(event) == ("7", '"x"')
+
+
+ODD = {
+    "a test of the console": {"key1": "value1"},
+    "a ping that keeps warm": {"source": "serverless-plugin-warmup"},
+    "a schedule": {"detail-type": "Scheduled Event", "source": "aws.events"},
+    "payload 1.0": {
+        "version": "1.0",
+        "resource": api.PATH,
+        "httpMethod": "GET",
+        "pathParameters": {"rotation_id": "1"},
+    },
+    "a list": [],
+    "a text": "ping",
+    "nothing": None,
+    "a route of another type": {"routeKey": 7},
+}
+
+
+@pytest.mark.parametrize("event", ODD.values(), ids=ODD)
+def test_what_is_no_request_is_told_so(event):
+    answered = api.asked(event)
+    assert (answered.status, json.loads(answered.body).keys()) == (400, {"message"})
+
+
+@pytest.mark.parametrize("route", ["POST /openapi.json", "GET /", "$default", f"HEAD {api.PATH}"])
+def test_a_route_that_is_not_ours_is_not_found(route):
+    assert api.asked({"routeKey": route}).status == 404
+
+
+@pytest.mark.parametrize(
+    "rest", [{}, {"pathParameters": None}, {"pathParameters": {}}, {"pathParameters": {"rotation_id": None}}]
+)
+def test_a_request_without_an_id_asks_for_no_row(rest):
+    asked = api.asked({**ROUTE, **rest})
+    assert reply_status(asked.rotation_id) == 400
+
+
+def reply_status(rotation_id):
+    return api.reply_to(rotation_id, lambda _: [], [].append).status
