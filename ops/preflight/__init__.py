@@ -15,11 +15,12 @@ from ops.answer import Answer, answers
 from ops.checklist import Check, Finding, answer, under_way, work_off
 from ops.preflight import checks, in_sentry
 from ops.preflight.planned import SAMCONFIG, Configured, Plan, assignment, configured, plan, template_for
+from ops.preflight.issuer import tokens
 from ops.target import OperatorError
 
 __all__ = ["CHECKS", "preflight"]
 
-CHECKS: Final = ("gate", "coverage", "dashboards", "old-job", "concurrency", "secrets", "budget")
+CHECKS: Final = ("gate", "coverage", "dashboards", "old-job", "concurrency", "secrets", "tokens", "budget")
 
 
 @click.command()
@@ -39,6 +40,7 @@ CHECKS: Final = ("gate", "coverage", "dashboards", "old-job", "concurrency", "se
 @click.option(
     "--skip", "skipped", type=click.Choice(CHECKS), multiple=True, help="Do not look, and say so; repeatable."
 )
+@click.option("--token", help="A DJ's bearer token, to see what the picker would answer to it.")
 @click.option("--sentry-url", envvar="SENTRY_URL", default="https://sentry.io", help="[env: SENTRY_URL]")
 @click.option("--sentry-org", envvar="SENTRY_ORG", help="Organization, its slug. [env: SENTRY_ORG]")
 @click.option("--sentry-project", envvar="SENTRY_PROJECT", help="Where the old job's spans went. [env: SENTRY_PROJECT]")
@@ -52,6 +54,7 @@ def preflight(
     given: Sequence[str],
     database_env: bool,
     skipped: Sequence[str],
+    token: str | None,
     sentry_url: str,
     sentry_org: str | None,
     sentry_project: str | None,
@@ -82,6 +85,7 @@ def preflight(
         "coverage": partial(checks.coverage, here=os.environ if database_env else None),
         "concurrency": checks.concurrency,
         "secrets": checks.secrets,
+        "tokens": partial(tokens, token=token),
         "budget": checks.budget,
     }
     all_checks: dict[str, Check] = {name: partial(_of, planned, check) for name, check in of_the_plan.items()}

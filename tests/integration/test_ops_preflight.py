@@ -152,10 +152,11 @@ def test_what_is_looked_at_is_what_would_be_deployed(preflight):
 
     lines = preflight(*(word for parameter in parameters for word in ("--parameter", parameter)))
 
-    assert failed(lines) == ["gate", "concurrency", "secrets", "budget"]
+    assert failed(lines) == ["gate", "concurrency", "secrets", "tokens", "budget"]
     assert "http://127.0.0.1:1/health" in lines["gate"]["reason"]
     assert lines["concurrency"]["reason"].startswith("100006 of the account's")
     assert lines["secrets"]["reason"] == "GITHUB_TOKEN: its secret is not made yet"
+    assert lines["tokens"]["reason"].startswith("PICKER_JWKS_URL is required")
     assert "DiscogsBudgetPerMinute is 30" in lines["budget"]["reason"]
 
 
@@ -191,6 +192,7 @@ def test_a_stack_and_its_parameters_come_from_samconfig(rotation, running_cloud,
     lines = {line["check"]: line for line in told["checks"]}
     assert told["target"] == f"stack {deploy.STACK} in {deploy.REGION}"
     assert lines["gate"]["status"] == "ok"
+    assert lines["tokens"]["reason"].startswith("PICKER_JWKS_URL is required")
     assert "DiscogsBudgetPerMinute is 30" in lines["budget"]["reason"]
     assert lines["concurrency"]["reason"].startswith("6 of the account's")
 

@@ -2,13 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 import jwt
 
 from core.authorization.config import AuthorizationSettings
-from core.authorization.keys import ALGORITHMS, Keys
+from core.authorization.keys import ALGORITHMS, Keys, KeysUnavailableError
 
 TOKEN_MOST: Final = 8192
 """Characters; the API takes 10,240 bytes of headers in all."""
@@ -39,30 +38,44 @@ class Authorizer:
 
     def decide(self, authorization: str | None) -> Decision:
         """Check a header's token; may fetch the issuer's keys. Raises KeysUnavailableError."""
-        scheme, _, token = (authorization or "").partition(" ")
+        return self.explain(authorization)[0]
+
+    def explain(self, authorization: str | None) -> tuple[Decision, str]:
+        """Decide, and say why, for an operator; whoever holds the token is not told. Raises KeysUnavailableError."""
+        try:
+            claims = self._claims(authorization or "")
+        except KeysUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Whatever a token makes the library raise (also for numbers beyond a date, or nesting) means that it is not
+            # valid: an error must never let anybody in, nor a token cause a 500.
+            return "unauthenticated", str(error)
+        if claims.get("banned"):
+            return "forbidden", "its owner is banned"
+        if not self._settings.roles.intersection(_roles(claims.get("role"))):
+            return "forbidden", f"its role {claims.get('role')!r} may not read tracks"
+        self._remember(str(authorization), float(claims["exp"]))
+        return "allowed", "it is valid, and its role may read tracks"
+
+    def _claims(self, authorization: str) -> dict[str, Any]:
+        """Return what a valid token says; raises KeysUnavailableError, and anything for one that is not valid."""
+        scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not 0 < len(token) <= TOKEN_MOST:
-            return "unauthenticated"
-        kid = _guarded(lambda: _key_id(token))
-        key = None if kid is None else self._keys.key(kid)
+            raise jwt.InvalidTokenError(f"there is no bearer token of up to {TOKEN_MOST} characters")
+        kid = _key_id(token)
+        key = self._keys.key(kid)
         if key is None:
-            return "unauthenticated"
-        claims = _guarded(
-            lambda: jwt.decode(
-                token,
-                key.public,  # type: ignore[arg-type]  # PyJWT's own, of the type that its algorithm takes
-                algorithms=list(key.algorithms),
-                issuer=self._settings.issuer,
-                audience=self._settings.audience,
-                options=_CHECKS,  # type: ignore[arg-type]  # a part of PyJWT's options
-            )
+            raise jwt.InvalidTokenError(f"the issuer has no key {kid!r}")
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.public,  # type: ignore[arg-type]  # PyJWT's own, of the type that its algorithm takes
+            algorithms=list(key.algorithms),
+            issuer=self._settings.issuer,
+            audience=self._settings.audience,
+            options=_CHECKS,  # type: ignore[arg-type]  # a part of PyJWT's options
         )
-        if claims is None:
-            return "unauthenticated"
-        if claims.get("banned") or not self._settings.roles.intersection(_roles(claims.get("role"))):
-            return "forbidden"
-        self._remember(str(authorization), float(claims["exp"]))
-        return "allowed"
+        return claims
 
     def _remember(self, authorization: str, expires: float) -> None:
         with self._lock:
@@ -72,18 +85,15 @@ class Authorizer:
             self._allowed[authorization] = min(expires, time.time() + REMEMBERED_SECONDS)
 
 
-def _key_id(token: str) -> str | None:
+def _key_id(token: str) -> str:
+    """Return the id of the key that a token says it was signed with; raises PyJWT's errors."""
     header = jwt.get_unverified_header(token)
-    kid = header.get("kid")
-    return kid if header.get("alg") in _NAMES and isinstance(kid, str) else None
-
-
-def _guarded(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - claims of any shape
-    """Do it; whatever a token makes the library raise (also numbers beyond a date, nesting) is None: no valid token."""
-    try:
-        return work()
-    except Exception:  # noqa: BLE001 - an error must never let anybody in, nor a token cause a 500
-        return None
+    kid, algorithm = header.get("kid"), header.get("alg")
+    if algorithm not in _NAMES:
+        raise jwt.InvalidAlgorithmError(f"the algorithm {algorithm!r} is none of {', '.join(sorted(_NAMES))}")
+    if not isinstance(kid, str):
+        raise jwt.InvalidTokenError("it names no key (kid)")
+    return kid
 
 
 def _roles(claim: object) -> list[str]:

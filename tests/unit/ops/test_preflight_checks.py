@@ -11,9 +11,10 @@ from rich.console import Console
 from local import deploy
 from ops import preflight, smoke
 from ops.checklist import work_off
-from ops.preflight import checks
+from ops.preflight import checks, issuer
 from ops.preflight.planned import Plan
 from ops.target import Target
+from tests.signing import SETTINGS, key_set, token
 from tests.wire import Wire, reply
 
 HEALTHY = reply(200, b'{"status": "healthy", "commit_sha": "8a1344c0"}')
@@ -40,6 +41,63 @@ def line_of(check, plan):
 
 def asked_of(lml_url, key="key-of-lml"):
     return plan_of(environment={"LIBRARY_METADATA_URL": lml_url, "LML_API_KEY": key, "LOCAL_DEV": "1"})
+
+
+# The picker's tokens
+
+
+def asked_of_issuer(url, **changes):
+    plan = plan_of()
+    variables = {**SETTINGS, "PICKER_JWKS_URL": url, "LOCAL_DEV": "1", **changes}
+    return replace(plan, environments={**plan.environments, "AuthorizeFunction": variables})
+
+
+def line_of_token(token, url, **changes):
+    return line_of(lambda plan: issuer.tokens(plan, token), asked_of_issuer(url, **changes))
+
+
+def test_without_the_picker_nobody_needs_a_token():
+    assert line_of(lambda plan: issuer.tokens(plan, None), plan_of())["status"] == "ok"
+
+
+def test_the_issuer_s_keys_are_read_and_counted():
+    with Wire(reply(200, key_set())) as there:
+        line = line_of_token(None, there.url)
+
+    assert line["status"] == "ok"
+    assert "1 of ES256, 1 of ES384, 1 of EdDSA, 1 of RS256/RS384/RS512; no --token to try" in line["reason"]
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (token(), "the token is answered 200: it is valid"),
+        (f"Bearer {token()}", "the token is answered 200"),
+        (token(exp=1), "the token is answered 401: Signature has expired"),
+        (token(aud="other"), "the token is answered 401: Audience doesn't match"),
+        (token(kid="other"), "the token is answered 401: the issuer has no key 'other'"),
+        (token(role="listener"), "the token is answered 403: its role 'listener' may not read tracks"),
+        ("x", "the token is answered 401"),
+    ],
+    ids=range(7),
+)
+def test_a_token_is_told_what_it_would_be_answered(token, told):
+    with Wire(reply(200, key_set())) as there:
+        line = line_of_token(token, there.url)
+
+    assert told in line["reason"]
+    assert (line["status"] == "ok") == ("200" in told)
+
+
+@pytest.mark.parametrize(
+    "answer", [reply(404), reply(200, b"<html>"), reply(200, b'{"keys": []}'), reply(302, headers={"Location": "/x"})]
+)
+def test_an_issuer_without_keys_is_no(answer):
+    with Wire(answer) as there:
+        line = line_of_token(None, there.url)
+
+    assert line["status"] == "failed"
+    assert "open PickerJwksUrl" in line["next"]
 
 
 # The gate

@@ -1,0 +1,40 @@
+"""What preflight asks the issuer of the picker's tokens: its keys, and what would become of a token."""
+
+from collections import Counter
+
+from core import authorization
+from core.authorization import Authorizer, Keys, KeysUnavailableError
+from core.authorization.keys import fetch, parsed
+from core.settings import SettingsError
+from ops.checklist import Finding
+from ops.preflight.planned import Plan
+
+_FUNCTION = "AuthorizeFunction"
+
+
+def tokens(plan: Plan, token: str | None) -> Finding:
+    """Ask whether tokens could be checked, and with a token what a DJ who has it would be answered."""
+    if _FUNCTION not in plan.environments:
+        return Finding(ok=True, reason="PickerState is DISABLED: nobody needs a token")
+    try:
+        settings = authorization.read(plan.environments[_FUNCTION])
+    except SettingsError as error:
+        advice = "set PickerJwksUrl, PickerJwtIssuer, PickerJwtAudience and PickerJwtRoles"
+        return Finding(ok=False, reason="; ".join(str(error).splitlines()), advice=advice)
+    try:
+        body = fetch(settings.jwks_url)
+        found = parsed(body)
+    except KeysUnavailableError as error:
+        advice = (
+            "open PickerJwksUrl in a browser; it must answer with a JSON Web Key Set, within 3 s and without a redirect"
+        )
+        return Finding(ok=False, reason=str(error), advice=advice)
+    kinds = Counter("/".join(key.algorithms) for key in found.values())
+    reason = f"{settings.jwks_url} publishes {', '.join(f'{count} of {kind}' for kind, count in sorted(kinds.items()))}"
+    if token is None:
+        return Finding(ok=True, reason=f"{reason}; no --token to try")
+    known = Keys(settings.jwks_url, lambda _: body)
+    decision, why = Authorizer(settings, known).explain(f"Bearer {token.removeprefix('Bearer ')}")
+    answered = {"allowed": "200", "unauthenticated": "401", "forbidden": "403"}[decision]
+    advice = "" if decision == "allowed" else "compare the token's iss, aud, exp and role with the parameters"
+    return Finding(ok=decision == "allowed", reason=f"{reason}; the token is answered {answered}: {why}", advice=advice)
