@@ -14,8 +14,8 @@ from rich.console import Console
 from ops.answer import Answer, answers
 from ops.checklist import Check, Finding, answer, under_way, work_off
 from ops.preflight import checks, in_sentry
-from ops.preflight.planned import SAMCONFIG, Configured, Plan, assignment, configured, plan, template_for
 from ops.preflight.issuer import tokens
+from ops.preflight.planned import SAMCONFIG, Configured, Plan, assignment, configured, plan, template_for
 from ops.target import OperatorError
 
 __all__ = ["CHECKS", "preflight"]

@@ -1,5 +1,6 @@
 """A request that is given up, wherever that happens, leaves a client that works."""
 
+import sys
 import types
 from itertools import count
 
@@ -60,3 +61,19 @@ def test_a_request_whose_time_is_over_anywhere_is_not_in_the_way_of_the_next(kep
                     stuck.append(at)
     assert at > 5
     assert stuck == []
+
+
+def test_a_request_on_a_kept_connection_searches_for_no_package(monkeypatch):
+    """Else httpcore looks for sniffio at every lock, and each look goes through the whole path."""
+    searched = []
+
+    class Finder:
+        def find_spec(self, name, *_):
+            searched.append(name)
+
+    with Wire(*[reply(200, b"{}")] * 2) as server, BoundedHttp() as http:
+        http.send("GET", server.url, limit=30)
+        monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        http.send("GET", server.url, limit=30)
+
+    assert searched == []
