@@ -1,49 +1,39 @@
 """`python -m bench.picker`: what a warm read costs, and what the walk costs beside waiting for LML.
 
-A warm read is one of a row that the process remembers, its query of PostgreSQL included. It is measured over HTTP from
-the served picker, beside the same server with a plain `def` that returns the same bytes (`bench.bare`); and of the
-function, in Lambda's own runtime client, beside a handler that returns the same JSON (`bench.same_json`). The
-latter has no limit: where carrying a request costs next to nothing, as here, any query is half of a read. Both sides
-take turns of as many reads; a figure is the median over the turns, so that a moment in which the machine was busy is
-one turn and not a percentile. The walk is the served picker's, its baseline the sum of the times that LML took for its
+A warm read is one of a row that the process remembers. It is measured over HTTP from the picker's server
+(`bench.served`); and of the function, in Lambda's own runtime client, beside a handler that returns the same JSON
+(`bench.same_json`). The latter has no limit: carrying a request costs next to nothing there. Both sides take turns of
+as many reads; a figure is the median over the turns, so that a moment in which the machine was busy is one turn and not
+a percentile. The walk is the served picker's, its baseline the sum of the times that LML took for its
 answers.
 """
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
 
-from bench import figures, stand_in
+from bench import figures, served, stand_in
 from bench.figures import Figure, compared
 from core.picker import api
 from local import runtime_api
-from local.process import end, listening, spawn
 from local.world import World
 from ops import picker
 
 READS: Final = 200
 """Reads of a turn: its p99 is its second slowest."""
 TURNS: Final = 40
-DJS: Final = 4
-"""Who read at once from the served picker where all of them are timed together; each as fast as answers come."""
-READ_LIMIT: Final = 1.5
 WALK_LIMIT: Final = 1.1
 ANSWER_SECONDS: Final = 2.0  # of LML; the walk's 40 calls a minute are then no limit
 SPEED: Final = 10.0
 """Of the walk, times faster than real time, which makes what is our own weigh as much more."""
 _ROOT: Final = Path(__file__).parents[1]
 _SAME: Final = "a handler that returns the same JSON"
-_BARE: Final = "the same server with a plain `def` that returns the same bytes"
 _WORLD: Final = World.seeded(60)
 _ROW: Final = next(row.id for row in _WORLD.rows if row.active and row.discogs_release_id)
 
@@ -78,22 +68,9 @@ def function_reads(turns: int) -> list[Figure]:
 
 
 def served_reads(turns: int) -> list[Figure]:
-    """Measure warm reads of the served picker by one DJ, and by several at once."""
-    path = api.PATH.format(rotation_id=_ROW)
-    with picker.stand_ins(_WORLD, 1) as there, picker.served(there, warm=False) as (_, url):
-        body, url_file = there.directory / "body.json", there.directory / "bare.url"
-        body.write_bytes(httpx.get(url + path, timeout=60).raise_for_status().content)
-        command = [sys.executable, "-m", "bench.bare", str(body), str(url_file)]
-        process = spawn(command, there.directory / "bare.log")
-        try:
-            bare_url = listening(process, "the bare server", url_file)
-            with httpx.Client(base_url=url, timeout=60) as ours, httpx.Client(base_url=bare_url, timeout=60) as bare:
-                pairs = [(_turn(ours.get, path), _turn(bare.get, path)) for _ in range(1 + turns)][1:]
-            rushes = [(_rush(url, path), _rush(bare_url, path)) for _ in range(1 + turns)][1:]
-        finally:
-            end([process])
-    together = compared(f"a read, served, {DJS} at once", rushes, unit="ms", against=_BARE)
-    return [*_lines("warm read, served", pairs, _BARE, READ_LIMIT), together]
+    """Measure warm reads of the picker's server (`bench.served`)."""
+    with picker.stand_ins(_WORLD, 1) as there:
+        return served.reads(there, _ROW, min(turns, TURNS // 4))
 
 
 def _lines(what: str, pairs: Sequence[tuple[Turn, Turn]], against: str, limit: float | None) -> list[Figure]:
@@ -117,25 +94,6 @@ def _turn(read: Callable[[str], object], what: str) -> Turn:
         seconds.append(time.perf_counter() - began)
     seconds.sort()
     return 1000 * seconds[READS // 2], 1000 * seconds[READS * 99 // 100], 1000 * sum(seconds) / READS
-
-
-def _rush(url: str, path: str) -> float:
-    """Let all DJs read at once, with a client that costs less than what it asks; returns milliseconds a read."""
-
-    def read() -> None:
-        dj = HTTPConnection(urlsplit(url).netloc, timeout=60)
-        for _ in range(READS // DJS):
-            dj.request("GET", path)
-            answer = dj.getresponse()
-            answer.read()
-            assert answer.status == 200  # noqa: S101 - else the figure is of something else
-        dj.close()
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(DJS) as djs:
-        for done in [djs.submit(read) for _ in range(DJS)]:
-            done.result()
-    return 1000 * (time.perf_counter() - began) / READS
 
 
 def walk(identities: int) -> Figure:

@@ -55,8 +55,8 @@ def in_thread(app: ASGIApp) -> Iterator[str]:
         listening.set()
 
     server = _Server(app, ready)
-    with _listener() as listener:
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    with listener() as sock:
+        thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()
         if not listening.wait(START_SECONDS):
             raise StartError("the server's thread does not listen")
@@ -75,13 +75,14 @@ def run(app: ASGIApp, url_file: Path) -> None:
         draft.write_text(url)
         draft.replace(url_file)
 
-    with _listener() as listener:
-        _Server(app, ready).run([listener])
+    with listener() as sock:
+        _Server(app, ready).run([sock])
 
 
-def _listener() -> socket.socket:
+def listener() -> socket.socket:
+    """Listen on a free port of 127.0.0.1."""
     # With its protocol named: asyncio turns Nagle's algorithm off only where it is, and each answer would cost 40 ms.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(512)
-    return listener
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(512)
+    return sock

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 from rich.console import Console
@@ -84,6 +84,11 @@ class StandIns:
     lml_api_key: str
     speed: float
     directory: Path
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Settings over those that make a picker run beside them."""
+
+    def with_more(self, more: Mapping[str, str]) -> Self:
+        return replace(self, more=more)
 
     def environment(self) -> dict[str, str]:
         """Return the settings of a picker beside them."""
@@ -93,6 +98,7 @@ class StandIns:
             "LML_API_KEY": self.lml_api_key,
             "LOCAL_DEV": "1",
             "CLOCK_SPEED": f"{self.speed:g}",
+            **self.more,
         }
 
 

@@ -33,6 +33,7 @@ class AccessLog:
         self._write = write
         self._lines = bytearray()
         self._encode = msgspec.json.Encoder().encode
+        self._second, self._text = 0, ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,15 +57,12 @@ class AccessLog:
 
     def _note(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
         now, client = time.time(), scope.get("client")
-        line = Line(
-            timestamp=f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03}Z",
-            client=client[0] if client else None,
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            bytes=sent,
-            millis=round(seconds * 1000, 3),
-        )
+        if int(now) != self._second:
+            self._second = int(now)
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        at = f"{self._text}.{int(now % 1 * 1000):03}Z"
+        address = client[0] if client else None
+        line = Line(at, address, scope["method"], scope["path"], status, sent, round(seconds * 1000, 3))
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
         self._lines += self._encode(line) + b"\n"

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.authorization import Authorizer, KeysUnavailableError
 from core.picker import api
@@ -26,9 +26,12 @@ AT_ONCE: Final = 40
 READY_SECONDS: Final = 3.0
 """For which the database may take to say that it is there."""
 CORS_SECONDS: Final = 600
+EXPOSED: Final = ("etag", "retry-after")
+"""Headers of answers that a page of another origin may read."""
+_BEFORE, _AFTER = api.PATH.split("{rotation_id}")
 
 
-def build(picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...]) -> Starlette:
+def build(picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...]) -> ASGIApp:
     """Return the app; without an authorizer everybody may read."""
     tracks, ready = Tracks(picker, authorizer), Ready(picker)
     cors = Middleware(
@@ -36,7 +39,7 @@ def build(picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...
         allow_origins=origins,
         allow_methods=["GET"],
         allow_headers=["authorization", "if-none-match"],
-        expose_headers=["etag", "retry-after"],
+        expose_headers=EXPOSED,
         max_age=CORS_SECONDS,
     )
     app = Starlette(
@@ -50,11 +53,59 @@ def build(picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
     app.router.redirect_slashes = False
-    return app
+    return WarmReads(app, picker, authorizer, origins)
+
+
+class WarmReads:
+    """Answers what needs no waiting before anything else looks at it; the rest goes to the app.
+
+    A read is warm where the token was let in a moment ago and the row's tracks are in memory. Routing, middleware and
+    a thread would cost such a read more than all else that is done for it.
+    """
+
+    def __init__(self, app: ASGIApp, picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...]) -> None:
+        self._app = app
+        self._remembered = picker.resolver.remembered
+        self._let_in = (lambda _: True) if authorizer is None else authorizer.remembers
+        exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
+        self._of_origin: dict[bytes, list[tuple[bytes, bytes]]] = {
+            origin.encode(): [(b"access-control-allow-origin", origin.encode()), exposed, (b"vary", b"Origin")]
+            for origin in origins
+            if "*" not in origins
+        }
+        # Without a list of origins they do not matter, or matter in a way that Starlette knows.
+        self._without_cors = not origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = self._at_once(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if reply is None:
+            await self._app(scope, receive, send)
+        else:
+            await _send(*reply, send)
+
+    def _at_once(self, scope: Scope) -> tuple[Reply, list[tuple[bytes, bytes]]] | None:
+        path: str = scope["path"]
+        if not (path.startswith(_BEFORE) and path.endswith(_AFTER)):
+            return None
+        row = api.number(path[len(_BEFORE) : -len(_AFTER)])
+        answer = None if row is None else self._remembered(row)
+        if answer is None:
+            return None
+        authorization, if_none_match, cors = "", None, list[tuple[bytes, bytes]]()
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value.decode("latin-1")
+            elif name == b"if-none-match":
+                if_none_match = value.decode("latin-1")
+            elif name == b"origin" and not self._without_cors:
+                if value not in self._of_origin:
+                    return None
+                cors = self._of_origin[value]
+        return (api.reply_with(answer, if_none_match), cors) if self._let_in(authorization) else None
 
 
 class Tracks:
-    """Answers with the tracks of a row: in the event loop where nothing has to be waited for, else in a thread."""
+    """Answers with the tracks of a row; what has to be waited for is waited for in threads."""
 
     def __init__(self, picker: Picker, authorizer: Authorizer | None) -> None:
         self._picker = picker
@@ -63,29 +114,16 @@ class Tracks:
         self._checks = ThreadPoolExecutor(4, "tokens")
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
-        authorization = if_none_match = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value.decode("latin-1")
-            elif name == b"if-none-match":
-                if_none_match = value.decode("latin-1")
-        reply = None
-        if self._authorizer is not None and not (authorization and self._authorizer.remembers(authorization)):
-            reply = await self._turned_away(self._authorizer, authorization)
+        headers = Headers(scope=scope)
+        reply = None if self._authorizer is None else await self._turned_away(self._authorizer, headers)
         if reply is None:
-            reply = await self._reply(scope["path_params"]["rotation_id"], if_none_match)
-        await _send(reply, send)
+            reply = await asyncio.get_running_loop().run_in_executor(
+                self._djs, self._picker.reply_to, scope["path_params"]["rotation_id"], headers.get("if-none-match")
+            )
+        await _send(reply, [], send)
 
-    async def _reply(self, rotation_id: str, if_none_match: str | None) -> Reply:
-        row = api.number(rotation_id)
-        if row is not None:
-            answer = self._picker.resolver.remembered(row)
-            if answer is not None:
-                return api.reply_with(answer, if_none_match)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._djs, self._picker.reply_to, rotation_id, if_none_match)
-
-    async def _turned_away(self, authorizer: Authorizer, authorization: str | None) -> Reply | None:
+    async def _turned_away(self, authorizer: Authorizer, headers: Headers) -> Reply | None:
+        authorization = headers.get("authorization")
         try:
             decision = await asyncio.get_running_loop().run_in_executor(self._checks, authorizer.decide, authorization)
         except KeysUnavailableError as error:
@@ -163,9 +201,9 @@ def _response(reply: Reply) -> Response:
     return Response(reply.body, reply.status, dict(reply.headers))
 
 
-async def _send(reply: Reply, send: Send) -> None:
+async def _send(reply: Reply, more: list[tuple[bytes, bytes]], send: Send) -> None:
     headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
     if reply.status != 304:
         headers.append((b"content-length", b"%d" % len(reply.body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers + more})
     await send({"type": "http.response.body", "body": reply.body})

@@ -331,7 +331,7 @@ def test_the_picker_is_left_out_unless_somebody_asks_for_it():
     assert resolve(TEMPLATE["Conditions"]["PickerEnabled"], GIVEN | PICKER) is True
 
 
-@pytest.mark.parametrize("missing", [None, *PICKER.keys() - {"PickerState"}])
+@pytest.mark.parametrize("missing", [None, *sorted(PICKER.keys() - {"PickerState"})])
 def test_the_picker_needs_an_issuer_its_keys_an_audience_and_origins(missing):
     given = GIVEN | PICKER | ({missing: ""} if missing else {})
     rule = TEMPLATE["Rules"]["ThePickerIsClosedByDefault"]

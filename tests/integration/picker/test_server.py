@@ -156,6 +156,24 @@ def test_a_page_of_another_origin_may_not(start, tokens):
     assert "access-control-allow-origin" not in dj.get(tracks_of(7), headers={"Origin": "https://evil.example"}).headers
 
 
+def test_a_warm_read_is_answered_with_the_same_headers_as_a_cold_one(start, tokens, station, lml):
+    """It does not go through what makes them for a cold one."""
+    lml.says("release", RELEASE)
+    path, dj = tracks_of(station.row(release=11)), start(tokens)
+    asks = {"Authorization": bearer(), "Origin": ORIGIN}
+
+    def answered(**more):
+        answer = dj.get(path, headers=asks | more)
+        return answer.status_code, answer.content, {k: v for k, v in answer.headers.items() if k != "date"}
+
+    cold, warm = answered(), answered()
+
+    assert cold == warm
+    assert warm[2]["access-control-allow-origin"] == ORIGIN
+    assert answered(Authorization="Bearer x")[0] == answered(Authorization="")[0] == 401
+    assert "access-control-allow-origin" not in answered(Origin="https://evil.example")[2]
+
+
 # Odd requests
 
 
