@@ -1,4 +1,4 @@
-"""Answers `GET /library/rotation/{rotation_id}/tracks` and `GET /openapi.json` behind the HTTP API (docs/design/picker.md#the-answer)."""
+"""Answers the routes of the HTTP API: a row's tracks, the OpenAPI document (docs/design/picker.md#the-answer)."""
 
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,8 @@ _afterwards = picker_bootstrap.afterwards()
 
 def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     with _afterwards:
-        return _answered(event, context.get_remaining_time_in_millis() / 1000)
-
-
-def _answered(event: object, seconds: float) -> dict[str, object]:
-    asked = api.asked(event)
-    if isinstance(asked, api.Reply):
-        return asked.for_lambda()
-    return picker_bootstrap.picker().reply_to(*asked, patience=min(PATIENCE, seconds - _MARGIN)).for_lambda()
+        asked = api.asked(event)
+        if isinstance(asked, api.Reply):  # needs no tracks
+            return asked.for_lambda()
+        patience = min(PATIENCE, context.get_remaining_time_in_millis() / 1000 - _MARGIN)
+        return picker_bootstrap.picker().reply_to(*asked, patience=patience).for_lambda()

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from local import deploy
 from ops.build import BuildError, _checks, _package, package_sizes
@@ -231,7 +232,7 @@ def test_each_package_holds_what_its_handlers_import_and_nothing_of_the_other_s(
 def test_the_built_template_is_the_template_with_the_package_in_it(tmp_path, architecture):
     archives = {name: tmp_path / f"{name}.zip" for name in _package.RECIPES}
     _package.write_template(tmp_path / "template.yaml", archives, architecture)
-    built, source = deploy.yaml_parse((tmp_path / "template.yaml").read_text()), deploy.read()
+    built, source = yaml_parse((tmp_path / "template.yaml").read_text()), deploy.read()
 
     assert [it.pop("CodeUri") for it in deploy.functions_with_code(built)] == ["package.zip", "authorize.zip"]
     assert [it.pop("CodeUri") for it in deploy.functions_with_code(source)] == ["src/", "src/"]

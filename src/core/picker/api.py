@@ -19,6 +19,7 @@ HIGHEST_ID: Final = 2_147_483_647
 KEPT: Final = "private, max-age=30"
 """A browser keeps tracks for as long as this service keeps their row."""
 _JSON: Final = "application/json"
+_NO_ID: Final = "rotation_id must be a positive integer"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,7 +60,9 @@ def asked(event: object) -> Asked | Reply:
     path, headers = event.get("pathParameters"), event.get("headers")
     rotation_id = path.get("rotation_id") if isinstance(path, dict) else None
     if_none_match = headers.get("if-none-match") if isinstance(headers, dict) else None
-    return Asked(str(rotation_id), if_none_match if isinstance(if_none_match, str) else None)
+    if not isinstance(rotation_id, str) or number(rotation_id) is None:
+        return problem(400, _NO_ID)
+    return Asked(rotation_id, if_none_match if isinstance(if_none_match, str) else None)
 
 
 def number(rotation_id: str) -> int | None:
@@ -79,7 +82,7 @@ def reply_to(
     """Answer a request for the tracks of a row; `report` hears what went wrong, the DJ only what kind of thing."""
     row = number(rotation_id)
     if row is None:
-        return problem(400, "rotation_id must be a positive integer")
+        return problem(400, _NO_ID)
     try:
         found = tracks(row)
     except AnswerError as error:

@@ -213,9 +213,10 @@ def test_a_route_that_is_not_ours_is_not_found(route):
     "rest", [{}, {"pathParameters": None}, {"pathParameters": {}}, {"pathParameters": {"rotation_id": None}}]
 )
 def test_a_request_without_an_id_asks_for_no_row(rest):
-    asked = api.asked({**ROUTE, **rest})
-    assert reply_status(asked.rotation_id) == 400
+    assert api.asked({**ROUTE, **rest}).status == 400
 
 
-def reply_status(rotation_id):
-    return api.reply_to(rotation_id, lambda _: [], [].append).status
+@pytest.mark.parametrize("rotation_id", ["%31", " 1", "\uff11", "1\n", "-0", "2147483648", 7, ["7"]])
+def test_an_event_with_what_is_no_id_needs_no_picker(rotation_id):
+    answered = api.asked({**ROUTE, "pathParameters": {"rotation_id": rotation_id}})
+    assert (answered.status, json.loads(answered.body)) == (400, {"message": "rotation_id must be a positive integer"})
