@@ -99,7 +99,7 @@ def test_what_a_dj_could_not_wait_for_is_kept_before_the_environment_freezes(sta
     lml.says("release", RELEASE, hold=True)
     row = station.row(release=11)
 
-    assert opened(row)[0] != 200
+    assert opened(row)[0] == 503
     lml.let_go()
     picker_bootstrap._until_lml_has_answered(30)
 

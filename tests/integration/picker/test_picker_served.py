@@ -129,7 +129,7 @@ def what_djs_feel(alone, beside_the_walk):
 
 @pytest.fixture
 def rows(station, lml):
-    """Give two desks cold rows of their own for every round; the walk begins with the newest, and comes to them last."""
+    """Give two desks cold rows of their own for every round; a walk begins with the newest and comes to them last."""
     # None of these is one that Discogs has lost (`local.lml.picker`).
     ids = [station.row(release=1070 + number) for number in range(2 * ROUNDS * DJS * READS)]
     walked = list(range(1, 101))
