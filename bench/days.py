@@ -28,7 +28,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from core import settings
 from core.clock import SystemClock
 from core.runs.ledger import open_ledger
 from core.runs.request import Start
@@ -140,20 +139,11 @@ def _run(there: Cloud, speed: float, console: Console) -> tuple[float, int]:
     now = datetime.now(UTC)
     began = time.monotonic()
     there.fire(now)
-    views = watch.watch(
-        ledger, Start(scheduled_time=now).scheduled_id(now), SystemClock(speed), _limits(), patience=60.0
-    )
+    views = watch.watch(ledger, Start(scheduled_time=now).scheduled_id(now), SystemClock(speed), patience=60.0)
     run = watch.show(views, console)
     if run.status != "complete":
         raise SystemExit(f"the run is {run.status}, so that it measures nothing: {run.reason}")
     return (time.monotonic() - began) * speed, run.planned
-
-
-def _limits() -> settings.Pacing:
-    environment = dict.fromkeys(("LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_URL"), "there")
-    return settings.refresh(
-        environment | {"LIBRARY_METADATA_URL": "http://there", "LOCAL_DEV": "1"}, lambda *_: ""
-    ).pacing
 
 
 def _used(there: Cloud, meter: Meter, *, speed: float, makespan: float, planned: int) -> Day:

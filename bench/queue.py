@@ -21,6 +21,7 @@ from rich.console import Console
 
 from core.runs.ledger import Run
 from core.runs.request import Start
+from core.settings import FASTEST_PACE
 from local import cloud
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
@@ -34,13 +35,8 @@ from ops.target import OperatorError, Target, local_target
 from ops.watch import View
 
 SPEED: Final = 20.0
-"""PACE keeps the charges of 150 paced seconds: at real speed it would hold thousands, since nobody has to wait."""
-UNPACED: Final = {
-    "DISCOGS_RATE_LIMIT": "10000",
-    "DISCOGS_BUDGET_PER_MINUTE": "9994",
-    "DISCOGS_BUDGET_MAX_PER_MINUTE": "9994",
-    "REFRESH_SLICE_MAX": "50",
-}
+UNPACED: Final = {"DISCOGS_BUDGET_PER_MINUTE": str(FASTEST_PACE), "REFRESH_SLICE_MAX": "50"}
+"""What is cached costs nothing and does not wait."""
 MARKS: Final = (10, 50, 100)  # percent of the messages
 MEGABYTE: Final = 1_000_000
 FLAT_MB: Final = 4.0  # what a function may grow by in the second half; it settles in the first, by 10 to 13 MB
@@ -155,8 +151,7 @@ def _loaded(there: Cloud, options: Options, console: Console) -> Load:
     psutil.cpu_percent()
     began = time.monotonic()
     there.fire(now)
-    limits = target.refresh_settings().pacing
-    views = watch.watch(target.ledger, run_id, target.clock(), limits, patience=60)
+    views = watch.watch(target.ledger, run_id, target.clock(), patience=60)
     run = watch.show(watched.past(views), console)
     seconds, busy = time.monotonic() - began, psutil.cpu_percent()
     if run.closed_at is None or len(watched.marks) < len(MARKS):

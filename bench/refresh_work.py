@@ -96,7 +96,7 @@ class Ours:
         run_id = str(fan_out.start({"identity_ids": list(ids)}, "bench")["run_id"])
         messages = lifecycle.ledger.messages.all(run_id, len(ids) // 50)
         self.bodies = [encode(message.left) for message in messages if message.left]
-        pacing = settings.Pacing(rate_limit=10_000, budget=9_000, budget_max=9_000)
+        pacing = settings.Pacing(budget=9_000)
         throttle = Throttle(lifecycle.ledger.pace, self.lml, clock, pacing, Random(1))  # noqa: S311 - reproducible
         worker = Worker(self.lml, throttle, clock, lifecycle.telemetry, 3)
         self.consumer = RefreshConsumer(MessageStore(lifecycle, queue, ParkedQueue(aws.sqs, QUEUE_URL)), worker, 50)

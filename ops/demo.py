@@ -126,10 +126,11 @@ def demo(
     )
     report, run = None, None
     try:
+        _check(options)
         if problem := started.unwritable(REPORTS):
             console.print(f"[yellow]{escape(problem)}: the run's page will not be kept.[/]", soft_wrap=True)
         with started.ending_on_signals():
-            report = play(options, _checked(options), console)
+            report = play(options, console)
         _print(report, options, console)
         run = report.run
     except (DemoError, settings.SettingsError, DeployError, OperatorError, PostgresError, ProcessError) as error:
@@ -155,25 +156,25 @@ def _show_picker(world: World, speed: float | None, *, as_json: bool) -> bool:
     return finished
 
 
-def play(options: Options, limits: settings.Pacing, console: Console) -> Report:
+def play(options: Options, console: Console) -> Report:
     """Start the cloud, fire the schedule, watch the run to its end, audit it, and stop the cloud whatever happens."""
     pace = "in real time" if options.speed == 1 else f"{options.speed:g} times faster than real time"
     console.print(f"Starting the cloud on this machine, {pace}.")
     with started.scratch("demo") as scratch:
         there = cloud.start(options, scratch, lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True))
         try:
-            return _play(there, options, limits, console)
+            return _play(there, options, console)
         finally:
             cloud.stop(there)
 
 
-def _play(there: Cloud, options: Options, limits: settings.Pacing, console: Console) -> Report:
+def _play(there: Cloud, options: Options, console: Console) -> Report:
     ledger = open_ledger(there.client("dynamodb"), there.names["LedgerTable"])
     now = datetime.now(UTC)
     run_id = Start(scheduled_time=now).scheduled_id(now)
     console.print(f"Firing the schedule: run {run_id}")
     there.fire(now)
-    views = watch.watch(ledger, run_id, SystemClock(options.speed), limits, patience=PATIENCE)
+    views = watch.watch(ledger, run_id, SystemClock(options.speed), patience=PATIENCE)
     try:
         run = watch.show(_able(there, views), console)
     except watch.NeverBegunError as error:
@@ -201,7 +202,7 @@ def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
         yield view
 
 
-def _checked(options: Options) -> settings.Pacing:
+def _check(options: Options) -> None:
     """Read the settings as the functions will, before anything is started; raises `SettingsError`."""
     stand_ins = dict.fromkeys(
         (*NOT_OURS, "DB_HOST", "DB_NAME", "DB_USERNAME", "LIBRARY_METADATA_URL"), "http://127.0.0.1"
@@ -209,7 +210,7 @@ def _checked(options: Options) -> settings.Pacing:
     given = {"LIBRARY_METADATA_URL": options.lml_url} if options.lml_url else {}
     environment = stand_ins | given | {"LOCAL_DEV": "1", "CLOCK_SPEED": str(options.speed)} | dict(options.settings)
     settings.fan_out(environment, no_secret)
-    return settings.refresh(environment, no_secret).pacing
+    settings.refresh(environment, no_secret)
 
 
 def _complaints(there: Cloud) -> list[str]:

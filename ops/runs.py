@@ -61,15 +61,16 @@ def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bo
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@click.option("--without-artists", is_flag=True, help="Also the ids whose release came without any artist.")
 @_wait
 @at_a_target
-def replay(target: Target, run_id: str, *, wait: bool) -> Answer:
+def replay(target: Target, run_id: str, *, without_artists: bool, wait: bool) -> Answer:
     """Ask LML once more for the ids of RUN that are still open, as a new run that names RUN.
 
     Open are those that failed or were not attempted, but for those that an earlier replay of RUN has resolved.
     """
-    still_open(target.ledger, run_id)  # refused here, nobody's error alarm goes off
-    return _started(target, {"replay_of": run_id}, wait=wait)
+    still_open(target.ledger, run_id, without_artists=without_artists)  # refused here, no error alarm goes off
+    return _started(target, {"replay_of": run_id, "without_artists": without_artists}, wait=wait)
 
 
 @click.command()

@@ -7,13 +7,12 @@ from typing import Final
 import click
 from rich.markup import escape
 
-from core.budget import pacing
-from core.clock import SystemClock
 from core.runs.ledger import Run
+from ops import watch
 from ops.answer import Answer, at_a_target
 from ops.runs import taken_up
 from ops.target import Target
-from ops.watch import View, Watcher, summary, watched
+from ops.watch import View, summary, watched
 
 REASONS_SHOWN: Final = 5
 
@@ -36,10 +35,8 @@ def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
 
 def look(target: Target, run: Run) -> View:
     """Return one look at a run."""
-    config = target.refresh_settings()
     pace, _ = target.ledger.pace.read_pace()
-    alone = not run.is_open or target.is_alone(run.run_id)
-    return Watcher(SystemClock(config.clock_speed), config.pacing, alone=alone).look(run, pace)
+    return watch.look(run, pace, target.clock())
 
 
 def _failures(target: Target, run: Run) -> Counter[str]:
@@ -50,9 +47,11 @@ def _failures(target: Target, run: Run) -> Counter[str]:
 
 def _data(view: View, why: Counter[str]) -> dict[str, object]:
     left = None if view.seconds_left is None else round(view.seconds_left)
-    pace = {"calls_a_minute": round(view.calls_a_minute, 1), "loop": view.loop, "seconds_left": left}
-    pace |= {"ids_asked_lately": view.asked}
-    return summary(view.run) | pace | {"failures": dict(why.most_common(REASONS_SHOWN))}
+    return (
+        summary(view.run)
+        | {"seconds_left": left, "rests": view.rests}
+        | {"failures": dict(why.most_common(REASONS_SHOWN))}
+    )
 
 
 def _lines(view: View, why: Counter[str]) -> Iterator[str]:
@@ -68,9 +67,14 @@ def _lines(view: View, why: Counter[str]) -> Iterator[str]:
         f"{totals.lml_error} failed, {totals.not_found} not found, {totals.not_attempted} not attempted"
     )
     if run.is_open:
-        asked = "" if view.asked is None else f"{view.asked} ids asked in the last {pacing.MEMORY / 60:g} min, "
-        left = "" if view.left is None else f"; about {view.left}"
-        yield f"  {asked}{view.calls_a_minute:.0f} Discogs calls in the last minute, {view.loop} loop{left}"
+        if view.left is not None:
+            yield f"  about {view.left}"
+        if view.rests is not None:
+            yield f"  {escape(view.rests)}"
+    yield from (f"  {rested}" for rested in totals.rested)
+    if totals.warmed_without_artists:
+        again = f"`rotation replay {run.run_id} --without-artists` asks again"
+        yield f"  {totals.warmed_without_artists} releases came without artists; {again}"
     if run.is_unreported:
         yield f"  its totals are not told yet: `rotation stop {run.run_id}` has that done"
     for reason, count in why.most_common(REASONS_SHOWN):

@@ -4,20 +4,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from core.budget import pacing
 from core.budget.pacing import Pace
-from core.clock import Clock, SystemClock
+from core.clock import Clock
 from core.runs.ledger import Ledger, Run
 from core.runs.totals import TOTALS
-from core.settings import Pacing
 from ops.target import Target
 
-POLL: Final = 0.25  # seconds; charges are forgotten after 150 paced ones
+POLL: Final = 0.25  # seconds
 PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
 LINE_EVERY: Final = 3.0  # seconds between two plain lines
 
@@ -27,16 +25,14 @@ class View:
     """One look at a run; `seconds_left` is wall time."""
 
     run: Run
-    asked: int | None
-    """Ids handed to LML while it was watched and in the 2.5 min before; None where charges may be another run's."""
-    calls_a_minute: float
-    loop: Literal["open", "measured"]
+    rests: str | None
+    """Why nothing is sent now, and for how long."""
     seconds_left: float | None
 
     @property
     def ids(self) -> int:
-        """How many ids were asked, as far as is known; those of the parts that are committed at least."""
-        return min(self.run.planned, max(_done(self.run), self.asked or 0))
+        """How many ids are done, of the parts that are committed."""
+        return self.run.totals.identities_scanned + self.run.totals.not_attempted
 
     @property
     def left(self) -> str | None:
@@ -54,52 +50,28 @@ class View:
             f"{self.ids}/{run.planned} ids",
             self.left,
             f"{run.messages_done}/{run.messages_planned} messages",
-            f"{self.calls_a_minute:.0f} calls/min",
-            self.loop,
+            "rests" if self.rests else None,
         )
         return ", ".join(filter(None, parts))
 
 
-class Watcher:
-    """Looks at one run, and remembers the charges that `PACE` forgets.
-
-    A charge names no run: `alone` says that no other run is open, so that all since this one's start are its own.
-    """
-
-    def __init__(self, clock: Clock, limits: Pacing, *, alone: bool) -> None:
-        self._clock = clock
-        self._limits = limits
-        self._alone = alone
-        self._known_since = clock.pace() - pacing.MEMORY
-        self._seen: dict[str, int] = {}
-
-    def look(self, run: Run, pace: Pace) -> View:
-        now = self._clock.pace()
-        elapsed = max(0.0, (self._clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds())
-        since = max(self._known_since, now - elapsed * self._clock.speed)
-        self._seen |= {charge.id: charge.ids for charge in pace.charges if charge.at >= since}
-        room = pacing.room(pace, now, self._limits)
-        asked = sum(self._seen.values()) if self._alone and run.is_open else None
-        view = View(run=run, asked=asked, calls_a_minute=room.spent, loop=room.loop, seconds_left=None)
-        to_ask = run.planned - view.ids
-        if not (run.is_open and to_ask):
-            return view
-        if asked:
-            return replace(view, seconds_left=to_ask * self._clock.wall(now - since) / asked)
-        done = _done(run)
-        return replace(view, seconds_left=to_ask * elapsed / done) if done else view
+def look(run: Run, pace: Pace, clock: Clock) -> View:
+    """Look at a run: what is left takes as long for each id as what is done."""
+    rests = pace.says(clock.pace()) if run.is_open else None
+    view = View(run=run, rests=rests, seconds_left=None)
+    if not (run.is_open and view.ids and run.planned > view.ids):
+        return view
+    elapsed = max(0.0, (clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds())
+    return replace(view, seconds_left=(run.planned - view.ids) * elapsed / view.ids)
 
 
 class NeverBegunError(Exception):
     """No run appeared in the ledger in time; fan-out's log says why."""
 
 
-def watch(
-    ledger: Ledger, run_id: str, clock: Clock, limits: Pacing, *, patience: float, alone: bool = True
-) -> Iterator[View]:
+def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iterator[View]:
     """Look at a run until it has ended and its totals are told; raises `NeverBegunError` after `patience` seconds."""
     began = time.monotonic()
-    watcher = Watcher(clock, limits, alone=alone)
     while True:
         run = ledger.runs.read(run_id)
         waited = time.monotonic() - began
@@ -107,7 +79,7 @@ def watch(
             raise NeverBegunError(f"{run_id} is not in the ledger after {waited:.0f} s")
         if run is not None:
             pace, _ = ledger.pace.read_pace()
-            yield watcher.look(run, pace)
+            yield look(run, pace, clock)
             if run.emitted_at is not None or run.status in {"refused", "failed"}:
                 return
         time.sleep(POLL)
@@ -143,11 +115,5 @@ def summary(run: Run) -> dict[str, object]:
 
 def watched(target: Target, run_id: str) -> Run:
     """Show a run until it has ended."""
-    config, alone = target.refresh_settings(), target.is_alone(run_id)
-    clock = SystemClock(config.clock_speed)
-    views = watch(target.ledger, run_id, clock, config.pacing, patience=PATIENCE, alone=alone)
+    views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
     return show(views, Console(stderr=True))
-
-
-def _done(run: Run) -> int:
-    return run.totals.identities_scanned + run.totals.not_attempted

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
-from core.budget.pacing import Charge, Pace
-from core.budget.throttle import Throttle
+from core.budget.pacing import EXPECTED_COST, Pace
+from core.budget.throttle import OutOfTime, Permit, Stopped, Throttle
 from core.clock import Clock
 from core.lml.client import Answer, Health, LmlError
-from core.refresh.worker import PartResult, Worker
+from core.refresh.result import PartResult
+from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage
+from core.runs.totals import Totals
 from core.settings import Pacing
 from ops.loadtest.virtual import Blocking, VirtualLoop
 
@@ -68,7 +71,14 @@ class ScriptedLml:
         return Health(200, self._script.health())
 
 
-def failure(status: int | None = None, *, retry_after: float | None = None, cause="status", elapsed=0.0) -> LmlError:
+def failure(
+    status: int | None = None,
+    *,
+    retry_after: float | None = None,
+    cause="status",
+    elapsed=0.0,
+    detail="as the test says",
+) -> LmlError:
     """What the client raises for an answer of this status, or for none."""
     return LmlError(
         request="POST",
@@ -77,7 +87,7 @@ def failure(status: int | None = None, *, retry_after: float | None = None, caus
         elapsed=elapsed,
         status=status,
         retry_after=retry_after,
-        detail="as the test says",
+        detail=detail,
     )
 
 
@@ -97,25 +107,21 @@ class MemoryStore:
         return True
 
 
-class TimedStore(MemoryStore):
-    """Knows also when each charge was booked, on a clock that nobody steps, and what it came to in the end."""
+class BookedThrottle(Throttle):
+    """The job's throttle, and a note of when each slice started, on a clock that nobody steps, and what it cost."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-        self._booked: dict[str, tuple[float, Charge]] = {}
+    fleet: "Fleet"
 
-    def write_pace(self, pace: Pace, revision: int) -> bool:
-        written = super().write_pace(pace, revision)
-        if written:
-            for charge in pace.charges:
-                at, _ = self._booked.get(charge.id, (self._loop.time(), charge))
-                self._booked[charge.id] = (at, charge)
-        return written
+    def acquire(self, wanted: int, **asked: Any) -> Permit | OutOfTime | Stopped:
+        answer = super().acquire(wanted, **asked)
+        if isinstance(answer, Permit):
+            self.fleet.booked[answer.revision] = (self.fleet.time(), answer.ids * EXPECTED_COST)
+        return answer
 
-    def booked(self, *, samples: bool) -> list[tuple[float, float]]:
-        """When each slice (or sample) was charged and what it cost: settled, refunded, or left standing by a kill."""
-        return sorted((at, charge.cost) for at, charge in self._booked.values() if samples == (not charge.ids))
+    def settle(self, permit: Permit, **answer: Any) -> int:
+        cost = super().settle(permit, **answer)
+        self.fleet.booked[permit.revision] = (self.fleet.booked[permit.revision][0], cost)
+        return cost
 
 
 class Told:
@@ -157,8 +163,11 @@ class Fleet:
     def __init__(self, script: Script, messages: Sequence[RefreshMessage], *, slots: int = 2, limits: Pacing, seed=0):
         self.script = script
         self._loop = VirtualLoop()
-        self.store = TimedStore(self._loop)
+        self.store = MemoryStore()
+        self.booked: dict[int, tuple[float, int]] = {}
+        """When each slice started and what it cost; what a killed slot was expected to cost stands."""
         self.verdicts: dict[int, str] = {}
+        self.totals = Totals()
         self.left: list[RefreshMessage] = list(messages)
         self.seconds = 0.0
         self.clock_is_off_by = 0.0
@@ -173,6 +182,10 @@ class Fleet:
             self._loop.run_until_complete(self._run(patience, steps))
         finally:
             self._loop.close()
+
+    def time(self) -> float:
+        """Seconds since the fleet began, whatever the slots' clocks say."""
+        return self._loop.time()
 
     async def _run(self, patience: float, steps: Sequence[tuple[float, float]]) -> None:
         for at, seconds in steps:
@@ -194,7 +207,9 @@ class Fleet:
             number += 1
             luck = Random(f"{self._seed}/{number}")  # noqa: S311
             lml = ScriptedLml(self.script, clock)
-            worker = Worker(lml, Throttle(self.store, lml, clock, self._limits, luck), clock, Told(), 3)
+            throttle = BookedThrottle(self.store, lml, clock, self._limits, luck)
+            throttle.fleet = self
+            worker = Worker(lml, throttle, clock, Told(), 3)
             ends = self._loop.time() + FUNCTION_SECONDS
             try:
                 result = worker.work(
@@ -221,11 +236,12 @@ class Fleet:
 
     def _commit(self, message: RefreshMessage, result: PartResult) -> None:
         self.left.remove(message)
-        for identity in set(message.identity_ids) - result.left.keys():
+        rest = result.next_part
+        for identity in set(message.identity_ids) - set(rest.identity_ids if rest else ()):
             assert identity not in self.verdicts, "two verdicts"
             self.verdicts[identity] = "failed" if identity in result.failed else "resolved"
-        if result.left:
-            rest = message.next_part(result.left)
+        self.totals += result.totals
+        if rest is not None:
             self.left.append(rest)
             if not result.ended:
                 self._due.append((self._loop.time() + result.delay, rest))

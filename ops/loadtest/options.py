@@ -63,7 +63,7 @@ def limits(budgets: Sequence[int] | None) -> Pacing:
     if budgets[0] > usual.budget:
         raise click.UsageError(f"over HTTP a budget is {usual.budget} at most; the model knows the rest")
     most = max(budget for budget in budgets if budget <= usual.budget)
-    return Pacing(budget=most, budget_max=most)
+    return Pacing(budget=most)
 
 
 def lml_at(url: str | None) -> settings.Lml:

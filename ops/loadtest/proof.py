@@ -65,10 +65,8 @@ def lines_of_a_cold_day(days: Summary, readers: float, limits: Pacing) -> Iterat
     yield Line(who + "time over 50 calls, worst day", 100 * days.over_50_at_worst, 100 * bounds.over_50_at_worst, "%")
     yield Line(who + "time over 60 calls, median", 100 * days.over_60, 0, "%")
     yield Line(who + "time over 60 calls, worst day", 100 * days.over_60_at_worst, 100 * bounds.over_60_at_worst, "%")
-    yield Line(who + "own calls in any 60 s, median", days.own_most_in_a_minute, limits.budget_max + 6)
-    yield Line(
-        who + "own calls in any 60 s, most", days.own_most_at_worst, limits.budget_max + days.dearest_slice, "calls"
-    )
+    yield Line(who + "own calls in any 60 s, median", days.own_most_in_a_minute, limits.budget + 6)
+    yield Line(who + "own calls in any 60 s, most", days.own_most_at_worst, limits.budget + days.dearest_slice, "calls")
     yield Line(who + "readers' p95, in units of theirs alone", days.p95_ratio, bounds.p95_ratio)
     yield Line(who + "dearest slice", days.dearest_slice, None, "calls")
     yield Line(who + "longest request", days.longest_request, 60, "s")

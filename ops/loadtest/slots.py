@@ -9,7 +9,7 @@ from random import Random
 from typing import Final, Literal, NamedTuple, Protocol
 
 from core.budget import throttle
-from core.budget.pacing import Pace, Wait
+from core.budget.pacing import Pace
 from core.budget.throttle import Permit, Throttle
 from core.clock import Clock
 from core.lml.client import LML_REFRESH_BATCH_CAP, Answer
@@ -114,8 +114,8 @@ class Deliveries:
             raise RefusedError(result.stop.reason)
         with self._lock:
             day.totals += result.totals
-            if result.left:
-                self._due.append((worker.clock.pace() + result.delay, message.next_part(result.left)))
+            if result.next_part is not None:
+                self._due.append((worker.clock.pace() + result.delay, result.next_part))
             else:
                 self._unfinished -= 1
 
@@ -158,15 +158,12 @@ class WatchedThrottle(Throttle):
 
     day: Day
 
-    def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
-        cost = super().settle(permit, outcomes=outcomes, elapsed=elapsed)
+    def settle(
+        self, permit: Permit, *, outcomes: int | None, elapsed: float, is_shed: bool = False, trial: int | None = None
+    ) -> int:
+        cost = super().settle(permit, outcomes=outcomes, elapsed=elapsed, is_shed=is_shed, trial=trial)
         self.day.charges.append((self._clock.pace(), cost))
         return cost
-
-    def pause(self, wait: Wait) -> float:
-        seconds = super().pause(wait)
-        self.day.waited[wait.reason] += seconds
-        return seconds
 
 
 class Silent:

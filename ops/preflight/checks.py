@@ -19,11 +19,7 @@ from ops.target import database_of
 
 COVERAGE_PERCENT: Final = 99
 UNRESERVED: Final = 100  # executions at once that Lambda wants left to functions without a reserve
-BUDGET: Final = {
-    "DISCOGS_RATE_LIMIT": "DiscogsRateLimit",
-    "DISCOGS_BUDGET_PER_MINUTE": "DiscogsBudgetPerMinute",
-    "DISCOGS_BUDGET_MAX_PER_MINUTE": "DiscogsBudgetMaxPerMinute",
-}
+BUDGET: Final = {"DISCOGS_BUDGET_PER_MINUTE": "DiscogsBudgetPerMinute"}
 DATABASE: Final = tuple(
     variable.name
     for variable in settings.VARIABLES

@@ -194,7 +194,7 @@ class Book:
         client = settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key))
         lml = self._clients.get(key) or self._clients.setdefault(key, Lml(client, self.clock))
         # A budget that nobody exhausts: pacing has its own tests, and each second of waiting is two reads here.
-        limits = settings.Pacing(rate_limit=10_000, budget=9_000, budget_max=9_000, slice_max=slice_max)
+        limits = settings.Pacing(budget=9_000, slice_max=slice_max)
         throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible
         return RefreshConsumer(self.store, Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3), 50)
 

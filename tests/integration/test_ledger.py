@@ -541,9 +541,9 @@ def test_a_renewal_that_fails_harms_nobody(ledger, sdk):
 def test_the_budget_starts_fresh_and_is_read_back(ledger):
     assert ledger.pace.read_pace() == (Pace(), 0)
 
-    assert ledger.pace.write_pace(Pace(paid_until=17.5), 0)
+    assert ledger.pace.write_pace(Pace(next_start=17.5), 0)
 
-    assert ledger.pace.read_pace() == (Pace(paid_until=17.5), 1)
+    assert ledger.pace.read_pace() == (Pace(next_start=17.5), 1)
 
 
 @pytest.mark.parametrize("revision", [0, 1], ids=["first write", "later write"])
@@ -551,10 +551,10 @@ def test_of_two_slots_that_read_the_same_budget_one_writes(ledger, revision):
     for earlier in range(revision):
         ledger.pace.write_pace(Pace(), earlier)
 
-    assert ledger.pace.write_pace(Pace(paid_until=1.0), revision)
-    assert not ledger.pace.write_pace(Pace(paid_until=2.0), revision)
+    assert ledger.pace.write_pace(Pace(next_start=1.0), revision)
+    assert not ledger.pace.write_pace(Pace(next_start=2.0), revision)
 
-    assert ledger.pace.read_pace() == (Pace(paid_until=1.0), revision + 1)
+    assert ledger.pace.read_pace() == (Pace(next_start=1.0), revision + 1)
 
 
 def test_what_the_ledger_holds_can_be_read_by_a_person(running, table):

@@ -181,9 +181,7 @@ def test_lml_never_sees_more_requests_at_once_than_the_parameter_says(tmp_path, 
     settings = {
         "BACKFILL_LML_BATCH_SIZE": "2",
         "REFRESH_SLICE_MAX": "1",
-        "DISCOGS_RATE_LIMIT": "6000",
-        "DISCOGS_BUDGET_PER_MINUTE": "5000",
-        "DISCOGS_BUDGET_MAX_PER_MINUTE": "5000",
+        "DISCOGS_BUDGET_PER_MINUTE": "30",
     }
     options = Options(world=world, speed=1, settings=settings, parameters={"RefreshConcurrency": str(concurrency)})
     with _running(options, tmp_path / "cloud") as running:

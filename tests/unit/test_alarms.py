@@ -11,15 +11,14 @@ import pytest
 
 from core import telemetry
 from core.environment import Secret
-from core.runs.totals import REPORTED_TOTALS
 from core.settings import Sentry
-from core.telemetry import Telemetry
+from core.telemetry import ACCOUNTS, Telemetry
 from local import deploy
 
 RESOURCES = deploy.transform(deploy.read())["Resources"]
 ALARMS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::CloudWatch::Alarm"}
-ON_A_RUN = ("StaleHandlesAlarm", "ErrorShareAlarm", "NoRunCompletedAlarm", "CoverageAlarm")
-SHARES = ("StaleHandlesAlarm", "ErrorShareAlarm")
+SHARES = ("StaleHandlesAlarm", "ErrorShareAlarm", "WithoutArtistsAlarm")
+ON_A_RUN = (*SHARES, "NoRunCompletedAlarm", "CoverageAlarm")
 HOUR, DAY = 3600, 86_400
 RUN_ENDED = 10 * DAY + 5 * HOUR
 
@@ -34,7 +33,7 @@ class Recorded:
         self._points = defaultdict(list)
 
     def run(self, ended=RUN_ENDED, *, trigger="scheduled", dry_run=False, completed=True, coverage=99.5, **totals):
-        accounts = dict.fromkeys((*REPORTED_TOTALS, "not_attempted"), 0) | totals
+        accounts = dict.fromkeys(ACCOUNTS, 0) | totals
         self._telemetry.metric("IdentityCoveragePercent", coverage)
         self._telemetry.report_totals(
             {}, run_id="run", trigger=trigger, dry_run=dry_run, totals=accounts, run_seconds=2000, completed=completed
@@ -133,11 +132,25 @@ def alarms(recorded, names=ON_A_RUN, **when):
         ({"identities_scanned": 60, "not_found": 1}, {"StaleHandlesAlarm"}),
         ({"identities_scanned": 300, "lml_error": 30}, set()),
         ({"identities_scanned": 300, "lml_error": 31}, {"ErrorShareAlarm"}),
+        ({"identities_scanned": 300, "warmed_releases": 300, "warmed_without_artists": 21}, set()),
+        ({"identities_scanned": 300, "warmed_releases": 300, "warmed_without_artists": 91}, {"WithoutArtistsAlarm"}),
         ({"identities_scanned": 0}, set()),
         ({"identities_scanned": 1, "not_found": 1}, {"StaleHandlesAlarm"}),
         ({"identities_scanned": 310, "coverage": 98.9}, {"CoverageAlarm"}),
     ],
-    ids=["clean", "1 %", "2 % stale", "1 of 60", "10 % failed", "more failed", "empty", "one id, stale", "coverage"],
+    ids=[
+        "clean",
+        "1 %",
+        "2 % stale",
+        "1 of 60",
+        "10 % failed",
+        "more failed",
+        "7 % without artists",
+        "30 % without",
+        "empty",
+        "one id, stale",
+        "coverage",
+    ],
 )
 def test_a_day_raises_its_alarms_and_no_other(recorded, totals, raised):
     recorded.run(**totals)
@@ -150,7 +163,11 @@ def test_a_stopped_run_is_told_as_missing_and_its_shares_count(recorded):
     recorded.run(completed=False, identities_scanned=100, not_found=2, lml_error=60, not_attempted=210)
 
     assert alarms(recorded, now=RUN_ENDED + HOUR) == {"StaleHandlesAlarm", "ErrorShareAlarm"}
-    assert alarms(recorded, now=RUN_ENDED + 2 * HOUR + 60) == {*SHARES, "NoRunCompletedAlarm"}
+    assert alarms(recorded, now=RUN_ENDED + 2 * HOUR + 60) == {
+        "StaleHandlesAlarm",
+        "ErrorShareAlarm",
+        "NoRunCompletedAlarm",
+    }
 
 
 @pytest.mark.parametrize(("trigger", "dry_run"), [("manual", False), ("manual", True), ("scheduled", True)])
@@ -198,7 +215,8 @@ def test_an_expression_without_its_guard_would_be_seen(name):
     names = {it["Id"]: 0 for it in ALARMS[name]["Metrics"] if "MetricStat" in it}
 
     assert worked_out(shown["Expression"], names) == 0
-    assert worked_out("100 * scanned / scanned", names) is None
+    unguarded = shown["Expression"].removeprefix("IF(").split(", ")[1]
+    assert worked_out(unguarded, names) is None
 
 
 # The dashboard

@@ -156,4 +156,4 @@ def test_what_stands_by_is_counted_in_the_template_without_the_picker():
         (deploy.ROOT / "template.yaml").read_text(),
         re.MULTILINE,
     )
-    assert lines["CloudWatch, metrics with an alarm"] == len(plain) + 2, "two of them look at two metrics"
+    assert lines["CloudWatch, metrics with an alarm"] == len(plain) + 3, "three of them look at two metrics"

@@ -48,7 +48,7 @@ def test_defaults_are_those_of_the_design():
     built = settings.fan_out(FAN_OUT, no_fetch)
 
     assert (built.local_dev, built.clock_speed, built.batch_size) == (False, 1.0, 50)
-    assert msgspec.structs.astuple(built.pacing) == (50, 20, 40, 4)
+    assert msgspec.structs.astuple(built.pacing) == (8, 4)
     assert (built.database.port, built.database.tls) == (5432, "verify")
     assert (built.database.statement_timeout_ms, built.database.schema) == (60_000, "wxyc_schema")
     assert (built.sentry.release, built.sentry.environment) == (None, "production")
@@ -125,9 +125,9 @@ def test_slices_follow_a_smaller_batch():
         pytest.param({"BACKFILL_LML_BATCH_SIZE": "3", "REFRESH_SLICE_MAX": "4"}, "REFRESH_SLICE_MAX", id="slice-batch"),
         pytest.param({"REFRESH_SLICE_MAX": "0"}, "REFRESH_SLICE_MAX", id="slice-of-none"),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "0"}, "DISCOGS_BUDGET_PER_MINUTE", id="no-budget"),
-        pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "41"}, "DISCOGS_BUDGET_PER_MINUTE", id="budget-above-its-maximum"),
-        pytest.param({"DISCOGS_BUDGET_MAX_PER_MINUTE": "45"}, "DISCOGS_BUDGET_MAX_PER_MINUTE", id="within-the-margin"),
-        pytest.param({"DISCOGS_RATE_LIMIT": "45"}, "DISCOGS_BUDGET_MAX_PER_MINUTE", id="limit-below-the-default"),
+        pytest.param(
+            {"DISCOGS_BUDGET_PER_MINUTE": "31"}, "DISCOGS_BUDGET_PER_MINUTE", id="more-than-half-of-Discogs-minute"
+        ),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "1e1"}, "DISCOGS_BUDGET_PER_MINUTE", id="scientific"),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "2_0"}, "DISCOGS_BUDGET_PER_MINUTE", id="underscore"),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "+20"}, "DISCOGS_BUDGET_PER_MINUTE", id="sign"),
@@ -143,6 +143,12 @@ def test_a_number_that_cannot_work_is_refused(changes, named):
 
     assert line.startswith(f"{named} ")
     assert len(line) < 200
+
+
+def test_a_pace_that_would_have_the_djs_shed_is_refused_with_the_reason():
+    (line,) = problems(REFRESH | {"DISCOGS_BUDGET_PER_MINUTE": "31"}, settings.refresh)
+
+    assert "1 to 30: at 57 calls a minute, whoever made them, LML's breaker sheds DJs" in line
 
 
 @pytest.mark.parametrize(

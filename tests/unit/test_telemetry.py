@@ -33,6 +33,7 @@ TOTALS = {
     "not_implemented": 1,
     "lml_error": 2,
     "not_attempted": 10,
+    "warmed_without_artists": 20,
 }
 
 
@@ -545,6 +546,7 @@ class TestMetrics:
             "NotImplemented": [1],
             "LmlError": [2],
             "NotAttempted": [10],
+            "WarmedWithoutArtists": [20],
             "RunSeconds": [12.5],
             "RunCompleted": [1],
         }

@@ -240,7 +240,7 @@ def test_every_function_has_its_own_logs_and_they_end():
 
 def test_the_alarms_are_those_of_the_design():
     """DESIGN §9; what those with metric maths do is for test_alarms.py."""
-    assert ALARMS.keys() - PLAIN_ALARMS.keys() == {"StaleHandlesAlarm", "ErrorShareAlarm"}
+    assert ALARMS.keys() - PLAIN_ALARMS.keys() == {"StaleHandlesAlarm", "ErrorShareAlarm", "WithoutArtistsAlarm"}
     watched = {
         (alarm["MetricName"], resolve(alarm["Dimensions"][0]["Value"]), alarm["ComparisonOperator"], alarm["Threshold"])
         for name, alarm in PLAIN_ALARMS.items()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef, WriteRequestTypeDef
 
-Value: TypeAlias = str | int | frozenset[str] | Mapping[str, str]
+Value: TypeAlias = str | int | float | frozenset[str] | Mapping[str, str]
 Item: TypeAlias = dict[str, Value]
 Action: TypeAlias = "TransactWriteItemTypeDef"
 
@@ -178,7 +178,7 @@ def _wire(value: Value) -> dict[str, Any]:
     match value:
         case str():
             return {"S": value}
-        case int():
+        case int() | float():
             return {"N": str(value)}
         case frozenset():
             return {"SS": sorted(value)}
@@ -198,7 +198,7 @@ def _plain(wired: Mapping[str, Any]) -> Value:
     ((kind, value),) = wired.items()
     match kind:
         case "N":
-            return int(value)
+            return int(value) if value.lstrip("-").isdigit() else float(value)
         case "SS":
             return frozenset(value)
         case "M":

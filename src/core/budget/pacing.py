@@ -1,277 +1,145 @@
-"""The budget's arithmetic (DESIGN §6): who may call Discogs, and when.
+"""The pace's arithmetic: when the next slice may start, what a slice costs, and why everybody rests.
 
-Pure: no I/O and no clock of its own. Times are paced seconds (`Clock.pace`), costs are Discogs calls, rates are calls a
-minute. `Pace` is the state that all slots share; a function here takes one and returns the next.
+Pure: no I/O and no clock of its own. Times are paced seconds (`Clock.pace`), costs are Discogs calls, the budget is in
+calls a minute. `Pace` is the state that all slots share; a function here takes one and returns the next.
 """
 
 import math
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from core.settings import LML_REFRESH_BATCH_CAP, RESERVE, Pacing
+from core.settings import LML_REFRESH_BATCH_CAP, Pacing
 
-WINDOW: Final = 60.0
-"""Seconds in which Discogs and LML count; also the age at which a sample says nothing any more."""
-MEMORY: Final = 150.0
-"""Seconds that charges and samples are kept."""
-SAMPLE_EVERY: Final = 30.0
-"""Seconds after which a slot takes a new sample, for all."""
-SKEW: Final = 1.0
-"""Seconds by which the clocks of two machines may differ; more is a clock that was set back."""
-TRIAL_AFTER: Final = 900.0
-"""Seconds of a breaker that is not closed after which one id is sent: LML's may wait for a call to close it."""
-OTHERS_AT_FIRST: Final = 20.0
-"""Calls a minute that other callers are taken to make before anything is known of them."""
-OTHERS_MEMORY: Final = 300.0
-"""Seconds over which the slow mean of others' calls forgets."""
+MINUTE: Final = 60.0
+EXPECTED_COST: Final = 4
+"""Calls that an identity is taken to cost until its answer is there: a release and three artists."""
+DEAREST_COST: Final = 21
+"""The most calls that one identity costs: a release and its artists (LML.md)."""
+CALLS_AT_ONCE: Final = 2
+"""Discogs calls that LML makes side by side for this kind of request."""
+FASTEST_CALL: Final = 0.15
+"""Seconds of Discogs' fastest answer."""
+TRIAL_AFTER: Final = 25.0
+"""Seconds after a shed until the identity goes again: LML's breaker stays open for 20, then waits for a live call."""
+TRIAL_GRACE: Final = 60.0
+"""Seconds that a slot without that identity leaves the trial to the one that has it."""
+BREAKER_REST: Final = 600.0
+"""Seconds for which nothing is sent once a trial has passed."""
+DISCOGS_REST: Final = 60.0
+"""Seconds between two questions whether Discogs is up again."""
+LONGEST_BACKOFF: Final = 300.0
+"""Seconds of the longest wait after failed requests."""
 
-
-_OPEN_TO_ALL: Final = frozenset({None, "closed"})
-"""What a sample may say of the breaker when calls may start; None is an LML that does not tell."""
-
-
-class Charge(msgspec.Struct, frozen=True):
-    """Calls that a slice or a sample may have made: expected until it is settled, then what it cost."""
-
-    id: str
-    at: float
-    cost: float
-    ids: int
-    """Identities in the slice; 0 for a sample."""
-    settled_at: float | None = None
-
-    @property
-    def until(self) -> float:
-        """When the last of the calls was made, as far as is known."""
-        return self.at if self.settled_at is None else self.settled_at
-
-    def within(self, start: float, end: float) -> float:
-        """The calls that fall between two times, spread evenly over the time that the slice took."""
-        if self.until <= self.at:
-            return self.cost if start < self.at <= end else 0.0
-        return self.cost * max(0.0, min(end, self.until) - max(start, self.at)) / (self.until - self.at)
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """What LML's `/health` said; a field that was missing or of another type is None."""
-
-    at: float
-    calls: int | None
-    breaker: str | None
-    commit: str | None
+RestReason: TypeAlias = Literal["trial", "breaker", "discogs"]
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """Ledger item `PACE`: the one budget of all slots, replays and manual invokes."""
+    """Ledger item `PACE`: the one pace of all slots, replays and manual invokes."""
 
-    paid_until: float = 0.0
-    charges: tuple[Charge, ...] = ()
-    samples: tuple[Sample, ...] = ()
-    sampling_until: float = 0.0
-    others_mean: float = OTHERS_AT_FIRST
-    shut_since: float | None = None
-    """When LML's breaker was first seen not closed, or was last tried since; None while it is closed."""
+    next_start: float = 0.0
+    """Nothing is sent before."""
+    rest: RestReason | None = None
+    """Why nothing is sent: LML's breaker is open and a `trial` is due, it was (`breaker`), or Discogs is down."""
+    rest_since: float = 0.0
+    trial: int | None = None
+    """The identity that LML's breaker has shed and that goes again alone; None for any."""
+    word: str = ""
+    """What `/health` says of Discogs while it is down."""
 
-
-class Room(msgspec.Struct, frozen=True):
-    """How much of the minute is ours now, and how we know."""
-
-    loop: Literal["open", "measured"]
-    budget: float
-    """Calls a minute at which a cost is paid off."""
-    spent: float
-    """Our own calls of the last 60 s."""
-    others: float
-    """Everybody else's; 0 in the open loop, which does not know."""
-    limit: float
-    """Calls that the last 60 s may hold."""
-    breaker_closed: bool
-
-    @property
-    def free(self) -> float:
-        """Calls that may still start."""
-        return self.limit - self.spent - self.others
+    def says(self, now: float) -> str | None:
+        """Why and for how long nothing is sent, for a person; None at an ordinary pace."""
+        since, ahead = max(0.0, now - self.rest_since), max(0.0, self.next_start - now)
+        match self.rest:
+            case "trial":
+                who = "an identity" if self.trial is None else f"identity {self.trial}"
+                then = f"{who} goes alone in {ahead:.0f} s"
+                return f"has rested for {since:.0f} s, since LML's breaker is open: {then}"
+            case "breaker" if ahead:
+                return f"has rested for {since:.0f} s and rests {ahead:.0f} s more, since LML's breaker was open"
+            case "discogs":
+                then = f"LML is asked again in {ahead:.0f} s"
+                return f"has rested for {since:.0f} s, since Discogs is down ({self.word}): {then}"
+            case _:
+                return None
 
 
-class Go(msgspec.Struct, frozen=True):
-    """The slice that `charge` pays for may start once `pace` is written."""
-
-    charge: Charge
-    pace: Pace
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """Nothing may start before `until`, and then only if the state then allows it."""
-
-    until: float
-    reason: Literal["budget", "room", "breaker"]
+def wait(pace: Pace, now: float, limits: Pacing, *, holds_trial: bool = False) -> float:
+    """Seconds until a slot may start, 0 for now; further ahead than anything writes means a clock that was set back."""
+    ahead = pace.next_start - now
+    if ahead > _furthest(limits):
+        return 0.0
+    if pace.rest == "trial" and not holds_trial:
+        ahead += TRIAL_GRACE
+    return max(0.0, ahead)
 
 
-def remembered(pace: Pace, now: float) -> Pace:
-    """`pace` without what is older than 150 s; what lies ahead, since a clock was set back, as if written now."""
-    ahead = max((*(c.until for c in pace.charges), *(s.at for s in pace.samples)), default=now) - now
-    if ahead > SKEW:
-        pace = _earlier(pace, ahead)
-    return replace(
-        pace,
-        charges=tuple(charge for charge in pace.charges if charge.until > now - MEMORY),
-        samples=tuple(sample for sample in pace.samples if sample.at > now - MEMORY),
-    )
+def start(pace: Pace, now: float, limits: Pacing, ids: int) -> Pace:
+    """The state that lets a slice of `ids` start now: the next one waits for what this one is expected to cost."""
+    ahead = now + seconds_for(ids * EXPECTED_COST, limits)
+    return replace(pace, next_start=ahead) if pace.rest == "trial" else Pace(next_start=ahead)
 
 
-def room(pace: Pace, now: float, limits: Pacing) -> Room:
-    """Open loop, or measured while the last two samples are sound and recent enough."""
-    spent = sum(charge.within(now - WINDOW, now) for charge in pace.charges if charge.cost)
-    newest = pace.samples[-1] if pace.samples else None
-    recent = newest is not None and now - newest.at <= WINDOW
-    closed = not recent or newest is None or newest.breaker in _OPEN_TO_ALL
-    limit = limits.rate_limit - RESERVE
-    if not recent or len(pace.samples) < 2 or not _comparable(pace.samples[-2], pace.samples[-1]):
-        return Room("open", limits.budget, spent, 0.0, limit, closed)
-    return Room("measured", limits.budget_max, spent, _others(pace, now), limit, closed)
+def settled(started: float, limits: Pacing, cost: float) -> Pace:
+    """The state after a slice that nobody else has started behind."""
+    return Pace(next_start=started + seconds_for(cost, limits))
 
 
-def attempt(pace: Pace, now: float, limits: Pacing, *, charge_id: str, wanted: int, cost_per_id: float) -> Go | Wait:
-    """GCRA without burst: `Go` with up to `wanted` ids and the state to write, or `Wait` with nothing to write."""
-    pace = remembered(pace, now)
-    here = room(pace, now, limits)
-    trial = not here.breaker_closed
-    if trial and (pace.shut_since is None or now < pace.shut_since + TRIAL_AFTER):
-        return Wait(now + WINDOW, "breaker")
-    if pace.paid_until > now:
-        return Wait(pace.paid_until, "budget")
-    if trial:  # docs/decisions/a-breaker-that-nobody-tries.md
-        pace, wanted = replace(pace, shut_since=now), 1
-    # With slices switched off, a full message is one request, whatever the minute holds.
-    whole = limits.slice_max == LML_REFRESH_BATCH_CAP
-    # Debts alone bound no minute (docs/decisions/our-own-minute-is-a-bound.md).
-    free = here.free if here.spent <= limits.budget_max else 0.0
-    ids = wanted if whole else min(wanted, math.floor(free / cost_per_id))
-    if ids < 1:
-        last_start = max((charge.at for charge in pace.charges if charge.ids), default=-math.inf)
-        if last_start > now - WINDOW:
-            return Wait(last_start + WINDOW, "room")
-        ids = 1  # however full the minute: a busy day must end too
-    charge = Charge(charge_id, now, ids * cost_per_id, ids)
-    return Go(charge, _charged(pace, now, here.budget, charge))
+def owing(pace: Pace, limits: Pacing, calls: float) -> Pace:
+    """The state after a slice that cost so many calls more than expected, and behind which others have started."""
+    return replace(pace, next_start=pace.next_start + seconds_for(calls, limits))
 
 
-def settle(pace: Pace, now: float, limits: Pacing, *, charge: Charge, cost: float) -> Pace:
-    """Replace what a slice was expected to cost by what it did cost; the debt moves by the difference.
+def shed(pace: Pace, now: float, identity: int | None, *, is_trial: bool) -> Pace:
+    """The state after an answer with a shed: everybody stops, and `identity` goes again alone (None: any).
 
-    Twice is once: the answer to the first write may have been lost.
+    One trial at a time: what was under way when another slot met the breaker changes nothing.
     """
-    pace = remembered(pace, now)
-    if any(known.id == charge.id and known.settled_at is not None for known in pace.charges):
+    under_way = pace.rest == "trial" or (pace.rest == "breaker" and pace.next_start > now)
+    if under_way and not is_trial:
         return pace
-    debt = (cost - charge.cost) * WINDOW / room(pace, now, limits).budget
-    return replace(
-        pace,
-        paid_until=pace.paid_until + debt,
-        charges=tuple(replace(c, cost=cost, settled_at=now) if c.id == charge.id else c for c in pace.charges),
-    )
+    since = pace.rest_since if pace.rest == "trial" else now
+    return Pace(next_start=now + TRIAL_AFTER, rest="trial", rest_since=since, trial=identity)
 
 
-def begin_sample(pace: Pace, now: float, limits: Pacing, *, charge_id: str, abandoned: bool = False) -> Pace | None:
-    """The state that makes the caller the one sampler, its call charged; None when no sample is due or one is taken.
+def trial_passed(pace: Pace, now: float) -> Pace:
+    """The state after an answer without a shed to the trial: everybody rests."""
+    since = pace.rest_since if pace.rest == "trial" else now
+    return Pace(next_start=now + BREAKER_REST, rest="breaker", rest_since=since)
 
-    `abandoned` says that nobody has written for a minute: after a clock was set back, no time in `pace` can tell.
+
+def discogs_down(pace: Pace, now: float, word: str) -> Pace:
+    """The state while Discogs is down: everybody rests, then one slot asks `/health` again."""
+    since = pace.rest_since if pace.rest == "discogs" else now
+    return Pace(next_start=now + DISCOGS_REST, rest="discogs", rest_since=since, word=word)
+
+
+def seconds_for(calls: float, limits: Pacing) -> float:
+    """How long so many calls take at the budget."""
+    return calls * MINUTE / limits.budget
+
+
+def slice_cost(*, ids: int, outcomes: int, elapsed: float, round_trip: float) -> int:
+    """Discogs calls of an answered slice: the lower of its two bounds, rounded down.
+
+    LML does not say what was a cache hit. It cannot have made more calls than the outcomes that it lists, nor than its
+    lanes have time for in `elapsed` less the `round_trip` of an empty request; an identity's calls come one by one.
     """
-    pace = remembered(pace, now)
-    recent = bool(pace.samples) and now - pace.samples[-1].at < SAMPLE_EVERY
-    if (pace.sampling_until > now or recent) and not abandoned:
-        return None
-    charged = _charged(pace, now, room(pace, now, limits).budget, Charge(charge_id, now, 1.0, 0, now))
-    return replace(charged, sampling_until=now + SAMPLE_EVERY)
+    by_time = max(0.0, elapsed - round_trip) * min(CALLS_AT_ONCE, ids) / FASTEST_CALL
+    return math.floor(min(float(outcomes), by_time))
 
 
-def add_sample(pace: Pace, sample: Sample, limits: Pacing) -> Pace:
-    """Take a sample in: others' slow mean learns, and charges beyond the counter's difference are refunded."""
-    pace = remembered(pace, sample.at)
-    last = pace.samples[-1] if pace.samples else None
-    if last == sample:
-        return pace  # a write whose answer was lost, and that is made again
-    shut = sample.breaker not in _OPEN_TO_ALL
-    since = (sample.at if pace.shut_since is None else pace.shut_since) if shut else None
-    pace = replace(pace, samples=(*pace.samples, sample), shut_since=since)
-    if last is None or not _comparable(last, sample):
-        return pace
-    calls = _difference(last, sample)
-    inside = [c for c in pace.charges if c.ids and c.at >= last.at and (c.settled_at or math.inf) <= sample.at]
-    ours = sum(charge.cost for charge in inside)
-    samplers = sum(not c.ids and last.at < c.at <= sample.at for c in pace.charges)
-    excess = ours - max(0.0, calls - samplers)
-    if excess > 0:
-        ids = {charge.id for charge in inside}
-        share = 1 - excess / ours
-        budget = room(pace, sample.at, limits).budget
-        pace = replace(
-            pace,
-            paid_until=pace.paid_until - excess * WINDOW / budget,
-            charges=tuple(replace(c, cost=c.cost * share) if c.id in ids else c for c in pace.charges),
-        )
-    seconds = sample.at - last.at
-    rate = _beyond_ours(pace, last, sample) * WINDOW / seconds
-    weight = 1 - math.exp(-seconds / OTHERS_MEMORY)
-    return replace(pace, others_mean=max(0.0, pace.others_mean + weight * (rate - pace.others_mean)))
+def slice_size(limits: Pacing, *, warm: bool) -> int:
+    """Most ids of the next slice: one, after one that cost nothing (`warm`) the maximum; a full message stays whole."""
+    return limits.slice_max if warm or limits.slice_max == LML_REFRESH_BATCH_CAP else 1
 
 
-def _earlier(pace: Pace, seconds: float) -> Pace:
-    """The same state with all of its times set back."""
-    return replace(
-        pace,
-        paid_until=pace.paid_until - seconds,
-        charges=tuple(
-            replace(c, at=c.at - seconds, settled_at=None if c.settled_at is None else c.settled_at - seconds)
-            for c in pace.charges
-        ),
-        samples=tuple(replace(s, at=s.at - seconds) for s in pace.samples),
-        sampling_until=pace.sampling_until - seconds,
-        shut_since=None if pace.shut_since is None else pace.shut_since - seconds,
-    )
+def back_off(failures: int, retry_after: float | None, fraction: float) -> float:
+    """Seconds to wait after `failures` failed requests in a row; `fraction` is random in 0..1 (full jitter)."""
+    return max(fraction * min(LONGEST_BACKOFF, 2.0 * 2.0 ** min(failures, 30)), retry_after or 0.0)
 
 
-def _charged(pace: Pace, now: float, budget: float, charge: Charge) -> Pace:
-    paid_until = max(pace.paid_until, now) + charge.cost * WINDOW / budget
-    return replace(pace, paid_until=paid_until, charges=(*pace.charges, charge))
-
-
-def _comparable(older: Sample, newer: Sample) -> bool:
-    """Whether the counter's difference between two samples says anything: same process, no gap, nothing missing."""
-    return (
-        older.calls is not None
-        and newer.calls is not None
-        and newer.calls >= older.calls
-        and newer.commit == older.commit
-        and 0 < newer.at - older.at <= WINDOW
-    )
-
-
-def _difference(older: Sample, newer: Sample) -> int:
-    return (newer.calls or 0) - (older.calls or 0)
-
-
-def _beyond_ours(pace: Pace, older: Sample, newer: Sample) -> float:
-    """Others' calls between two samples: the counter's difference beyond our own charges."""
-    ours = sum(charge.within(older.at, newer.at) for charge in pace.charges if charge.cost)
-    return _difference(older, newer) - ours
-
-
-def _intervals(pace: Pace) -> Iterator[tuple[Sample, Sample]]:
-    return (pair for pair in pairwise(pace.samples) if _comparable(*pair))
-
-
-def _others(pace: Pace, now: float) -> float:
-    """Others' calls of the last 60 s: measured where samples reach, their slow mean for the rest."""
-    start = now - WINDOW
-    measured = covered = 0.0
-    for older, newer in _intervals(pace):
-        overlap = newer.at - max(start, older.at)
-        if overlap > 0:
-            measured += _beyond_ours(pace, older, newer) * overlap / (newer.at - older.at)
-            covered += overlap
-    return max(0.0, measured) + pace.others_mean * (WINDOW - covered) / WINDOW
+def _furthest(limits: Pacing) -> float:
+    """Seconds ahead that a rest behind one dear identity, or the dearest slice, writes at most."""
+    return max(BREAKER_REST + seconds_for(DEAREST_COST, limits), seconds_for(limits.slice_max * DEAREST_COST, limits))

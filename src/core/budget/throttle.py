@@ -1,24 +1,30 @@
-"""One slot's hold on the shared budget: `pacing` with the clock, the ledger's `PACE` item and LML's `/health` added."""
+"""One slot's hold on the shared pace: `pacing` with the clock, the ledger's `PACE` item and LML's `/health` added."""
 
-import math
 import random
-import uuid
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Container
+from typing import Final, Literal, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from core.budget import pacing, slices
-from core.budget.pacing import Charge, Pace, Sample, Wait
-from core.budget.slices import SliceSize
+from core.budget import pacing
+from core.budget.pacing import Pace
 from core.clock import Clock
 from core.lml.client import Health, LmlError
 from core.settings import Pacing
 
+RESERVE_SECONDS: Final = 20.0
+"""Seconds that a part keeps for committing what it did and handing on the rest."""
+LONGEST_REQUEST: Final = 330.0
+"""Seconds that a request may take, body included: LML's ingress ends it after 300, and nobody hangs up first."""
 _FIRST_ROUND_TRIPS: Final = 4
 """Timed before an environment's first slice: the first opens the connection, and one of the rest is undisturbed."""
-_LOST_RACE: Final = 0.05
-"""Seconds, at most, before a slot tries again that lost a conditional update to another."""
+_LOOK_AGAIN: Final = 1.0
+"""Seconds after which a slot looks again: a slice that cost nothing sets the next start back."""
+_LOOK_AGAIN_AT_REST: Final = 15.0
+"""The same while everybody rests, when only a stop of the run can end the wait."""
+_DOWN: Final = frozenset({"upstream-error", "auth-error", "network-error", "timeout", "error", "unavailable"})
+"""What `services.discogs_api` says while LML takes Discogs' failures for empty answers (LML.md)."""
 
 
 class PaceStore(Protocol):
@@ -38,18 +44,40 @@ class Upstream(Protocol):
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """Leave to send one slice now, paid for by its charge."""
+    """Leave to send one slice now."""
 
-    charge: Charge
+    ids: int
+    """How many identities it may hold."""
+    started: float
+    revision: int
+    """Of the state that this start wrote."""
+    is_trial: bool = False
+    identity: int | None = None
+    """The one identity to send, where the breaker's trial asks for it."""
 
-    @property
-    def ids(self) -> int:
-        """How many identities the slice may hold."""
-        return self.charge.ids
+
+class OutOfTime(msgspec.Struct, frozen=True):
+    """The time left does not cover the wait and a request; `delay` seconds from now a slice may start."""
+
+    delay: float
+    why: str | None
+    """Why everybody rests, if they do."""
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """The run is stopping, or past its deadline."""
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """A rest that this slot has begun for everybody."""
+
+    reason: Literal["breaker", "discogs"]
+    seconds: float
+    says: str
 
 
 class Throttle:
-    """Lets a slice start when the minute has room for it, and settles what it cost; one object a slot.
+    """Lets a slice start when the pace allows it, and settles what it cost; one object a slot.
 
     Nothing is sent unpaced: when the store cannot be read or written its error goes up to the caller.
     """
@@ -60,124 +88,141 @@ class Throttle:
         self._clock = clock
         self._limits = limits
         self._rng = rng
+        self.on_rest: Callable[[Rest], None] = lambda _: None
+        """Hears of each rest that this slot begins."""
         self._round_trip: float | None = None
-        self._seen = -1
-        self._seen_at = 0.0
-        self.size = SliceSize(limits.slice_max)
+        self._warm = False
+
+    @property
+    def most(self) -> int:
+        """Most ids of the next slice."""
+        return pacing.slice_size(self._limits, warm=self._warm)
+
+    @property
+    def knows_lml(self) -> bool:
+        """Whether LML has the endpoint: it has refused an empty list of this environment."""
+        return self._round_trip is not None
 
     def measure_round_trip(self) -> None:
-        """Time a request that touches nothing, and keep the fastest of this environment.
+        """Time a request that touches nothing, and keep the fastest of this environment; raises `LmlError`."""
+        for _ in range(1 if self.knows_lml else _FIRST_ROUND_TRIPS):
+            seconds = self._lml.round_trip()
+            self._round_trip = seconds if self._round_trip is None else min(seconds, self._round_trip)
 
-        Raises `LmlError` where LML refuses the key or does not know the endpoint; a passing fault changes nothing.
+    def acquire(
+        self,
+        wanted: int,
+        *,
+        holding: Container[int] = (),
+        limit: float,
+        time_left: Callable[[], float],
+        run_goes_on: Callable[[], bool],
+        not_before: float = 0.0,
+    ) -> Permit | OutOfTime | Stopped:
+        """Wait until a slice of up to `wanted` ids may start, `not_before` a back-off's end.
+
+        `holding` are the ids that this slot has: a trial of the breaker is for the slot that has its identity. A
+        request of `limit` seconds and 20 s more must fit into `time_left`, or the wait ends.
         """
-        known = self._round_trip is not None
-        try:
-            for _ in range(1 if known else _FIRST_ROUND_TRIPS):
-                self._round_trip = min(
-                    self._lml.round_trip(), math.inf if self._round_trip is None else self._round_trip
-                )
-        except LmlError as error:
-            if error.kind == "permanent_error":
-                raise
+        while True:
+            if not run_goes_on():
+                return Stopped()
+            pace, revision = self._store.read_pace()
+            now = self._clock.pace()
+            mine = pace.trial is None or pace.trial in holding
+            ahead = max(not_before - now, pacing.wait(pace, now, self._limits, holds_trial=mine))
+            if time_left() < ahead + limit + RESERVE_SECONDS:
+                return OutOfTime(ahead, pace.says(now))
+            if ahead > 0:
+                look_again = _LOOK_AGAIN if pace.rest is None or pace.next_start <= now else _LOOK_AGAIN_AT_REST
+                self._clock.sleep(min(ahead, look_again) + self._rng.uniform(0.0, 0.1))
+            elif pace.rest == "discogs":
+                self._ask_again(pace, revision)
+            else:
+                trial = pace.rest == "trial"
+                ids = 1 if trial else min(wanted, self.most)
+                if self._store.write_pace(pacing.start(pace, now, self._limits, ids), revision):
+                    return Permit(ids, now, revision + 1, trial, pace.trial if mine else None)
 
-    def ask(self, wanted: int) -> Permit | Wait:
-        """Try once to start a slice of up to `wanted` ids; a `Wait` is no leave, and may have taken a sample's time."""
-        pace, revision = self._store.read_pace()
-        if self._sampled(pace, revision):
-            return Wait(self._clock.pace(), "budget")
-        now = self._clock.pace()
-        answer = pacing.attempt(
-            pace, now, self._limits, charge_id=_new_id(), wanted=wanted, cost_per_id=self.size.cost_per_id
-        )
-        if isinstance(answer, Wait):
-            return answer
-        if not self._store.write_pace(answer.pace, revision):
-            return Wait(now, "budget")
-        return Permit(answer.charge)
+    def settle(
+        self, permit: Permit, *, outcomes: int | None, elapsed: float, is_shed: bool = False, trial: int | None = None
+    ) -> int:
+        """Put what a slice cost in the place of what it was expected to cost; returns the cost in calls.
 
-    def foresee(self) -> Wait:
-        """Say when one id might start, as things stand; takes nothing."""
-        pace, _ = self._store.read_pace()
-        now = self._clock.pace()
-        answer = pacing.attempt(pace, now, self._limits, charge_id="", wanted=1, cost_per_id=self.size.cost_per_id)
-        return answer if isinstance(answer, Wait) else Wait(now, "budget")
-
-    def settle(self, permit: Permit, *, outcomes: int | None, elapsed: float) -> float:
-        """Put what a slice cost in the place of what it was expected to cost; returns the cost in calls."""
-        charge = permit.charge
-        cost = slices.slice_cost(
-            ids=charge.ids,
-            outcomes=outcomes,
-            elapsed=elapsed,
-            round_trip=self._round_trip or 0.0,
-            rate_limit=self._limits.rate_limit,
-        )
-        self._change(lambda pace: pacing.settle(pace, self._clock.pace(), self._limits, charge=charge, cost=cost))
-        if outcomes:
-            self.size.learn(ids=charge.ids, cost=cost)
+        `outcomes` is None where no usable body came: then what the start wrote stands. `is_shed` says that LML's
+        breaker has turned something away, `trial` is the identity of it that is asked again.
+        """
+        listed = permit.ids * pacing.EXPECTED_COST if outcomes is None else outcomes
+        cost = pacing.slice_cost(ids=permit.ids, outcomes=listed, elapsed=elapsed, round_trip=self._round_trip or 0.0)
+        if outcomes is None:
+            self._warm = False
+        else:
+            self._warm = not is_shed and (cost == 0 if outcomes else self._warm)  # no outcome says nothing of the cache
+        if is_shed:
+            self._change(lambda pace, now: pacing.shed(pace, now, trial, is_trial=permit.is_trial))
+        elif outcomes is not None and permit.is_trial:
+            self._change(pacing.trial_passed)
+        elif outcomes is not None:
+            self._settle(permit, cost)
         return cost
 
-    def breaker_open(self) -> None:
-        """Tell all slots what an answer has told this one; no need to wait for the next sample, or to pay for it."""
-        sample = Sample(at=self._clock.pace(), calls=None, breaker="open", commit=None)
-        self._change(lambda pace: pacing.add_sample(pace, sample, self._limits))
-
-    def pause(self, wait: Wait) -> float:
-        """Paced seconds to sleep before the next `ask`: to the end of a debt that ends soon, else about a second."""
-        poll = self._rng.uniform(0.5, 1.0)
-        if wait.reason != "budget":
-            return poll
-        return min(max(0.0, wait.until - self._clock.pace()) + self._rng.uniform(0.0, 0.1), poll)
+    def finds_discogs_down(self) -> bool:
+        """Ask LML once how Discogs is; True, and everybody rests, while it is down."""
+        pace, _ = self._store.read_pace()
+        if pace.rest == "discogs":
+            return True
+        if (word := self._word_of_discogs()) is None:
+            return False
+        if pace.rest is None:
+            self._change(lambda pace, now: pacing.discogs_down(pace, now, word))
+        return True
 
     def back_off(self, failures: int, retry_after: float | None) -> float:
         """Paced seconds to wait after so many failed requests in a row."""
-        return slices.back_off(failures, retry_after, self._rng.random())
+        return pacing.back_off(failures, retry_after, self._rng.random())
 
-    def _sampled(self, pace: Pace, revision: int) -> bool:
-        """Take a sample if one is due and no other slot is at it; whether `PACE` has changed."""
-        now = self._clock.pace()
-        begun = pacing.begin_sample(
-            pace, now, self._limits, charge_id=_new_id(), abandoned=self._unchanged_for(revision, now) > pacing.WINDOW
-        )
-        if begun is None:
-            return False
-        if not self._store.write_pace(begun, revision):
-            return True
+    def _settle(self, permit: Permit, cost: int) -> None:
+        if self._store.write_pace(pacing.settled(permit.started, self._limits, cost), permit.revision):
+            return
+        if (more := cost - permit.ids * pacing.EXPECTED_COST) > 0:  # docs/decisions/a-steady-pace.md
+            self._change(lambda pace, _: pacing.owing(pace, self._limits, more))
+
+    def _ask_again(self, pace: Pace, revision: int) -> None:
+        """Be the one slot that asks whether Discogs is up again; the others rest on, or go on."""
+        if not self._store.write_pace(replace(pace, next_start=self._clock.pace() + pacing.DISCOGS_REST), revision):
+            return
+        if (word := self._word_of_discogs()) is None:
+            self._store.write_pace(Pace(next_start=self._clock.pace()), revision + 1)
+        else:
+            self._change(lambda pace, now: pacing.discogs_down(pace, now, word))
+
+    def _word_of_discogs(self) -> str | None:
+        """What LML says of a Discogs that is down, by not answering in time too; None where it says anything else."""
         try:
-            body = self._lml.health().body or {}
-        except LmlError:
-            return True  # no sample: the open loop takes over once the last one is a minute old
-        calls, breaker, commit = (
-            body.get(key) for key in ("discogs_live_requests_total", "discogs_breaker_state", "commit_sha")
-        )
-        sample = Sample(
-            at=self._clock.pace(),
-            calls=calls if type(calls) is int else None,
-            breaker=_known(breaker) if isinstance(breaker, str) else None,
-            commit=ascii(commit[:64])[1:-1] if isinstance(commit, str) else None,
-        )
-        self._change(lambda pace: pacing.add_sample(pace, sample, self._limits))
-        return True
+            services = self._lml.health().body.get("services")
+        except LmlError as error:
+            return "timeout" if error.cause == "timeout" else None
+        word = services.get("discogs_api") if isinstance(services, dict) else None
+        return word if isinstance(word, str) and word in _DOWN else None
 
-    def _unchanged_for(self, revision: int, now: float) -> float:
-        """Seconds for which this slot has seen nobody write; a minute means that no other slot is at work."""
-        if revision != self._seen or now < self._seen_at:
-            self._seen, self._seen_at = revision, now
-        return now - self._seen_at
-
-    def _change(self, step: Callable[[Pace], Pace]) -> None:
+    def _change(self, step: Callable[[Pace, float], Pace]) -> None:
         """Apply a step to the newest state, again for as long as other slots are faster."""
         while True:
             pace, revision = self._store.read_pace()
-            if self._store.write_pace(step(pace), revision):
+            now = self._clock.pace()
+            changed = step(pace, now)
+            if changed == pace:
                 return
-            self._clock.sleep(self._rng.uniform(0.0, _LOST_RACE))
+            if self._store.write_pace(changed, revision):
+                if changed.rest is not None and (says := changed.says(now)):
+                    reason: Literal["breaker", "discogs"] = "discogs" if changed.rest == "discogs" else "breaker"
+                    self.on_rest(Rest(reason, changed.next_start - now, says))
+                return
+            self._clock.sleep(self._rng.uniform(0.0, 0.05))
 
 
-def _known(breaker: str) -> str:
-    """A state of LML's breaker; a new one is not `closed`, and whatever else came must not fill the ledger."""
-    return breaker if breaker in {"closed", "open", "half_open"} else "unknown"
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex[:12]
+def request_limit(time_left: float) -> float:
+    """Seconds that each request of a part may take: less than 330 only where the function itself is shorter."""
+    if time_left >= LONGEST_REQUEST + RESERVE_SECONDS + 5.0:
+        return LONGEST_REQUEST
+    return max(1.0, 0.8 * (time_left - RESERVE_SECONDS))  # what is left over is for the round trips before it

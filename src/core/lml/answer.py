@@ -16,6 +16,8 @@ class Verdict(msgspec.Struct, frozen=True):
     status: Status
     warmed_releases: int = 0
     warmed_artists: int = 0
+    warmed_without_artists: int = 0
+    """Releases of a success without any artist: a tombstone, or a Discogs that LML could not reach."""
     artist_errors: int = 0
 
     @property
@@ -26,6 +28,7 @@ class Verdict(msgspec.Struct, frozen=True):
             identities_resolved=1,
             warmed_releases=self.warmed_releases,
             warmed_artists=self.warmed_artists,
+            warmed_without_artists=self.warmed_without_artists,
             artist_errors=self.artist_errors,
             not_found=int(self.status == "not_found"),
             not_implemented=int(self.status == "not_implemented"),
@@ -39,9 +42,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     failed: dict[int, str]
     """Id to reason, for ids that are tried again."""
     shed: frozenset[int]
-    """Those of `failed` that LML's breaker turned away: Discogs was not asked."""
-    breaker_open: bool
-    """Something under a result was turned away by LML's breaker, if only an artist."""
+    """Ids under which LML's breaker turned something away, if only an artist; with a verdict or without one."""
     outcomes: int
     """Release and artist outcomes that LML lists: the most Discogs calls that these ids can have cost."""
     malformed: str | None
@@ -63,7 +64,6 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
     verdicts: dict[int, Verdict] = {}
     failed: dict[int, str] = {}
     shed: set[int] = set()
-    breaker_open = False
     outcomes = ignored = 0
     unknown: set[str] = set()
     for item in items:
@@ -75,36 +75,35 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
             ignored += 1
             continue
         wanted.remove(identity)
-        if status == "not_implemented":
-            verdicts[identity] = Verdict("not_implemented")
-            continue
-        sources = list(_sources(item))
+        sources = dict(_sources(item))
         messages = _messages(item)
-        messages += [message for source in sources for message in source.messages]
-        messages += [message for source in sources for message in source.of_artists]
-        breaker_open |= any(_SHED in message for message in messages)
-        outcomes += sum(source.outcomes for source in sources)
+        messages += [message for source in sources.values() for message in source.messages]
+        of_artists = [message for source in sources.values() for message in source.of_artists]
+        if any(_SHED in message for message in messages + of_artists):
+            shed.add(identity)
         if status == "warmed":
             verdicts[identity] = Verdict(
                 "warmed",
-                warmed_releases=sum(source.releases for source in sources),
-                warmed_artists=sum(source.artists for source in sources),
-                artist_errors=sum(source.artist_errors for source in sources),
+                warmed_releases=sum(source.releases for source in sources.values()),
+                warmed_artists=sum(source.artists for source in sources.values()),
+                warmed_without_artists=sum(source.is_bare for source in sources.values()),
+                artist_errors=sum(source.artist_errors for source in sources.values()),
             )
         elif status == "not_found":
             verdicts[identity] = Verdict("not_found")
+        elif status == "not_implemented" and not ("discogs_release" in sources and sources["discogs_release"].failed):
+            verdicts[identity] = Verdict("not_implemented")
+            continue
         else:
-            failed[identity] = _reason(status, messages)
-            if status != "error":
+            failed[identity] = _reason("error" if status == "not_implemented" else status, messages + of_artists)
+            if status not in {"error", "not_implemented"}:
                 unknown.add(_line(status))
-            elif _SHED in failed[identity]:
-                shed.add(identity)
+        outcomes += sum(source.outcomes for source in sources.values())
     failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
     return Reading(
         verdicts=verdicts,
         failed=failed,
         shed=frozenset(shed),
-        breaker_open=breaker_open,
         outcomes=outcomes,
         malformed=malformed if wanted else None,
         unknown_statuses=frozenset(unknown),
@@ -114,9 +113,13 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
 
 class _Source(msgspec.Struct, frozen=True):
     releases: int
+    failed: bool
+    is_bare: bool
+    """A release of a success without any artist."""
     artists: int
     artist_errors: int
     outcomes: int
+    """What may have cost a Discogs call: what the breaker turned away did not."""
     messages: list[str]
     of_artists: list[str]
     """What LML says of them in words."""
@@ -129,23 +132,31 @@ def _results(body: object) -> tuple[list[object], str | None]:
     return [], "the body has no list of results"
 
 
-def _sources(item: dict[str, object]) -> Iterator[_Source]:
-    """The sources of one result; null and anything that is no object are passed over."""
+def _sources(item: dict[str, object]) -> Iterator[tuple[str, _Source]]:
+    """The sources of one result by name; null and anything that is no object are passed over."""
     sources = item.get("sources")
-    for source in sources.values() if isinstance(sources, dict) else ():
+    for name, source in sources.items() if isinstance(sources, dict) else ():
         if not isinstance(source, dict):
             continue
         release, artists = source.get("release_outcome"), source.get("artists")
         artists = [artist for artist in (artists if isinstance(artists, list) else ()) if isinstance(artist, dict)]
         told = [artist.get("outcome") for artist in artists]
         warmed = told.count("success")
-        yield _Source(
-            releases=int(release == "success"),
-            artists=warmed,
-            artist_errors=len(told) - warmed,
-            outcomes=int(release not in (None, "not_implemented")) + len(told) - told.count("not_implemented"),
-            messages=_messages(source),
-            of_artists=_messages(*artists),
+        of_release, of_artists = _messages(source), _messages(*artists)
+        listed = int(release not in (None, "not_implemented")) + len(told) - told.count("not_implemented")
+        turned_away = sum(_SHED in message for message in of_release[:1] + of_artists)
+        yield (
+            name,
+            _Source(
+                releases=int(release == "success"),
+                failed=release == "error",
+                is_bare=release == "success" and not artists,
+                artists=warmed,
+                artist_errors=len(told) - warmed,
+                outcomes=max(0, listed - turned_away),
+                messages=of_release,
+                of_artists=of_artists,
+            ),
         )
 
 

@@ -25,6 +25,7 @@ _PROBE_LIMIT: Final = 10.0
 _RETRY_AFTER_CAP: Final = 3600.0
 _DETAIL: Final = 300  # characters
 _SHORTEST_KEY: Final = 8  # a shorter one is an ordinary word of a developer's machine, and part of any answer
+_LATCHED: Final = "Entity store is not available"
 _PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
 _NOT_THIS_LML: Final = frozenset({401, 403, 404, 405})
 _ADVICE: Final = {
@@ -52,7 +53,13 @@ class LmlError(Exception):
     @property
     def counts_as_attempt(self) -> bool:
         """False when LML did not try but asked for a pause (DESIGN §6, "Push-back")."""
-        return not (self.status == 429 or (self.status == 503 and self.retry_after is not None))
+        paused = self.status == 503 and (self.retry_after is not None or self.is_latched)
+        return not (self.status == 429 or paused)
+
+    @property
+    def is_latched(self) -> bool:
+        """True where LML misses its store: for a moment, or until it is started again."""
+        return self.status == 503 and _LATCHED in self.detail
 
     def __str__(self) -> str:
         answered = "" if self.status is None else f" answered {self.status}"

@@ -8,7 +8,8 @@ from datetime import timedelta
 import msgspec
 
 from core.aws.queues import Headers
-from core.refresh.worker import PartResult, Worker
+from core.refresh.result import PartResult
+from core.refresh.worker import Worker
 from core.runs.ledger import Commit, Run
 from core.runs.messages import ClaimedError, Delivery, Located, MessageStore
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
@@ -43,37 +44,47 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
 
     def _work(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> PartResult:
         if not run.goes_on or self._is_late(run):
-            return PartResult(left=left.attempts, ended=True)  # LML is not even asked for its round trip
+            return PartResult(next_part=left, ended=True)  # LML is not even asked for its round trip
 
         def run_goes_on() -> bool:
             now = self.store.lifecycle.ledger.runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)
 
-        return self.worker.work(left, time_left=self._paced(time_left), run_goes_on=run_goes_on)
+        return self.worker.work(
+            left,
+            time_left=self._paced(time_left),
+            run_goes_on=run_goes_on,
+            lml_is_known=run.totals.identities_scanned > 0,
+        )
 
     def _conclude(self, delivery: Delivery, located: Located, result: PartResult) -> None:
         lifecycle, run, left = self.store.lifecycle, located.run, located.left
         if result.stop is not None:
             lifecycle.stop(run.run_id, result.stop.cause, result.stop.reason)
         elif result.ended and self._is_late(run):
-            lifecycle.stop(run.run_id, "deadline", "the run is past its deadline")
+            lifecycle.stop(
+                run.run_id,
+                "deadline",
+                "; ".join(["the run is past its deadline", *(run.totals + result.totals).rested]),
+            )
         for error in result.rejected:
             lifecycle.report_once(run.run_id, f"lml_{error.status}", str(error))
-        goes_on = bool(result.left) and not result.ended and left.part + 1 < MAX_PARTS
-        given_up = () if goes_on else tuple(result.left)
+        goes_on = result.next_part is not None and not result.ended and left.part + 1 < MAX_PARTS
+        given_up = () if goes_on or result.next_part is None else result.next_part.identity_ids
         commit = Commit(
             message=located.item,
             request_id=delivery.request_id,
             totals=result.totals + Totals(not_attempted=len(given_up)),
-            left=left.next_part(result.left) if goes_on else None,
+            left=result.next_part if goes_on else None,
             not_found=tuple(result.not_found),
+            without_artists=tuple(result.without_artists),
             not_attempted=given_up,
             failed=result.failed,
         )
         if self.store.commit(run, commit):
             if commit.left is not None:
                 delay = math.ceil(self.worker.clock.wall(result.delay))
-                self.store.hand_on(run, located.item.number, commit.left, delay=delay)
+                self.store.hand_on(run, located.item.number, commit.left, delay=delay, why=result.why)
             lifecycle.ledger.lock.renew(run.run_id, self.worker.clock.utc())
         lifecycle.close_if_done(run.run_id, max_error_percent=self.max_error_percent)
 
@@ -82,8 +93,10 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         telemetry = self.store.lifecycle.telemetry
         with self._span(delivery.headers, delivery, message):
             result = self.worker.work(message, time_left=self._paced(time_left), run_goes_on=lambda: True)
-        goes_on = bool(result.left) and not result.ended and message.part + 1 < MAX_PARTS_BY_HAND
-        totals = msgspec.structs.asdict(result.totals + Totals(not_attempted=0 if goes_on else len(result.left)))
+        rest = result.next_part
+        goes_on = rest is not None and not result.ended and message.part + 1 < MAX_PARTS_BY_HAND
+        given_up = 0 if goes_on or rest is None else len(rest.identity_ids)
+        totals = msgspec.structs.asdict(result.totals + Totals(not_attempted=given_up))
         telemetry.report_totals(
             delivery.headers,
             run_id=None,
@@ -91,15 +104,15 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             dry_run=False,
             totals=totals,
             run_seconds=None,
-            completed=not result.left and not result.totals.all_failed,
+            completed=rest is None and not result.totals.all_failed,
         )
         telemetry.info("done", "replay by hand", part=message.part, failed=result.failed, **totals)
-        if goes_on:
+        if rest is not None and goes_on:
             delay = math.ceil(self.worker.clock.wall(result.delay))
-            self.store.send(delivery.headers, message.next_part(result.left), delay=delay)
-        elif result.left:
+            self.store.send(delivery.headers, rest, delay=delay, why=result.why)
+        elif rest is not None:
             reason = result.stop.reason if result.stop else f"a replay by hand has {MAX_PARTS_BY_HAND} parts at most"
-            rest = msgspec.structs.replace(message.next_part(result.left), part=0)  # a redrive has ten parts again
+            rest = msgspec.structs.replace(rest, part=0)  # a redrive has ten parts again
             self.store.park(msgspec.structs.replace(delivery, body=encode(rest)), reason)
 
     def _span(self, headers: Headers, delivery: Delivery, message: RefreshMessage) -> AbstractContextManager[None]:

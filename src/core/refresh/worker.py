@@ -1,48 +1,25 @@
-"""One part of one message: its ids handed to LML in small slices, at the pace that the budget allows (DESIGN §6)."""
+"""One part of one message: its ids handed to LML in small slices, at the shared pace."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 import msgspec
 
-from core.budget.pacing import Wait
-from core.budget.slices import request_limit
-from core.budget.throttle import Permit, Throttle
+from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, request_limit
 from core.clock import Clock
-from core.lml.answer import Reading, read_answer
+from core.lml.answer import Reading, Verdict, read_answer
 from core.lml.client import Answer, Kind, LmlError
+from core.refresh.result import PartResult, Stop
+from core.refresh.worklist import Worklist
 from core.runs.plan import RefreshMessage
 from core.runs.totals import ERROR_TOTALS, Totals
-from core.settings import LML_REFRESH_BATCH_CAP
 from core.telemetry import MetricName, Step
 
-COMMIT_RESERVE_SECONDS: Final = 20.0
-"""Seconds that a part keeps for committing what it did and handing on the rest."""
-_STOPS_THE_RUN: Final = frozenset({401, 403, 404, 405})
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Why the whole run must end early: a cause to tell runs apart by, and a sentence for a person."""
-
-    cause: str
-    reason: str
-
-
-class PartResult(msgspec.Struct):
-    """What one part did; `left` are ids without a verdict with their failures, in the order to go on with."""
-
-    totals: Totals = Totals()
-    left: dict[int, int] = {}
-    not_found: list[int] = []
-    failed: dict[int, str] = {}
-    rejected: list[LmlError] = []
-    delay: float = 0.0
-    """Paced seconds before the next part may do anything useful."""
-    ended: bool = False
-    """The run is stopping, or past its deadline: what is left is not attempted."""
-    stop: Stop | None = None
+STAYS_SO: Final = 8
+"""Requests of a part in a row after which a refusal is no passing fault: some four minutes of back-off."""
+_WRONG_KEY: Final = frozenset({401, 403})
+_NO_ENDPOINT: Final = frozenset({404, 405})
 
 
 class Upstream(Protocol):
@@ -75,82 +52,108 @@ class Worker(msgspec.Struct, frozen=True):
     max_attempts: int
 
     def work(
-        self, message: RefreshMessage, *, time_left: Callable[[], float], run_goes_on: Callable[[], bool]
+        self,
+        message: RefreshMessage,
+        *,
+        time_left: Callable[[], float],
+        run_goes_on: Callable[[], bool],
+        lml_is_known: bool = False,
     ) -> PartResult:
-        """Work on a part until its ids have verdicts, the run ends, or `time_left` (paced seconds) gets short."""
-        return _Part(self, message, time_left, run_goes_on).work()
+        """Work on a part until its ids have verdicts, the run ends, or `time_left` (paced seconds) gets short.
+
+        `lml_is_known` says that LML has answered this run before: a 404 is then no wrong address.
+        """
+        return _Part(self, message, time_left, run_goes_on, lml_is_known=lml_is_known).work()
 
 
 class _Part:
     def __init__(
-        self, worker: Worker, message: RefreshMessage, time_left: Callable[[], float], run_goes_on: Callable[[], bool]
+        self,
+        worker: Worker,
+        message: RefreshMessage,
+        time_left: Callable[[], float],
+        run_goes_on: Callable[[], bool],
+        *,
+        lml_is_known: bool,
     ) -> None:
         self._worker = worker
         self._clock = worker.clock
         self._throttle = worker.throttle
+        self._throttle.on_rest = self._rest
         self._telemetry = worker.telemetry
+        self._message = message
         self._time_left = time_left
         self._run_goes_on = run_goes_on
-        self._failures = dict(message.attempts)
-        self._queue = deque(sorted(self._failures, key=lambda identity: self._failures[identity] > 0))
-        self._asked_before = {identity for identity, count in self._failures.items() if count}
-        self._most = _fitting(time_left())
+        self._lml_is_known = lml_is_known or worker.throttle.knows_lml
+        self._limit = request_limit(time_left())
+        self._list = Worklist(message, worker.clock.pace())
         self._failed_in_a_row = 0
-        self._not_before = 0.0
-        self._discogs_calls = 0.0
+        self._refused_in_a_row = 0
+        self._bare_in_a_row = 0
+        self._asked_health = False
+        self._discogs_calls = 0
         self._warned: set[str] = set()
         self._result = PartResult()
 
     def work(self) -> PartResult:
         result = self._result
-        try:
-            self._throttle.measure_round_trip()
-        except LmlError as error:
-            self._stop(error)
-        while self._queue and result.stop is None:
-            permit = self._wait_for_permit()
+        self._measure_round_trip()
+        while self._list and result.stop is None:
+            if result.totals.lml_requests and self._list.doubt_ends > self._clock.pace():
+                result.delay = self._list.due - self._clock.pace()  # the slot is free for other messages meanwhile
+                break
+            permit = self._wait()
             if permit is None:
                 break
             self._send(permit)
-        result.left = {identity: self._failures[identity] for identity in self._queue}
-        result.totals += Totals(discogs_calls_estimated=round(self._discogs_calls))
+        result.next_part = self._list.next_part(self._message, self._clock.pace())
+        result.totals += Totals(discogs_calls_estimated=self._discogs_calls)
         return result
 
-    def _wait_for_permit(self) -> Permit | None:
+    def _measure_round_trip(self) -> None:
+        """Learn what an empty request takes, which proves address and key before any id is sent."""
+        try:
+            self._throttle.measure_round_trip()
+            self._lml_is_known = True
+        except LmlError as error:
+            if error.status in _WRONG_KEY or (error.status in _NO_ENDPOINT and not self._lml_is_known):
+                self._stop(error)
+
+    def _wait(self) -> Permit | None:
         """Wait until a slice may start; None when the run ends, or when what time is left does not cover it."""
         started = self._clock.pace()
-        wait: Wait | None = None
-        while True:
-            if not self._run_goes_on():
+        answer = self._throttle.acquire(
+            1 if self._failed_in_a_row else self._list.next_ids,
+            holding=self._list,
+            limit=self._limit,
+            time_left=self._time_left,
+            run_goes_on=self._run_goes_on,
+            not_before=self._list.due,
+        )
+        match answer:
+            case Stopped():
                 self._result.ended = True
-                return None
-            wanted = 1 if self._failed_in_a_row else min(self._throttle.size.ids, len(self._queue), self._most)
-            needed = request_limit(wanted) + COMMIT_RESERVE_SECONDS
-            if self._not_before > self._clock.pace():
-                wait = Wait(self._not_before, "budget")
-            elif self._time_left() >= needed:
-                answer = self._throttle.ask(wanted)
-                if isinstance(answer, Permit):
-                    self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
-                    return answer
-                wait = answer
-            elif wait is None:
-                wait = self._throttle.foresee()
-            ahead = max(0.0, wait.until - self._clock.pace())
-            if self._time_left() < needed + (0.0 if wait.reason == "breaker" else ahead):
-                self._result.delay = ahead
-                return None
-            self._clock.sleep(self._throttle.pause(wait))
+            case OutOfTime():
+                self._result.delay, self._result.why = answer.delay, answer.why
+            case Permit():
+                self._telemetry.metric("PacingWaitMillis", (self._clock.pace() - started) * 1000)
+                return answer
+        return None
+
+    def _rest(self, rest: Rest) -> None:
+        seconds = round(rest.seconds)
+        self._telemetry.warning("resting", rest.says, seconds=seconds, reason=rest.reason)
+        name = "breaker_rest_seconds" if rest.reason == "breaker" else "discogs_rest_seconds"
+        self._result.totals += Totals(**{name: seconds})
 
     def _send(self, permit: Permit) -> None:
-        ids = [self._queue.popleft() for _ in range(permit.ids)]
-        limit = request_limit(len(ids))
-        self._result.totals += Totals(lml_requests=1, retries=len(self._asked_before.intersection(ids)))
-        self._asked_before.update(ids)
+        ids = self._list.take(permit.ids, permit.identity)
+        self._result.totals += Totals(lml_requests=1, retries=len(self._list.asked_before.intersection(ids)))
+        self._list.asked_before.update(ids)
         try:
-            with self._telemetry.request_span(batch_size=len(ids), timeout_ms=round(limit * 1000)) as span:
+            with self._telemetry.request_span(batch_size=len(ids), timeout_ms=round(self._limit * 1000)) as span:
                 try:
-                    answer = self._worker.lml.refresh(ids, limit=limit)
+                    answer = self._worker.lml.refresh(ids, limit=self._limit)
                 except LmlError as error:
                     span.failed(error.kind)
                     raise
@@ -158,30 +161,90 @@ class _Part:
                 if reading.malformed:
                     span.failed("retryable_error")
         except LmlError as error:
-            self._settle(permit, None, error.elapsed)
+            self._settled(self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed), error.elapsed)
             self._take_failure(ids, error)
         else:
-            self._settle(permit, None if reading.malformed else reading.outcomes, answer.elapsed)
-            self._take_reading(ids, reading)
+            self._take_answer(permit, ids, reading, answer.elapsed)
 
-    def _settle(self, permit: Permit, outcomes: int | None, elapsed: float) -> None:
-        calls = self._throttle.settle(permit, outcomes=outcomes, elapsed=elapsed)
+    def _settled(self, calls: int, elapsed: float) -> None:
         self._telemetry.metric("LmlRequestMillis", elapsed * 1000)
         self._telemetry.metric("DiscogsCallsEstimated", calls)
         self._discogs_calls += calls
 
-    def _take_reading(self, ids: list[int], reading: Reading) -> None:
+    def _take_answer(self, permit: Permit, ids: list[int], reading: Reading, elapsed: float) -> None:
+        again = [identity for identity in ids if self._is_asked_again(identity, reading, permit)]
+        calls = self._throttle.settle(
+            permit,
+            outcomes=None if reading.malformed else reading.outcomes,
+            elapsed=elapsed,
+            is_shed=bool(reading.shed),
+            trial=again[0] if again else None,
+        )
+        self._settled(calls, elapsed)
+        self._lml_is_known, self._refused_in_a_row = True, 0
+        if reading.malformed:
+            self._telemetry.warning("malformed_response", reading.malformed, identity_ids=list(reading.failed))
+            self._push_back(None)
+        else:
+            self._failed_in_a_row = 0
+        if calls and any(verdict.warmed_artists for verdict in reading.verdicts.values()):
+            self._list.discogs_up = self._clock.pace()
+            self._bare_in_a_row, self._asked_health = 0, False
         for identity in ids:
             verdict = reading.verdicts.get(identity)
-            if identity in reading.shed:
-                self._queue.append(identity)  # a pause, and no attempt
-                continue
-            if verdict is None:
+            if identity in again:
+                self._take_shed(identity, verdict, is_trial=permit.is_trial)
+            elif verdict is None:
                 self._count_attempt(identity, reading.failed[identity])
-                continue
-            self._result.totals += verdict.totals
-            if verdict.status == "not_found":
-                self._result.not_found.append(identity)
+            elif not (verdict.warmed_without_artists and identity not in reading.shed and self._doubts(identity)):
+                self._take_verdict(identity, verdict)
+        self._warn_of(reading)
+
+    def _is_asked_again(self, identity: int, reading: Reading, permit: Permit) -> bool:
+        """Whether LML's breaker has kept something of this identity, and it has not been asked too often for it."""
+        if identity not in reading.shed:
+            return False
+        verdict = reading.verdicts.get(identity)
+        if verdict is None:
+            return True
+        asked = self._list.artists_shed.get(identity, 0) + 1
+        return verdict.status == "warmed" and (permit.is_trial or asked < self._worker.max_attempts)
+
+    def _take_shed(self, identity: int, verdict: Verdict | None, *, is_trial: bool) -> None:
+        if verdict is None:
+            self._list.put_back([identity])
+            return
+        if not is_trial:
+            self._list.artists_shed[identity] = self._list.artists_shed.get(identity, 0) + 1
+        self._list.ask_again(identity)
+
+    def _take_verdict(self, identity: int, verdict: Verdict) -> None:
+        self._result.totals += verdict.totals
+        if verdict.status == "not_found":
+            self._result.not_found.append(identity)
+        if verdict.warmed_without_artists:
+            self._result.without_artists.append(identity)
+
+    def _doubts(self, identity: int) -> bool:
+        """Put an id off that LML calls warmed without any artist; False once Discogs was up and it stays so.
+
+        LML tells a tombstone so, and every failure of Discogs (docs/decisions/an-answer-in-doubt.md).
+        """
+        now, since = self._clock.pace(), self._list.in_doubt.get(identity)
+        self._bare_in_a_row += 1
+        unproven = since is not None and self._list.discogs_up < since
+        if unproven or (self._bare_in_a_row > 1 and not self._asked_health):
+            if self._throttle.finds_discogs_down():
+                self._bare_in_a_row, self._asked_health = 0, False
+                since = None
+            else:
+                self._list.discogs_up, self._asked_health = now, True
+        if since is not None:
+            return False
+        self._list.doubt(identity, now)
+        return True
+
+    def _warn_of(self, reading: Reading) -> None:
         for status in reading.unknown_statuses - self._warned:
             self._warned.add(status)
             self._telemetry.warning("unknown_status", "LML sent a status that this job does not know", status=status)
@@ -190,40 +253,39 @@ class _Part:
             self._telemetry.warning(
                 "malformed_response", "LML answered for ids that were not asked for, or twice", results=reading.ignored
             )
-        if reading.malformed:
-            self._telemetry.warning("malformed_response", reading.malformed, identity_ids=list(reading.failed))
-            self._push_back(None)
-        else:
-            self._failed_in_a_row = 0
-        if reading.breaker_open:
-            self._throttle.breaker_open()
 
     def _take_failure(self, ids: list[int], error: LmlError) -> None:
         self._telemetry.warning(
             "slice_error", str(error), identity_ids=ids, kind=error.kind, cause=error.cause, status=error.status
         )
-        if error.status in _STOPS_THE_RUN:
-            self._queue.extendleft(reversed(ids))
+        no_endpoint = error.status in _NO_ENDPOINT
+        refused = no_endpoint or error.is_latched
+        self._refused_in_a_row = self._refused_in_a_row + 1 if refused else 0
+        if (
+            error.status in _WRONG_KEY
+            or (no_endpoint and not self._lml_is_known)
+            or (refused and self._refused_in_a_row >= STAYS_SO)
+        ):
+            self._list.put_back(ids)
             self._stop(error)
-        elif error.kind == "permanent_error":
+        elif error.kind == "permanent_error" and not no_endpoint:
             for identity in ids:
                 self._give_up(identity, str(error))
             self._result.rejected.append(error)
-        elif error.counts_as_attempt:
-            for identity in ids:
-                self._count_attempt(identity, str(error))
-            self._push_back(error.retry_after)
         else:
-            self._queue.extendleft(reversed(ids))
+            for identity in ids if error.counts_as_attempt else ():
+                self._count_attempt(identity, str(error))
+            if not error.counts_as_attempt:
+                self._list.put_back(ids)
             self._push_back(error.retry_after)
 
     def _count_attempt(self, identity: int, reason: str) -> None:
-        """Put an id behind all the others, or give it up after its last attempt."""
-        self._failures[identity] += 1
-        if self._failures[identity] >= self._worker.max_attempts:
+        """Put an id behind all fresh ones, or give it up after its last attempt."""
+        self._list.failures[identity] += 1
+        if self._list.failures[identity] >= self._worker.max_attempts:
             self._give_up(identity, reason)
         else:
-            self._queue.append(identity)
+            self._list.ask_again(identity)
 
     def _give_up(self, identity: int, reason: str) -> None:
         self._result.totals += ERROR_TOTALS
@@ -231,16 +293,8 @@ class _Part:
 
     def _push_back(self, retry_after: float | None) -> None:
         self._failed_in_a_row += 1
-        self._not_before = self._clock.pace() + self._throttle.back_off(self._failed_in_a_row, retry_after)
+        self._list.not_before = self._clock.pace() + self._throttle.back_off(self._failed_in_a_row, retry_after)
 
     def _stop(self, error: LmlError) -> None:
-        self._result.ended = True
-        self._result.stop = Stop(f"lml_{error.status}", str(error))
-
-
-def _fitting(seconds: float) -> int:
-    """Return the most ids of a request that a part of so many seconds has time for; one if none fits."""
-    fitting = (
-        ids for ids in range(LML_REFRESH_BATCH_CAP, 1, -1) if request_limit(ids) + COMMIT_RESERVE_SECONDS <= seconds
-    )
-    return next(fitting, 1)
+        advice = "; LML says so until it is started again" if error.is_latched else ""
+        self._result.ended, self._result.stop = True, Stop(f"lml_{error.status}", f"{error}{advice}")

@@ -60,8 +60,7 @@ class FanOut(msgspec.Struct, frozen=True):
                 "init", "scheduled_time was not filled in: today stands in for it", value=asked.placeholder
             )
         if asked.dry_run:
-            given = still_open(self.lifecycle.ledger, asked.replay_of) if asked.replay_of else asked.identity_ids
-            return self._dry_run(given, request.manual_id(now))
+            return self._dry_run(self._given(asked), request.manual_id(now))
         run_id, run = self._find(asked, request_id, now)
         telemetry.bind(run_id=run_id)
         self._take_up_others(run_id)
@@ -70,9 +69,7 @@ class FanOut(msgspec.Struct, frozen=True):
         if run is not None and not run.may_be_planned:
             self.lifecycle.close_if_done(run_id)
             return self._already(self.lifecycle.ledger.runs.read(run_id) or run, asked)
-        given = asked.identity_ids
-        if asked.replay_of:
-            given = still_open(self.lifecycle.ledger, asked.replay_of, asker=run_id)
+        given = self._given(asked, asker=run_id)
         trigger: Trigger = "scheduled" if run_id.startswith("scheduled-") else "manual"
         started = Run(
             run_id=run_id,
@@ -86,6 +83,12 @@ class FanOut(msgspec.Struct, frozen=True):
             check_in_id=uuid.uuid4().hex if trigger == "scheduled" else None,
         )
         return self._plan(asked, given, started, run)
+
+    def _given(self, asked: Start, asker: str | None = None) -> Sequence[int] | None:
+        """The ids that a start names, itself or by the run that it replays; None for all active rows."""
+        if asked.replay_of is None:
+            return asked.identity_ids
+        return still_open(self.lifecycle.ledger, asked.replay_of, asker=asker, without_artists=asked.without_artists)
 
     def _find(self, asked: Start, request_id: str, now: datetime) -> tuple[str, Run | None]:
         """Name the run that is asked for, and read it: for a retry of an invocation that of its first try."""

@@ -127,12 +127,12 @@ class MessageStore(msgspec.Struct, frozen=True):
         if item.left is not None and item.sent_part < item.next_part:
             self.hand_on(run, item.number, item.left, delay=0)
 
-    def hand_on(self, run: Run, number: int, left: RefreshMessage, *, delay: int) -> None:
+    def hand_on(self, run: Run, number: int, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
         """Send what is left of a message as its next part, and note that it is in the queue."""
-        self.send(run.headers, left, delay=delay)
+        self.send(run.headers, left, delay=delay, why=why)
         self.lifecycle.ledger.messages.mark_sent(run.run_id, {number: left.part})
 
-    def send(self, headers: Headers, left: RefreshMessage, *, delay: int) -> None:
+    def send(self, headers: Headers, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
         """Send a next part, for nobody to see for `delay` wall seconds."""
         self.queue.send(left, headers, delay=delay)
         self.lifecycle.telemetry.info(
@@ -141,6 +141,7 @@ class MessageStore(msgspec.Struct, frozen=True):
             part=left.part,
             ids=len(left.identity_ids),
             delay=delay,
+            **({} if why is None else {"why": why}),
         )
 
     def commit(self, run: Run, commit: Commit) -> bool:

@@ -17,10 +17,27 @@ MAX_PARTS_BY_HAND: Final = 10
 IdentityId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Attempts = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class MalformedMessageError(ValueError):
     """A body that is no refresh message; its text is the reason under which it is parked."""
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a part knows and the next one needs; times are whole paced seconds."""
+
+    in_doubt: dict[int, Moment] = {}
+    """Id to when it was first answered as warmed without artists: asked again after all others."""
+    artists_shed: dict[int, Attempts] = {}
+    """Id to how often LML's breaker has turned away artists of it: asked again after all fresh ids."""
+    discogs_up: Moment = 0
+    """When Discogs was last seen to be up."""
+    not_before: Moment = 0
+    """The end of a back-off that is longer than SQS can hold a message back."""
+
+
+NOTHING_CARRIED: Final = Carried()
 
 
 class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,19 +49,27 @@ class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     part: Count = 0
     identity_ids: Annotated[tuple[IdentityId, ...], msgspec.Meta(min_length=1, max_length=LML_REFRESH_BATCH_CAP)]
     failed: dict[int, Attempts] = {}
+    carried: Carried | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if len(set(self.identity_ids)) != len(self.identity_ids):
             raise ValueError("identity_ids repeats an id")
-        if strangers := self.failed.keys() - set(self.identity_ids):
-            raise ValueError(f"failed names ids that are not in identity_ids: {sorted(strangers)}")
+        told = {"failed": self.failed, "in_doubt": self.known.in_doubt, "artists_shed": self.known.artists_shed}
+        for name, ids in told.items():
+            if strangers := ids.keys() - set(self.identity_ids):
+                raise ValueError(f"{name} names ids that are not in identity_ids: {sorted(strangers)}")
+
+    @property
+    def known(self) -> Carried:
+        """What the part before this one has handed on."""
+        return NOTHING_CARRIED if self.carried is msgspec.UNSET else self.carried
 
     @property
     def attempts(self) -> dict[int, int]:
         """Every id of this message with how often it has failed so far, in sending order."""
         return {identity: self.failed.get(identity, 0) for identity in self.identity_ids}
 
-    def next_part(self, attempts: dict[int, int]) -> "RefreshMessage":
+    def next_part(self, attempts: dict[int, int], carried: Carried = NOTHING_CARRIED) -> "RefreshMessage":
         """The message that carries on with what is left (`attempts`: id to failures, not empty)."""
         return RefreshMessage(
             version=1,
@@ -53,6 +78,7 @@ class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             part=self.part + 1,
             identity_ids=tuple(attempts),
             failed={identity: count for identity, count in attempts.items() if count},
+            carried=msgspec.UNSET if carried == NOTHING_CARRIED else carried,
         )
 
 

@@ -26,6 +26,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     identity_ids: tuple[int, ...] | None = None
     replay_of: str | None = None
+    without_artists: bool = False
+    """A replay asks again for releases that came without artists, too."""
 
     @property
     def is_full(self) -> bool:
@@ -55,6 +57,7 @@ _KEYS: Final[Mapping[str, object]] = {
     "force": bool,
     "identity_ids": Annotated[tuple[IdentityId, ...], msgspec.Meta(min_length=1)],
     "replay_of": Annotated[str, msgspec.Meta(min_length=1, max_length=128)],
+    "without_artists": bool,
 }
 
 _FORMS: Final = {
@@ -93,6 +96,8 @@ def _contradictions(fields: Mapping[str, object]) -> list[str]:
         problems.append("identity_ids: repeats an id")
     if ids and "replay_of" in fields:
         problems.append("replay_of: a replay takes its ids from the run's ledger, so identity_ids cannot be given too")
+    if fields.get("without_artists") and "replay_of" not in fields:
+        problems.append("without_artists: says what a replay asks for, so replay_of must name the run")
     return problems
 
 

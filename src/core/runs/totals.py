@@ -20,6 +20,18 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     lml_requests: int = 0
     retries: int = 0
     discogs_calls_estimated: int = 0
+    warmed_without_artists: int = 0
+    """Warmed releases without any artist: tombstones, unless Discogs was down."""
+    breaker_rest_seconds: int = 0
+    """Paced seconds for which this run had everybody rest, since LML's breaker was open."""
+    discogs_rest_seconds: int = 0
+    """The same, since Discogs was down."""
+
+    @property
+    def rested(self) -> list[str]:
+        """How long everybody rested for this run and why, for a person; empty if nobody did."""
+        rests = {"LML's breaker was open": self.breaker_rest_seconds, "Discogs was down": self.discogs_rest_seconds}
+        return [f"rested {seconds} s, since {why}" for why, seconds in rests.items() if seconds]
 
     @property
     def all_failed(self) -> bool:

@@ -19,6 +19,7 @@ Step: TypeAlias = Literal[
     "slice_error",
     "malformed_response",
     "unknown_status",
+    "resting",
     "handed_on",
     "stopping",
     "done",

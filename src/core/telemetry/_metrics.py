@@ -20,7 +20,7 @@ MetricName: TypeAlias = Literal[
 ]
 """Metrics of any time; the name ends in the unit where that is not a count."""
 
-ACCOUNTS: Final = (*REPORTED_TOTALS, "not_attempted")
+ACCOUNTS: Final = (*REPORTED_TOTALS, "not_attempted", "warmed_without_artists")
 """What a closed run tells of its totals, on the span and in CloudWatch."""
 
 Trigger: TypeAlias = Literal["scheduled", "manual"]

@@ -59,10 +59,14 @@ RESOLVED = {"identities_scanned": 1, "identities_resolved": 1}
 @pytest.mark.parametrize(
     ("answer", "counts"),
     [
-        pytest.param(result("warmed", {"discogs_release": source()}), {"warmed_releases": 1}, id="warmed release"),
+        pytest.param(
+            result("warmed", {"discogs_release": source()}),
+            {"warmed_releases": 1, "warmed_without_artists": 1},
+            id="warmed release",
+        ),
         pytest.param(
             result("warmed", {"discogs_release": source(), "bandcamp": source()}),
-            {"warmed_releases": 2},
+            {"warmed_releases": 2, "warmed_without_artists": 2},
             id="warmed release per source",
         ),
         pytest.param(
@@ -72,7 +76,7 @@ RESOLVED = {"identities_scanned": 1, "identities_resolved": 1}
         ),
         pytest.param(
             result("warmed", {"discogs_release": source(), "bandcamp": source("error", "success")}),
-            {"warmed_releases": 1, "warmed_artists": 1},
+            {"warmed_releases": 1, "warmed_artists": 1, "warmed_without_artists": 1},
             id="warmed artist under any source",
         ),
         pytest.param(
@@ -85,7 +89,7 @@ RESOLVED = {"identities_scanned": 1, "identities_resolved": 1}
         pytest.param(result("warmed", None), {}, id="null sources"),
         pytest.param(
             result("warmed", {"discogs_release": {"release_outcome": "success", "artists": None}}),
-            {"warmed_releases": 1},
+            {"warmed_releases": 1, "warmed_without_artists": 1},
             id="null artists",
         ),
         pytest.param(
@@ -103,7 +107,7 @@ RESOLVED = {"identities_scanned": 1, "identities_resolved": 1}
         pytest.param(
             result("not_implemented", COSTLY),
             {"not_implemented": 1},
-            id="not implemented: sources are not looked at",
+            id="not implemented: what a source warmed is not counted",
         ),
     ],
 )
@@ -120,22 +124,45 @@ def test_a_verdict_counts_as_the_table_says(answer, counts):
 SHED = {"outcome": "error", "message": "DiscogsBreakerOpenError"}
 
 
+BELOW = {"discogs_release": source("error") | SHED}
+
+
 @pytest.mark.parametrize(
-    ("answer", "shed", "breaker_open"),
+    ("answer", "failed", "outcomes"),
     [
-        pytest.param(result("error", message="DiscogsBreakerOpenError"), {7}, True, id="the result"),
-        pytest.param(result("error", {"discogs_release": source("error") | SHED}), {7}, True, id="its source"),
+        pytest.param(result("error", message="DiscogsBreakerOpenError"), {7}, 0, id="the result"),
+        pytest.param(result("error", BELOW), {7}, 0, id="its source"),
+        pytest.param(result("not_implemented", BELOW), {7}, 0, id="its source, beside one that is not wired"),
+        pytest.param(result("not_found", BELOW), set(), 0, id="its source, whatever the status"),
         pytest.param(
-            result("warmed", {"discogs_release": source() | {"artists": [SHED, None]}}), set(), True, id="an artist"
+            result("warmed", {"discogs_release": source("success") | {"artists": [SHED, None]}}), set(), 1, id="artist"
         ),
-        pytest.param(result("error", message="DiscogsRateLimitedError"), set(), False, id="another reason"),
-        pytest.param(result("error", {"discogs_release": None}), set(), False, id="no reason"),
     ],
 )
-def test_what_lmls_breaker_turned_away_is_told_wherever_lml_says_so(answer, shed, breaker_open):
+def test_what_lmls_breaker_turned_away_is_told_wherever_lml_says_so_and_costs_no_call(answer, failed, outcomes):
     reading = read(answer)
 
-    assert (reading.shed, reading.breaker_open) == (shed, breaker_open)
+    assert (reading.shed, set(reading.failed), reading.outcomes) == ({7}, failed, outcomes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(result("error", message="DiscogsRateLimitedError"), id="another reason"),
+        pytest.param(result("error", {"discogs_release": None}), id="no reason"),
+        pytest.param(result("not_implemented", {"discogs_release": source("error")}), id="behind a source not wired"),
+    ],
+)
+def test_another_failure_is_no_shed(answer):
+    reading = read(answer)
+
+    assert (reading.shed, set(reading.failed)) == (set(), {7})
+
+
+def test_another_source_that_failed_beside_one_that_is_not_wired_stays_not_implemented():
+    reading = read(result("not_implemented", {"spotify_album": source("error")}))
+
+    assert reading.verdicts[7].status == "not_implemented"
 
 
 @pytest.mark.parametrize(
@@ -258,9 +285,9 @@ def test_the_seven_totals_have_the_names_that_alert_rules_know():
     assert set(REPORTED_TOTALS) < set(TOTALS)
 
 
-@given(st.lists(st.integers(0, 1000), min_size=24, max_size=24))
+@given(st.lists(st.integers(0, 1000), min_size=2 * len(TOTALS), max_size=2 * len(TOTALS)))
 def test_totals_add_up_field_by_field(counts):
-    one, other = counts[:12], counts[12:]
+    one, other = counts[: len(TOTALS)], counts[len(TOTALS) :]
 
     added = Totals(**dict(zip(TOTALS, one, strict=True))) + Totals(**dict(zip(TOTALS, other, strict=True)))
 

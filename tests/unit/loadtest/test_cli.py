@@ -71,7 +71,7 @@ def test_json_is_one_object_with_the_choice_and_every_day():
         (["--measure-runtime", "60m"], "--lml-url"),
         (["--lml-url", "http://127.0.0.1:9"], "--ids"),
         (["--seeds", "0"], "--seeds"),
-        (["--stand-in", "--budget", "24,30"], "20 at most"),
+        (["--stand-in", "--budget", "24,30"], "8 at most"),
         (["--speed", "5"], "--speed is for a day over HTTP"),
         (["--ids", __file__], "--ids is for a day against --lml-url"),
         (["--stand-in", "--ids", __file__], "--ids is for a day against --lml-url"),
@@ -136,7 +136,7 @@ def test_against_an_lml_by_address_only_the_named_ids_are_refreshed_and_the_mode
     world = World.seeded(8, 1)
     (tmp_path / "ids").write_text("\n".join(map(str, world.identity_ids()[:3])))
     with serve.in_thread(app.build(world, speed=50, token="key")) as url:
-        options = ("--budget", "20,24", "--seeds", 1, "--speed", 50, "-o", tmp_path / "out")
+        options = ("--budget", "8,24", "--seeds", 1, "--speed", 50, "-o", tmp_path / "out")
         told = run("--lml-url", url, "--ids", tmp_path / "ids", *options).stdout
 
     assert "| over HTTP |" in told

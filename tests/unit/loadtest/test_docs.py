@@ -23,24 +23,13 @@ def test_the_chosen_numbers_are_the_defaults(name, default):
     assert Document.read().chosen[name] == int(default)
 
 
-def test_the_settings_agree_with_themselves_and_with_the_reserve():
+def test_the_settings_agree_with_themselves():
     limits = settings.Pacing()
 
-    assert [limits.rate_limit, limits.budget, limits.budget_max, limits.slice_max] == [
-        int(DEFAULTS[name] or 0)
-        for name in (
-            "DISCOGS_RATE_LIMIT",
-            "DISCOGS_BUDGET_PER_MINUTE",
-            "DISCOGS_BUDGET_MAX_PER_MINUTE",
-            "REFRESH_SLICE_MAX",
-        )
+    assert [limits.budget, limits.slice_max] == [
+        int(DEFAULTS[name] or 0) for name in ("DISCOGS_BUDGET_PER_MINUTE", "REFRESH_SLICE_MAX")
     ]
-    assert f"| reserve below LML's limit | {settings.RESERVE} |" in REPORT
     assert f"| slots | {SLOTS} |" in REPORT
-
-
-def test_the_sweep_in_the_report_chose_the_default_budget():
-    assert f"keeps the over-50 line: **{settings.Pacing().budget} a minute**" in REPORT
 
 
 def test_every_line_of_the_report_holds():

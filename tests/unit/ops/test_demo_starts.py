@@ -9,7 +9,7 @@ from ops import demo
 from ops.watch import View
 from tests.unit.report.runs import run
 
-VIEW = View(run=run("running"), asked=0, calls_a_minute=0, loop="open", seconds_left=None)
+VIEW = View(run=run("running"), rests=None, seconds_left=None)
 BORROWED = Postgres(
     host="127.0.0.1",
     port=5432,

@@ -8,6 +8,7 @@ import boto3
 import pytest
 from rich.console import Console
 
+from core.settings import Pacing
 from local import deploy
 from ops import preflight, smoke
 from ops.checklist import work_off
@@ -19,7 +20,7 @@ from tests.wire import Wire, reply
 
 HEALTHY = reply(200, b'{"status": "healthy", "commit_sha": "8a1344c0"}')
 EMPTY_REFUSED = reply(422, b'{"detail": "one at least"}')
-NUMBERS = {"DiscogsRateLimit": "50", "DiscogsBudgetPerMinute": "20", "DiscogsBudgetMaxPerMinute": "40"}
+NUMBERS = {"DiscogsBudgetPerMinute": str(Pacing().budget)}
 FUNCTIONS = {"FanOutFunction": "station-fan-out", "RefreshFunction": "station-refresh"}
 
 

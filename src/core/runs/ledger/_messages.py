@@ -28,6 +28,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     claimed_by: str | None = None
     claimed_until: int = 0
     not_found: tuple[int, ...] = ()
+    without_artists: tuple[int, ...] = ()
     not_attempted: tuple[int, ...] = ()
     failed: dict[int, str] = {}
     """Id to reason, for every `lml_error`."""
@@ -45,6 +46,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
     left: RefreshMessage | None = None
     not_found: tuple[int, ...] = ()
+    without_artists: tuple[int, ...] = ()
     not_attempted: tuple[int, ...] = ()
     failed: Mapping[int, str] = {}
 
@@ -138,6 +140,7 @@ class Messages(msgspec.Struct, frozen=True):
         before = commit.message
         texts: dict[str, str] = {
             "not_found": _text(before.not_found + commit.not_found),
+            "without_artists": _text(before.without_artists + commit.without_artists),
             "not_attempted": _text(before.not_attempted + commit.not_attempted),
             "failed": _text({**before.failed, **commit.failed}),
         }
@@ -159,6 +162,7 @@ class Messages(msgspec.Struct, frozen=True):
         return self.table.updating(*_key(run_id, number), "SET sent_part = :part", "sent_part < :part", part=part)
 
 
+_LISTS = ("planned", "not_found", "without_artists", "not_attempted", "failed")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -184,7 +188,7 @@ def _planned(message: RefreshMessage, now: datetime) -> Item:
 
 
 def _message(run_id: str, item: Item) -> Message:
-    texts = {name: str(item[name]) for name in ("planned", "not_found", "not_attempted", "failed") if name in item}
+    texts = {name: str(item[name]) for name in _LISTS if name in item}
     lists = {name: msgspec.json.decode(text) for name, text in texts.items()}
     fields: dict[str, object] = {name: item[name] for name in ("next_part", "sent_part") if name in item}
     fields |= {name: item[name] for name in ("claimed_by", "claimed_until") if name in item}
