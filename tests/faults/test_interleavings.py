@@ -23,7 +23,7 @@ from core.aws.queues import ParkedQueue, RefreshQueue
 from core.lml.gate import Gate
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.dead_letter import DeadLetterConsumer
-from core.refresh.worker import PartResult
+from core.refresh.result import PartResult
 from core.rotation.table import Coverage
 from core.runs.fan_out import FanOut, RunRefusedError
 from core.runs.ledger import Message, open_ledger
@@ -86,8 +86,9 @@ class Lml:
         *,
         time_left: Callable[[], float],  # noqa: ARG002 - the model's time does not run out
         run_goes_on: Callable[[], bool],
+        lml_is_known: bool,  # noqa: ARG002 - and has no wrong address
     ) -> PartResult:
-        result = PartResult(left=message.attempts)
+        left, result = message.attempts, PartResult(next_part=message)
         self.clock.advance(1)
         self.meanwhile()
         if not run_goes_on():
@@ -98,12 +99,13 @@ class Lml:
             if verdict == "left":
                 continue
             self.said[identity].add(verdict)
-            del result.left[identity]
+            del left[identity]
             if verdict == "failed":
                 result.failed[identity] = "drawn"
                 result.totals += ERROR_TOTALS
             else:
                 result.totals += Totals(identities_scanned=1, identities_resolved=1)
+        result.next_part = message.next_part(left) if left else None
         return result
 
 

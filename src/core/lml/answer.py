@@ -96,7 +96,7 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
             continue
         else:
             failed[identity] = _reason("error" if status == "not_implemented" else status, messages + of_artists)
-            if status not in {"error", "not_implemented"}:
+            if status not in ("error", "not_implemented"):
                 unknown.add(_line(status))
         outcomes += sum(source.outcomes for source in sources.values())
     failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
