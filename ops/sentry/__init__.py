@@ -10,12 +10,11 @@ import click
 import msgspec
 from rich.markup import escape
 
-from core.schedule import Schedule
 from core.utc import utc_text
 from ops.answer import Answer, answers, sure, yes_option
 from ops.sentry import changes, keep, migrate
 from ops.sentry.api import Api, Object, SentryError
-from ops.target import HOME, OperatorError, find
+from ops.target import HOME, OperatorError
 
 __all__ = ["sentry"]
 
@@ -54,29 +53,16 @@ def _of_a_project(command: Callable[P, None]) -> Callable[P, None]:
         show_default=True,
         help="The environment that is watched.",
     )
-
-    stack = click.option(
-        "--stack-name", help="The stack whose schedule the monitor follows. [default: the template's own]"
-    )
-    region = click.option("--region", help="The stack's region. [default: as your AWS settings say]")
-    return project(environment(stack(region(command))))
-
-
-def _schedule(stack_name: str | None, region: str | None) -> Schedule:
-    if stack_name is None:
-        return keep.template_schedule()
-    return keep.schedule_in(find(stack_name, region).environment("FanOutFunction"))
+    return project(environment(command))
 
 
 @sentry.command("plan")
 @_of_a_project
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the plan for apply --plan.")
 @_at_sentry
-def plan_command(
-    api: Api, *, project: str, environment: str, stack_name: str | None, region: str | None, output: Path | None
-) -> Answer:
+def plan_command(api: Api, *, project: str, environment: str, output: Path | None) -> Answer:
     """Show what in Sentry differs from the files; writes nothing there. Exits with 2 if something differs."""
-    found = keep.plan(api, project, environment, _schedule(stack_name, region))
+    found = keep.plan(api, project, environment)
     if output is not None:
         _write(output, _encoded(found))
     return Answer(_lines(found) or ["nothing to do"], _data(found), status=2 if found else 0)
@@ -92,19 +78,10 @@ def plan_command(
 )
 @yes_option
 @_at_sentry
-def apply_command(
-    api: Api,
-    *,
-    project: str,
-    environment: str,
-    stack_name: str | None,
-    region: str | None,
-    agreed: Path | None,
-    yes: bool,
-) -> Answer:
+def apply_command(api: Api, *, project: str, environment: str, agreed: Path | None, yes: bool) -> Answer:
     """Set right what the plan shows, all of it or nothing; does nothing the second time."""
     plan = None if agreed is None else _plan(agreed)
-    found = keep.plan(api, project, environment, _schedule(stack_name, region))
+    found = keep.plan(api, project, environment)
     if plan is not None and plan != _encoded(found):
         raise SentryError(f"Sentry or the files changed since {agreed}; nothing was written. Look at the plan again")
     if found and agreed is None:  # a plan that was kept has been looked at
