@@ -9,6 +9,7 @@ from core import settings
 from core.aws.client import CLIENT
 from core.aws.queues import ParkedQueue, RefreshQueue
 from core.clock import SystemClock
+from core.redaction import Redaction
 from core.runs.ledger import open_ledger
 from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import MessageStore
@@ -17,7 +18,8 @@ from handlers import secrets
 
 
 def lifecycle(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RunLifecycle:
-    ledger = open_ledger(boto3.client("dynamodb", config=CLIENT), config.ledger_table)
+    redact = Redaction(secrets.hidden).text
+    ledger = open_ledger(boto3.client("dynamodb", config=CLIENT), config.ledger_table, redact)
     return RunLifecycle(ledger, Telemetry(config.sentry, secrets=secrets.hidden), SystemClock(config.clock_speed))
 
 
