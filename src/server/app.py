@@ -21,6 +21,8 @@ from core.picker.api import Reply
 from core.picker.build import Picker
 from core.rotation.postgres import DatabaseError
 
+HEALTH_PATH: Final = "/health"
+READY_PATH: Final = "/ready"
 AT_ONCE: Final = 40
 """Requests that may wait for the database or LML; the limiter lets few of them wait long."""
 READY_SECONDS: Final = 3.0
@@ -46,8 +48,8 @@ def build(picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...
         routes=[
             Route(api.PATH, tracks, methods=["GET"]),
             Route(api.OPENAPI_PATH, _openapi),
-            Route("/health", _health),
-            Route("/ready", ready.answer),
+            Route(HEALTH_PATH, _health),
+            Route(READY_PATH, ready.answer),
         ],
         middleware=[cors] if origins else [],
         exception_handlers={HTTPException: _refused, Exception: _failed},
