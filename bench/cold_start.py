@@ -1,124 +1,204 @@
-"""`python -m bench.cold_start`: from the start of a fresh process to a function's first answer.
+"""`python -m bench.cold_start`: what a cold start costs as Lambda runs it, at several memory sizes, beside baselines.
 
-Lambda's own runtime client runs our handler and, in turns with it, one of `bench.plain`: a handler without our
-code that imports what its dependencies need, makes the same clients, and makes the same requests. Both import from a
-directory that holds what Lambda has, and nothing of the development environment. The events need little work: the
-refresh and the dead-letter function park a message that is none (one SendMessage), fan-out makes a dry run of an empty
-table (one connection, four statements, spans for Sentry), the picker's functions look for a row that is not
-there (one connection, one statement). Requests of both sides are counted; other numbers are an error.
+A start is the processor's time of the init phase, which has a whole processor, and the time by the clock of the first
+invocation, which has the share of the memory size (`bench.as_lambda`). Lambda's own runtime client runs each handler
+with Lambda's Python, secrets are named by their ARNs, and all but the database is asked over TLS. In turns with ours:
+
+- `bare`: a handler that imports nothing;
+- `plain`: the same dependencies, clients and requests without our code, from untouched wheels;
+- `by_the_book`: the same requests as the documentation of Powertools, boto3 and Sentry has it, from untouched wheels;
+- `before`: the package of commit BEFORE, by its own build, where the repository has that commit.
+
+The events need little work: the refresh and the dead-letter function park a message that is none (one SendMessage),
+fan-out makes a dry run of an empty table (one connection, four statements, spans for Sentry), the picker's functions
+look for a row that is not there. What ours, plain and by_the_book ask for is counted; other numbers are an error.
+
+The processes of the bench and of the baselines share the machine: what it prints is worth most on an idle one.
 """
 
 import json
 import os
-import resource
+import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Final, TypeAlias
+from statistics import median
+from typing import Final
 
-from bench import figures, stand_in
+from bench import as_lambda, figures, memory_size, packages, stand_in
+from bench.as_lambda import Function, Group, Taken, Turn
 from bench.figures import Figure
-from local import postgres, runtime_api
+from local import postgres
 
 HANDLERS: Final = ("refresh", "fan_out", "dead_letter", "rotation_tracks", "warm_tracks")
-PAIRS: Final = 11
-LIMIT: Final = 1.10
-Sides: TypeAlias = tuple[float, float]
-"""Seconds of a start: by the clock, and of the processor."""
-_ROOT: Final = Path(__file__).parents[1]
-_PLAIN: Final = Path(__file__).parent / "plain"
-_NO_MESSAGE: Final = {"Records": [{"body": "no message"}]}
+AT: Final = 512
+"""MB at which the limits hold."""
+ROUNDS: Final = {256: 2, 512: 5, 1024: 2, 1769: 2}
+BEFORE: Final = "53b3086"
+"""The last commit whose functions made their clients in the first invocation, from all of botocore's data."""
+_BASELINES: Final = ("plain", "by_the_book")
+_NO_MESSAGE: Final = {"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": "no message"}]}
 _EVENTS: Final[Mapping[str, object]] = {
     "refresh": _NO_MESSAGE,
     "fan_out": {"dry_run": True},
     "dead_letter": _NO_MESSAGE,
     "rotation_tracks": {
-        "routeKey": "GET /library",
+        "version": "2.0",
+        "routeKey": "GET /library/rotation/{rotation_id}/tracks",
+        "rawPath": "/library/rotation/7/tracks",
         "pathParameters": {"rotation_id": "7"},
+        "requestContext": {"stage": "$default", "http": {"method": "GET", "path": "/library/rotation/7/tracks"}},
+        "headers": {},
     },
     "warm_tracks": {},
+}
+_SAME_REQUESTS: Final = ("ours", "plain", "by_the_book")
+_LIMITS: Final[Mapping[str, float | None]] = {"plain": 1.0, "by_the_book": None, "bare": None, "before": 0.55}
+_AGAINST: Final = {
+    "bare": "a handler that imports nothing",
+    "plain": "a plain handler with the same dependencies, clients and requests, from untouched wheels (bench/plain)",
+    "by_the_book": "Powertools, boto3 and Sentry as their documentation has it, the same requests (bench/by_the_book)",
+    "before": f"the package of commit {BEFORE}",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """Where cold starts are measured; `source` is the tree whose handlers are ours."""
+class Side:
+    """One of those that take turns: where it imports from, and the module of a function's handler there."""
 
+    name: str
+    paths: tuple[Path, ...]
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where cold starts are measured."""
+
+    python: str
+    sides: tuple[Side, ...]
     cloud: stand_in.Cloud
     environment: Mapping[str, str]
-    packages: Path
-    source: Path
-    plain: Path
     log: Path
 
-    def pair(self, function: str) -> tuple[Sides, Sides]:
-        """Start ours and the plain handler."""
-        ours = self._start(f"handlers.{function}.handler", self.source, function)
-        asked = self.cloud.taken()
-        plain = self._start(f"plain.{function}.handler", self.plain, function)
-        if (others := self.cloud.taken()) != asked:
-            raise RuntimeError(f"{function}: ours asked for {asked}, the plain handler for {others}")
-        return ours, plain
-
-    def _start(self, handler: str, path: Path, function: str) -> Sides:
-        environment = {**self.environment, "PYTHONPATH": os.pathsep.join([str(self.packages), str(path)])}
-        event, used, began = json.dumps(_EVENTS[function]), _processor_seconds(), time.perf_counter()
-        with runtime_api.running(handler, environment, self.log, "-S") as runtime:
-            runtime.invoke(event)
-            seconds = time.perf_counter() - began
-        return seconds, _processor_seconds() - used
+    def turn(self, function: str, group: Group) -> Turn:
+        """Start each side once; the commit before only at the size that its limits are for."""
+        starts, asked = {}, {}
+        for side in self.sides:
+            if side.name == "before" and group.memory != AT:
+                continue
+            environment = {**self.environment, "PYTHONPATH": os.pathsep.join(map(str, side.paths))}
+            what = Function(self.python, side.module.format(function) + ".handler", environment)
+            starts[side.name] = as_lambda.start(what, json.dumps(_EVENTS[function]), self.log, group)
+            asked[side.name] = self.cloud.taken()
+        if others := {name: asked[name] for name in _SAME_REQUESTS if asked[name] != asked["ours"]}:
+            raise RuntimeError(f"{function}: ours asked for {asked['ours']}, but {others}")
+        return starts
 
 
 @contextmanager
-def bench(source: Path) -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory() as name, stand_in.cloud() as cloud:
+def bench(quick: bool) -> Iterator[Bench]:
+    """Lay everything out; a quick one takes this interpreter and what it has installed, and builds nothing."""
+    with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        database = postgres.start(directory)
-        try:
-            environment = {
-                **database.environment(),
-                **cloud.environment(),
-                "REFRESH_QUEUE_URL": f"{cloud.url}/refresh",
-                "PARKED_QUEUE_URL": f"{cloud.url}/parked",
-                "LIBRARY_METADATA_URL": cloud.url,
-                "LML_API_KEY": "key",
-                "LOCAL_DEV": "1",
-                "SENTRY_DSN": cloud.url.replace("://", "://key@") + "/1",
-            }
-            packages, plain = stand_in.lay_out(directory / "packages"), directory / "plain"
-            plain.mkdir()
-            (plain / "plain").symlink_to(_PLAIN)
-            yield Bench(cloud, environment, packages, source, plain, directory / "log")
-        finally:
-            postgres.stop(database)
+        stand_in.certify(directory)
+        sides = _sides(directory, quick)
+        authority = (directory / "authority.pem").read_bytes()
+        for path in {path for side in sides for path in side.paths if (path / "certifi").is_dir()}:
+            packages.trust(path, authority)
+        with stand_in.cloud(directory) as cloud:
+            database = postgres.start(directory)
+            try:
+                given = database.environment()
+                secrets = {
+                    "SENTRY_DSN": cloud.url.replace("://", "://key@") + "/1",
+                    "LML_API_KEY": "key-of-the-bench",
+                    "DB_PASSWORD": given.pop("DB_PASSWORD"),
+                }
+                environment = {
+                    **given,
+                    **cloud.environment(),
+                    **cloud.keep(secrets),
+                    "REFRESH_QUEUE_URL": f"{cloud.url}/1/refresh",
+                    "PARKED_QUEUE_URL": f"{cloud.url}/1/parked",
+                    "LIBRARY_METADATA_URL": cloud.url,
+                    "LOCAL_DEV": "1",  # the embedded database has no TLS
+                }
+                python = sys.executable if quick else packages.python()
+                yield Bench(python, tuple(sides), cloud, environment, directory / "log")
+            finally:
+                postgres.stop(database)
 
 
-def measure(quick: bool, source: Path = _ROOT / "src") -> list[Figure]:
-    """Return two lines a function: by the clock, which the limit is for, and of the processor."""
-    found: list[Figure] = []
-    with bench(source) as here:
-        taken: dict[str, list[tuple[Sides, Sides]]] = {function: [] for function in HANDLERS}
-        for _ in range(1 if quick else 1 + PAIRS):
-            for function in HANDLERS:
-                taken[function].append(here.pair(function))
-    for function, starts in taken.items():
-        pairs = starts if quick else starts[1:]  # the first compiles
-        against = "a plain handler with the same dependencies, clients and requests (bench/plain)"
-        for unit, limit, side in (("ms", LIMIT, 0), ("ms CPU", None, 1)):
-            milliseconds = [(1000 * ours[side], 1000 * plain[side]) for ours, plain in pairs]
-            found.append(
-                figures.compared(f"cold start, {function}", milliseconds, unit=unit, against=against, limit=limit)
-            )
-    return found
+def _sides(directory: Path, quick: bool) -> list[Side]:
+    baselines = directory / "baselines"  # with nothing of ours beside them
+    baselines.mkdir()
+    for baseline in _BASELINES:
+        (baselines / baseline).symlink_to(Path(__file__).parent / baseline)
+    client: tuple[Path, ...] = ()
+    if quick:
+        untouched = packages.lay_out(directory / "packages")
+        ours: tuple[Path, ...] = (packages.ROOT / "src", untouched)
+    else:
+        untouched, ours, client = packages.untouched(), (packages.ours(),), (packages.runtime_client(),)
+    sides = [
+        Side("bare", (baselines, *client, untouched), "plain.bare"),
+        Side("plain", (baselines, *client, untouched), "plain.{}"),
+        Side("by_the_book", (baselines, *client, untouched), "by_the_book.{}"),
+        Side("ours", (*ours, *client), "handlers.{}"),
+    ]
+    if not quick and packages.knows(BEFORE):
+        sides.append(Side("before", (packages.of_commit(BEFORE), *client), "handlers.{}"))
+    return sides
 
 
-def _processor_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def take(here: Bench, rounds: Mapping[int, int]) -> Taken:
+    """Measure each function so often at each size, in turns, so that what disturbs one side disturbs all."""
+    taken: Taken = {}
+    with as_lambda.groups(tuple(rounds)) as groups:
+        for at in range(max(rounds.values())):
+            for size, function in product((size for size, times in rounds.items() if at < times), HANDLERS):
+                taken.setdefault((function, size), []).append(here.turn(function, groups[size]))
+    return taken
+
+
+def measure(quick: bool) -> list[Figure]:
+    with bench(quick) as here:
+        for function in HANDLERS if not quick else ():
+            with as_lambda.groups((AT,)) as groups:
+                here.turn(function, groups[AT])  # fills the machine's caches of files
+        taken = take(here, {AT: 1} if quick else ROUNDS)
+    return [*_figures(taken), *memory_size.figures(taken)]
+
+
+def _figures(taken: Taken) -> Iterator[Figure]:
+    for (function, size), turns in sorted(taken.items(), key=lambda one: (one[0][1] != AT, one[0][1])):
+        limits = _LIMITS if size == AT else {"plain": None}
+        for side in (side for side in limits if side in turns[0]):
+            totals = [(turn["ours"].total, turn[side].total) for turn in turns]
+            what, note = f"cold start, {function}, {size} MB", _phases(turns) if side == "plain" else ""
+            yield figures.compared(what, totals, unit="ms", against=_AGAINST[side], limit=limits[side], note=note)
+        if "before" in turns[0]:
+            firsts = [(turn["ours"].invocation, turn["before"].invocation) for turn in turns]
+            what = f"first invocation, {function}, {size} MB"
+            yield figures.compared(what, firsts, unit="ms", against=_AGAINST["before"], limit=0.15)
+        if size == AT:
+            most = max(turn["ours"].peak for turn in turns)
+            yield Figure(what=f"most memory, {function}", unit="MB", ours=round(most, 1), limit=64)
+
+
+def _phases(turns: Sequence[Turn]) -> str:
+    """Say of each side how long its init phase and its first invocation took."""
+    said = []
+    for side in turns[0]:
+        starts = [turn[side] for turn in turns]
+        init, first = median(start.init for start in starts), median(start.invocation for start in starts)
+        said.append(f"{side} {init:.0f} + {first:.0f} ms, {max(start.peak for start in starts):.0f} MB")
+    return f"init + first invocation: {'; '.join(said)}"
 
 
 if __name__ == "__main__":
-    figures.run("bench.cold_start", "Measures cold starts.", measure)
+    figures.run("bench.cold_start", "Measures cold starts as Lambda runs them.", measure)

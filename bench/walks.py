@@ -151,7 +151,7 @@ def week(rows: int, lml: Lml) -> Week:
         began = clock.utc()
         with contextlib.redirect_stdout(io.StringIO()):
             Warmer(environment, clock, telemetry, live_lookback=0).warm_rotation_tracks_cache()
-        answered.append(_answered(table, clock))
+        answered.append(_answered(table, clock) if len(answered) < DAYS else 0)
         if len(asked.lookups) == rows:
             complete.append(len(answered))
         clock.now = began + DAY

@@ -133,7 +133,7 @@ def _adapted(template: Template, parameters: Mapping[str, str], environment: Map
 
 def _is_beyond_the_emulator(resource: Template) -> bool:
     maths = resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
-    return maths or resource["Type"] == "AWS::CloudWatch::Dashboard"
+    return maths or resource["Type"] in {"AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard"}
 
 
 def _named(node: Any) -> set[str]:  # noqa: ANN401 - any JSON

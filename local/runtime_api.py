@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Final
 from uuid import uuid4
 
@@ -33,6 +33,8 @@ class Runtime(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Invocation)
+        self.ready = Event()
+        """Set once the runtime has asked for an event: its init phase is over."""
         self.events: Queue[str] = Queue()
         self.extensions: dict[str, Queue[str]] = {}
         """What each extension is told, by its identifier."""
@@ -42,6 +44,13 @@ class Runtime(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Say nothing: a runtime that is ended hangs up."""
+
+    def wait_until_ready(self) -> None:
+        """Return when the init phase is over; raises ProcessError for its error, and for silence."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.ready.wait(_LOOK):
+            if not self.process.alive or time.monotonic() > deadline:
+                raise self.process.failure("the function's init phase ended without asking for an event")
 
     def invoke(self, event: str) -> Any:  # noqa: ANN401 - whatever JSON the function returns
         """Return what the function does; raises ProcessError for an error, its own or its start's, and for silence."""
@@ -84,6 +93,8 @@ class _Invocation(BaseHTTPRequestHandler):
             self.server.idle.put(identifier)
             self._answer(200, self.server.extensions[identifier].get(), {"Content-Type": "application/json"})
             return
+        self.server.ready.set()
+        event = self.server.begun()
         deadline = str(int((time.time() + _TIMEOUT) * 1000))
         headers = {  # all of them: the client reads what is missing as memory, and may die of it
             "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
@@ -92,7 +103,7 @@ class _Invocation(BaseHTTPRequestHandler):
             "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
             "Content-Type": "application/json",
         }
-        self._answer(200, self.server.begun(), headers)
+        self._answer(200, event, headers)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -116,7 +127,9 @@ class _Invocation(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(handler: str, environment: Mapping[str, str], log: Path, *options: str) -> Iterator[Runtime]:
+def running(
+    handler: str, environment: Mapping[str, str], log: Path, *options: str, python: str = sys.executable
+) -> Iterator[Runtime]:
     """Run a handler in Lambda's own runtime client, with this environment and no more; `options` are Python's."""
     with Runtime() as runtime:
         Thread(target=runtime.serve_forever, daemon=True).start()
@@ -128,7 +141,7 @@ def running(handler: str, environment: Mapping[str, str], log: Path, *options: s
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "LAMBDA_TASK_ROOT": ".",
         }
-        command = [sys.executable, *options, "-m", "awslambdaric", handler]
+        command = [python, *options, "-m", "awslambdaric", handler]
         runtime.process = spawn(command, log, {**environment, **here})
         try:
             yield runtime

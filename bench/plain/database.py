@@ -5,6 +5,10 @@ from typing import Any
 
 from pg8000 import native  # type: ignore[import-untyped]  # ships no type information
 
+from .shared import secret
+
+password = secret("DB_PASSWORD")
+
 
 def connect() -> Any:  # noqa: ANN401 - as above
     return native.Connection(
@@ -12,6 +16,6 @@ def connect() -> Any:  # noqa: ANN401 - as above
         host=os.environ["DB_HOST"],
         port=int(os.environ["DB_PORT"]),
         database=os.environ["DB_NAME"],
-        password=os.environ["DB_PASSWORD"],
+        password=password,
         ssl_context=False,
     )

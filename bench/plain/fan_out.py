@@ -6,10 +6,11 @@ import boto3
 import httpx
 
 from .database import connect
-from .shared import logger, metrics, sentry_sdk
+from .shared import logger, metrics, secret, sentry_sdk
 
 sqs = boto3.client("sqs")
-client = httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
+key = secret("LML_API_KEY")
+client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
 runner = asyncio.Runner()
 
 

@@ -5,8 +5,10 @@ import asyncio
 import httpx
 
 from .dead_letter import handler
+from .shared import secret
 
 __all__ = ["client", "handler", "runner"]
 
-client = httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
+key = secret("LML_API_KEY")
+client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
 runner = asyncio.Runner()

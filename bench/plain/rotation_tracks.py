@@ -5,11 +5,12 @@ import asyncio
 import httpx
 
 from .database import connect
-from .shared import decode
+from .shared import decode, secret
 
 __all__ = ["client", "decode", "handler", "runner"]
 
-client = httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
+key = secret("LML_API_KEY")
+client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
 runner = asyncio.Runner()
 
 

@@ -8,14 +8,21 @@ import sentry_sdk
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-__all__ = ["decode", "dynamodb", "logger", "metrics", "msgspec", "sentry_sdk"]
+__all__ = ["decode", "dynamodb", "logger", "metrics", "msgspec", "secret", "sentry_sdk"]
 
 decode = msgspec.json.Decoder(dict[str, object]).decode
 dynamodb = boto3.client("dynamodb")
+secrets = boto3.client("secretsmanager")
 logger = Logger(service="plain")
 metrics = EphemeralMetrics(namespace="Plain", service="plain")
+
+
+def secret(name: str) -> str:
+    return secrets.get_secret_value(SecretId=os.environ[f"{name}_SECRET_ARN"])["SecretString"]
+
+
 sentry_sdk.init(
-    dsn=os.environ["SENTRY_DSN"],
+    dsn=secret("SENTRY_DSN"),
     release="",
     server_name="plain",
     trace_lifecycle="stream",

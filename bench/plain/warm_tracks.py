@@ -6,9 +6,10 @@ import os
 import httpx
 
 from .database import connect
-from .shared import dynamodb, logger, sentry_sdk
+from .shared import dynamodb, logger, secret, sentry_sdk
 
-client = httpx.AsyncClient(timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
+key = secret("LML_API_KEY")
+client = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=None, trust_env=False)  # noqa: S113 - it sends nothing
 runner = asyncio.Runner()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from ops.build import _sdk_data
 from ops.build._imports import Package
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
@@ -121,7 +122,11 @@ def _add_wheels(directory: Path, architecture: Architecture | None, recipe: Reci
         for path in directory.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if (directory / "botocore").is_dir():
-        _drop_unused_models(directory, services(ROOT / "src"))
+        used = services(ROOT / "src")
+        if missing := _sdk_data.missing(directory / "botocore", used):
+            raise BuildError(f"botocore has no service {', '.join(missing)}")
+        _sdk_data.cut(directory / "botocore", used)
+        shutil.rmtree(directory / "boto3" / "data", ignore_errors=True)  # of resources, which nobody uses
 
 
 def _add_sources(directory: Path, recipe: Recipe) -> None:
@@ -150,7 +155,7 @@ def compile_sources(directory: Path) -> bool:
 
     False where there is no Python of Lambda's version to make it. Raises BuildError.
     """
-    here = sys.executable if sys.version_info[:2] == PYTHON else _python_of_lambda()
+    here = sys.executable if sys.version_info[:2] == PYTHON else python_of_lambda()
     if here is None:
         return False
     # Neither times nor paths of this host, and nothing at random: the same sources are the same bytecode.
@@ -164,7 +169,8 @@ def compile_sources(directory: Path) -> bool:
     return True
 
 
-def _python_of_lambda() -> str | None:
+def python_of_lambda() -> str | None:
+    """Return the command of a Python of Lambda's version, None where there is none."""
     found = shutil.which(f"python{PYTHON[0]}.{PYTHON[1]}")
     # A version manager puts one on the path that only says what could be installed.
     works = found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0  # noqa: S603
@@ -196,16 +202,6 @@ def services(source: Path) -> set[str]:
                 case ast.Call(func=ast.Attribute(value=ast.Name("boto3"), attr="client" | "resource")):
                     raise BuildError(f"{path}:{node.lineno}: name the service here, or its model is not in the package")
     return found
-
-
-def _drop_unused_models(directory: Path, used: set[str]) -> None:
-    """Leave boto3 the models of the services that are used; there are 400 more, most of its size."""
-    models = directory / "botocore" / "data"
-    if missing := used - {path.name for path in models.iterdir()}:
-        raise BuildError(f"botocore has no service {', '.join(sorted(missing))}")
-    for path in (*models.iterdir(), *(directory / "boto3" / "data").iterdir()):
-        if path.is_dir() and path.name not in used:
-            shutil.rmtree(path)
 
 
 def pack(directory: Path) -> Path:

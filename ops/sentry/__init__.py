@@ -10,12 +10,12 @@ import click
 import msgspec
 from rich.markup import escape
 
+from core.schedule import Schedule
 from core.utc import utc_text
 from ops.answer import Answer, answers, sure, yes_option
-from ops.output import write_whole
 from ops.sentry import changes, keep, migrate
 from ops.sentry.api import Api, Object, SentryError
-from ops.target import HOME, OperatorError
+from ops.target import HOME, OperatorError, find
 
 __all__ = ["sentry"]
 
@@ -54,16 +54,29 @@ def _of_a_project(command: Callable[P, None]) -> Callable[P, None]:
         show_default=True,
         help="The environment that is watched.",
     )
-    return project(environment(command))
+
+    stack = click.option(
+        "--stack-name", help="The stack whose schedule the monitor follows. [default: the template's own]"
+    )
+    region = click.option("--region", help="The stack's region. [default: as your AWS settings say]")
+    return project(environment(stack(region(command))))
+
+
+def _schedule(stack_name: str | None, region: str | None) -> Schedule:
+    if stack_name is None:
+        return keep.template_schedule()
+    return keep.schedule_in(find(stack_name, region).environment("FanOutFunction"))
 
 
 @sentry.command("plan")
 @_of_a_project
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the plan for apply --plan.")
 @_at_sentry
-def plan_command(api: Api, *, project: str, environment: str, output: Path | None) -> Answer:
+def plan_command(
+    api: Api, *, project: str, environment: str, stack_name: str | None, region: str | None, output: Path | None
+) -> Answer:
     """Show what in Sentry differs from the files; writes nothing there. Exits with 2 if something differs."""
-    found = keep.plan(api, project, environment)
+    found = keep.plan(api, project, environment, _schedule(stack_name, region))
     if output is not None:
         _write(output, _encoded(found))
     return Answer(_lines(found) or ["nothing to do"], _data(found), status=2 if found else 0)
@@ -79,10 +92,19 @@ def plan_command(api: Api, *, project: str, environment: str, output: Path | Non
 )
 @yes_option
 @_at_sentry
-def apply_command(api: Api, *, project: str, environment: str, agreed: Path | None, yes: bool) -> Answer:
+def apply_command(
+    api: Api,
+    *,
+    project: str,
+    environment: str,
+    stack_name: str | None,
+    region: str | None,
+    agreed: Path | None,
+    yes: bool,
+) -> Answer:
     """Set right what the plan shows, all of it or nothing; does nothing the second time."""
     plan = None if agreed is None else _plan(agreed)
-    found = keep.plan(api, project, environment)
+    found = keep.plan(api, project, environment, _schedule(stack_name, region))
     if plan is not None and plan != _encoded(found):
         raise SentryError(f"Sentry or the files changed since {agreed}; nothing was written. Look at the plan again")
     if found and agreed is None:  # a plan that was kept has been looked at
@@ -195,6 +217,6 @@ def _objects(count: int) -> str:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        path.write_bytes(content)
     except OSError as error:
         raise OperatorError(f"{path} cannot be written, and nothing was changed in Sentry: {error}") from None

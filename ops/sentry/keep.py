@@ -6,9 +6,13 @@ from typing import Any, Final
 
 import yaml
 
+from core import settings
+from core.schedule import CHECK_IN_MARGIN, LONGEST_ON_TIME, Schedule
+from local import deploy
 from ops.sentry import api
 from ops.sentry.api import Api, Object, SentryError
 from ops.sentry.changes import KEYS, NAMES, Change
+from ops.target import no_secret
 
 FILES: Final[dict[api.Path, str]] = {
     "alert-rules": "stale-handles.yaml",
@@ -25,15 +29,48 @@ LONGEST: Final = 160  # characters of a value; `plan -o` has all of them
 
 
 def wanted(path: api.Path, words: Mapping[str, object]) -> Object:
-    """Return what a file wants, with `$project`, `$project_id` and `$environment` filled in."""
+    """Return what a file wants, with the `$words` in it filled in."""
     read: Object = yaml.safe_load((Path(__file__).parent / FILES[path]).read_text())
     filled: Object = _filled(read, words)
     return filled
 
 
-def plan(sentry: Api, project: str, environment: str) -> list[tuple[Change, list[str]]]:
+def of_schedule(schedule: Schedule) -> dict[str, object]:
+    """Return the words of the cron monitor."""
+    return {
+        "$crontab": schedule.crontab,
+        "$time_zone": schedule.time_zone,
+        "$checkin_margin": CHECK_IN_MARGIN,
+        "$max_runtime": LONGEST_ON_TIME,
+    }
+
+
+def schedule_in(variables: Mapping[str, str]) -> Schedule:
+    """Return the schedule that fan-out's variables tell; raises SettingsError where they tell none."""
+    read = settings.SettingsReader(variables, no_secret)
+    schedule = read.schedule()
+    if schedule is None:
+        read.text("SCHEDULE_CRONTAB")  # noted as missing, unless it was noted as wrong
+    return read.checked(schedule or Schedule("", ""))
+
+
+def template_schedule() -> Schedule:
+    """Return the schedule of the template, as it is without parameters."""
+    template = deploy.read()
+    variables = template["Resources"]["FanOutFunction"]["Properties"]["Environment"]["Variables"]
+    defaults = template["Parameters"]
+    names = ("SCHEDULE_CRONTAB", "SCHEDULE_TIME_ZONE")
+    return schedule_in({name: str(defaults[variables[name]["Ref"]]["Default"]) for name in names})
+
+
+def plan(sentry: Api, project: str, environment: str, schedule: Schedule) -> list[tuple[Change, list[str]]]:
     """Return each object that is not as its file says, with the differences in words; empty when all is right."""
-    words = {"$project": project, "$project_id": sentry.project_id(project), "$environment": environment}
+    words: dict[str, object] = {
+        "$project": project,
+        "$project_id": sentry.project_id(project),
+        "$environment": environment,
+    }
+    words |= of_schedule(schedule)
     found = []
     for path in FILES:
         name, want = NAMES[path], wanted(path, words)

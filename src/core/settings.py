@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from core.environment import Reader, Secret, SecretFetcher, SecretUnavailableError, SettingsError, shown
+from core.schedule import Schedule, crontab_of
 from core.variables import SECRETS, VARIABLES, Variable
 
 __all__ = [
@@ -55,6 +56,8 @@ class Sentry(msgspec.Struct, frozen=True, kw_only=True):
     release: str | None
     environment: str
     traces_sample_rate: float
+    schedule: Schedule | None = None
+    """What check-ins tell the cron monitor; None leaves the monitor as it is."""
 
 
 class Lml(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +228,18 @@ class SettingsReader(Reader):
             release=self.optional("SENTRY_RELEASE"),
             environment=self.text("SENTRY_ENVIRONMENT"),
             traces_sample_rate=_sample_rate(self.text("SENTRY_TRACES_SAMPLE_RATE")),
+            schedule=self.schedule(),
         )
+
+    def schedule(self) -> Schedule | None:
+        expression = self.optional("SCHEDULE_CRONTAB")
+        if expression is None:
+            return None
+        try:
+            return Schedule(crontab_of(expression), self.text("SCHEDULE_TIME_ZONE"))
+        except ValueError as error:
+            self.problem("SCHEDULE_CRONTAB", f"is {shown(expression)}: {error}")
+            return None
 
     def _tls(self) -> str:
         tls = self.text("DB_TLS")

@@ -44,6 +44,8 @@ VARIABLES: Final = (
     ),
     Variable("HOST", "127.0.0.1", "the address that `python -m server` listens on"),
     Variable("PORT", "8080", "its port"),
+    Variable("SCHEDULE_CRONTAB", None, "when Sentry's monitor expects a run: cron(...) as in the template, or crontab"),
+    Variable("SCHEDULE_TIME_ZONE", "UTC", "the IANA time zone of that"),
     Variable("SENTRY_RELEASE", None, "release tag of every event"),
     Variable("SENTRY_ENVIRONMENT", "production", "environment tag of every event"),
     Variable("SENTRY_TRACES_SAMPLE_RATE", "1.0", "0 to 1; empty or malformed is 1.0"),

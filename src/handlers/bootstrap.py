@@ -3,28 +3,25 @@
 So none starts with what only another one needs, and all imports run while Lambda gives a start a whole processor.
 """
 
-import boto3
-
 from core import settings
-from core.aws.client import CLIENT
+from core.aws import client as aws
 from core.aws.queues import ParkedQueue, RefreshQueue
 from core.clock import SystemClock
-from core.redaction import Redaction
 from core.runs.ledger import open_ledger
 from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import MessageStore
 from core.telemetry import Telemetry
 from handlers import secrets
+from handlers.init import ON_LAMBDA
 
 
 def lifecycle(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RunLifecycle:
-    redact = Redaction(secrets.hidden).text
-    ledger = open_ledger(boto3.client("dynamodb", config=CLIENT), config.ledger_table, redact)
+    ledger = open_ledger(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), config.ledger_table)
     return RunLifecycle(ledger, Telemetry(config.sentry, secrets=secrets.hidden), SystemClock(config.clock_speed))
 
 
 def queue(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RefreshQueue:
-    return RefreshQueue(boto3.client("sqs", config=CLIENT), config.refresh_queue_url)
+    return RefreshQueue(aws.create_client("sqs", rehearsed=ON_LAMBDA), config.refresh_queue_url)
 
 
 def store(config: settings.Refresh | settings.DeadLetter) -> MessageStore:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from core import settings
 from core.refresh.dead_letter import DeadLetterConsumer
 from core.runs.messages import handle_each
-from handlers import bootstrap
+from handlers import bootstrap, init
 from handlers.settings import load_settings
 
 if TYPE_CHECKING:
@@ -24,3 +24,6 @@ def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     telemetry = dead_letter.store.lifecycle.telemetry
     with telemetry.invocation("slice_error"):
         return handle_each(event, context.aws_request_id, telemetry, dead_letter.handle)
+
+
+init.make_now(build)

@@ -8,7 +8,7 @@ from core.lml import gate as deploy_gate
 from core.lml.client import Lml
 from core.rotation import table as rotation
 from core.runs.fan_out import FanOut, Outcome, RunRefusedError
-from handlers import bootstrap
+from handlers import bootstrap, init
 from handlers.settings import load_settings
 
 if TYPE_CHECKING:
@@ -29,3 +29,6 @@ def handler(event: object, context: "LambdaContext") -> Outcome:
     fan_out = build()
     with fan_out.lifecycle.telemetry.invocation("failed", but_not=RunRefusedError):
         return fan_out.start(event, context.aws_request_id)
+
+
+init.make_now(build)

@@ -3,22 +3,21 @@
 import os
 from functools import cache
 
-import boto3
-
-from core.aws.client import CLIENT
+from core.aws import client as aws
 from core.aws.extension import Afterwards
 from core.aws.table import Table
 from core.picker import config
 from core.picker.build import Picker, build
 from core.telemetry import Telemetry
 from handlers import secrets
+from handlers.init import ON_LAMBDA
 from handlers.settings import load_settings
 
 
 @cache
 def picker() -> Picker:
     settings = load_settings(config.read, lambda its: (its.lml.api_key.get, its.database.password.login))
-    table = Table(boto3.client("dynamodb", config=CLIENT), str(settings.table))
+    table = Table(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), str(settings.table))
     return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden), table)
 
 
@@ -34,4 +33,4 @@ def _until_lml_has_answered(seconds: float) -> None:
 
 def invoke_again(function: str, payload: bytes) -> None:
     """Have Lambda start a function once this invocation has ended, with a payload."""
-    boto3.client("lambda", config=CLIENT).invoke(FunctionName=function, InvocationType="Event", Payload=payload)
+    aws.create_client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=payload)

@@ -10,7 +10,7 @@ from core.lml.client import Lml
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.worker import Worker
 from core.runs.messages import handle_each
-from handlers import bootstrap
+from handlers import bootstrap, init
 from handlers.settings import load_settings
 
 if TYPE_CHECKING:
@@ -33,3 +33,6 @@ def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     with telemetry.invocation("slice_error"):
         time_left = lambda: context.get_remaining_time_in_millis() / 1000  # noqa: E731
         return handle_each(event, context.aws_request_id, telemetry, partial(refresh.handle, time_left=time_left))
+
+
+init.make_now(build)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from core.picker import api
 from core.picker.resolver import PATIENCE
-from handlers import picker_bootstrap
+from handlers import init, picker_bootstrap
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -21,3 +21,6 @@ def handler(event: object, context: "LambdaContext") -> dict[str, object]:
             return asked.for_lambda()
         patience = min(PATIENCE, context.get_remaining_time_in_millis() / 1000 - _MARGIN)
         return picker_bootstrap.picker().reply_to(*asked, patience=patience).for_lambda()
+
+
+init.make_now(picker_bootstrap.picker)

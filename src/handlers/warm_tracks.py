@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from handlers import picker_bootstrap
+from handlers import init, picker_bootstrap
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -15,3 +15,6 @@ def handler(event: object, context: "LambdaContext") -> dict[str, object]:
         time_left=lambda: context.get_remaining_time_in_millis() / 1000,
         hand_over=partial(picker_bootstrap.invoke_again, context.function_name),
     )
+
+
+init.make_now(picker_bootstrap.picker)

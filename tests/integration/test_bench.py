@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from bench import cold_start, fan_out, figures, package, refresh_work
+from bench import cold_start, fan_out, figures, memory_size, package, refresh_work
+from bench.as_lambda import Start
 from bench.memory_aws import TABLE, MemoryAws
 from ops.build import _package as build
 
@@ -31,12 +32,26 @@ def test_fan_out_and_its_bare_loop_send_the_same_batches():
     assert growth.baseline == pytest.approx(memory.ours, rel=0.1)
 
 
-def test_cold_starts_compare_each_function_with_a_plain_handler():
+def test_cold_starts_compare_each_function_with_three_baselines():
     found = cold_start.measure(quick=True)
 
-    names = {figure.what for figure in found if figure.limit}
-    assert names == {f"cold start, {name}" for name in cold_start.HANDLERS}
-    assert all(figure.ours > 0 and figure.baseline > 0 and "plain handler" in figure.against for figure in found)
+    starts = [figure for figure in found if figure.what.startswith("cold start, ")]
+    assert {figure.what for figure in starts} == {f"cold start, {name}, 512 MB" for name in cold_start.HANDLERS}
+    assert len(starts) == len(cold_start.HANDLERS) * 3
+    assert all(figure.ours > 0 and figure.baseline > 0 for figure in starts)
+    assert all(0 < figure.ours < 150 for figure in found if figure.what.startswith("most memory"))
+    assert any(figure.what == "a month of the refresh, 512 MB" and figure.ours > 0 for figure in found)
+
+
+@pytest.mark.parametrize(
+    ("peak", "invocation", "chosen"), [(60, 20, 256), (100, 20, 512), (60, 300, None)], ids=["small", "large", "slow"]
+)
+def test_the_best_memory_size_is_the_cheapest_that_leaves_room_and_makes_nobody_wait(peak, invocation, chosen):
+    turns = [{"ours": Start(init=300, invocation=invocation, invocation_cpu=5, peak=peak)}]
+
+    taken = {(function, size): turns for function in cold_start.HANDLERS for size in (256, 512, 1024)}
+
+    assert memory_size.best(taken) == chosen
 
 
 def test_every_part_of_the_package_has_a_reason():

@@ -26,12 +26,12 @@ def few(book):
 def test_a_run_ends_with_the_totals_of_lmls_world(book, closed):
     book.start(SCHEDULED)
 
-    assert book.deliver_all() == 3
+    assert book.deliver_all() == 4, "three messages, and the tombstone of one goes on to be asked again"
 
     assert book.run().status == "complete"
     book.assert_balanced()
     book.assert_world()
-    assert book.lml.asked_for() == IDS
+    assert set(book.lml.asked_for()) == set(IDS)
     assert set(book.message(0).not_found) == set(WORLD.stale()) & set(book.message(0).planned)
     (metrics,) = closed()
     assert (metrics["IdentitiesScanned"], metrics["RunCompleted"]) == ([len(IDS)], [1])
@@ -232,7 +232,7 @@ def test_a_message_has_a_hundred_parts(book, few, told):
         commit = Commit(message=item, request_id="earlier", totals=Totals(), left=left)
         book.ledger.messages.commit(commit, book.ledger.runs)
 
-    book.deliver_all(timeout=60)
+    book.deliver_all(timeout=20)
 
     assert [line["part"] for line in told("handed_on")] == [97, 98, 99]
     assert book.message(run_id=few).next_part == MAX_PARTS == 100

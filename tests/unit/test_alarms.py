@@ -18,9 +18,10 @@ from local import deploy
 RESOURCES = deploy.transform(deploy.read())["Resources"]
 ALARMS = {name: it["Properties"] for name, it in RESOURCES.items() if it["Type"] == "AWS::CloudWatch::Alarm"}
 SHARES = ("StaleHandlesAlarm", "ErrorShareAlarm", "WithoutArtistsAlarm")
-ON_A_RUN = (*SHARES, "NoRunCompletedAlarm", "CoverageAlarm")
+ON_A_RUN = (*SHARES, "CoverageAlarm")
 HOUR, DAY = 3600, 86_400
 RUN_ENDED = 10 * DAY + 5 * HOUR
+THRESHOLD_OF_RUNS = ALARMS["NoRunCompletedAlarm"]["Threshold"]["Fn::If"][1]
 
 
 class Recorded:
@@ -48,6 +49,53 @@ class Recorded:
                     self._points[directive["Namespace"], metric["Name"], of] += [
                         (ended, value) for value in line[metric["Name"]]
                     ]
+
+    def hours_on(self, begin, end):
+        """Write what the schedule of the hourly count writes between two times."""
+        target = RESOURCES["HourlyCount"]["Properties"]["Target"]
+        written = json.loads(target["Input"])
+        (datum,) = written["MetricData"]
+        of = frozenset((it["Name"], it["Value"]) for it in datum["Dimensions"])
+        points = self._points[written["Namespace"], datum["MetricName"], of]
+        points += [(at, datum["Value"]) for at in range(begin, end, HOUR)]
+
+    def rings(self, name, begin, end, *, extra=4):
+        """Evaluate an alarm every hour from its creation on as CloudWatch does; returns when its actions are taken.
+
+        It begins without data, and acts when its state becomes ALARM. An evaluation takes `extra` points more than it
+        is asked to, and goes by the newest that are there; only what is then still missing is treated as missing.
+        """
+        state, rung = "INSUFFICIENT_DATA", []
+        for now in range(begin, end, HOUR):
+            found = [value for value in self.series(name, now, extra) if value is not None]
+            wanted = ALARMS[name]["EvaluationPeriods"]
+            newest = found[-wanted:]
+            missing = ALARMS[name]["TreatMissingData"] == "breaching" or len(newest) == wanted
+            becomes = "ALARM" if missing and all(value < THRESHOLD_OF_RUNS for value in newest) else "OK"
+            if becomes == "ALARM" != state:
+                rung.append(now)
+            state = becomes
+        return rung
+
+    def series(self, name, now, extra):
+        """The points of an alarm's expression, oldest first, None where there is none."""
+        alarm = ALARMS[name]
+        ((shown,), (metric,)) = (
+            [it for it in alarm["Metrics"] if ("Expression" in it) is maths] for maths in (True, False)
+        )
+        stat, count = metric["MetricStat"], alarm["EvaluationPeriods"] + extra
+        ends = [now - back * stat["Period"] for back in reversed(range(count))]
+        raw = [self.value(stat["Metric"], stat["Stat"], end, stat["Period"]) for end in ends]
+        repeated = []
+        for value in raw:
+            repeated.append(value if value is not None or not repeated else repeated[-1])
+        filled = [0 if value is None else value for value in raw] if any(it is not None for it in raw) else raw
+        expression = shown["Expression"].replace(f"FILL({metric['Id']}, 0)", "filled")
+        expression = expression.replace(f"FILL({metric['Id']}, REPEAT)", "repeated")
+        return [
+            worked_out(expression, {"filled": one, "repeated": other})
+            for one, other in zip(filled, repeated, strict=True)
+        ]
 
     def value(self, stat, statistic, end, period):
         """Return a statistic over the period before `end`, None where there is no data."""
@@ -105,6 +153,8 @@ def _value(node, values):  # noqa: PLR0911 - one for each form of expression
         case ast.BinOp(left=left, op=operator, right=right):
             one, other = _value(left, values), _value(right, values)
             match operator:
+                case ast.Add():
+                    return one + other
                 case ast.Mult():
                     return one * other
                 case ast.Sub():
@@ -159,15 +209,13 @@ def test_a_day_raises_its_alarms_and_no_other(recorded, totals, raised):
 
 
 def test_a_stopped_run_is_told_as_missing_and_its_shares_count(recorded):
+    enabled = RUN_ENDED - 2 * DAY
+    recorded.hours_on(enabled, RUN_ENDED + DAY)
     recorded.run(RUN_ENDED - DAY, identities_scanned=310)
     recorded.run(completed=False, identities_scanned=100, not_found=2, lml_error=60, not_attempted=210)
 
     assert alarms(recorded, now=RUN_ENDED + HOUR) == {"StaleHandlesAlarm", "ErrorShareAlarm"}
-    assert alarms(recorded, now=RUN_ENDED + 2 * HOUR + 60) == {
-        "StaleHandlesAlarm",
-        "ErrorShareAlarm",
-        "NoRunCompletedAlarm",
-    }
+    assert recorded.rings("NoRunCompletedAlarm", enabled, RUN_ENDED + DAY) == [RUN_ENDED - DAY + 26 * HOUR]
 
 
 @pytest.mark.parametrize(("trigger", "dry_run"), [("manual", False), ("manual", True), ("scheduled", True)])
@@ -182,21 +230,59 @@ def test_manual_and_dry_runs_beside_it_change_nothing(recorded, trigger, dry_run
     assert alarms(recorded, SHARES, now=RUN_ENDED + 2 * DAY + HOUR) == {"StaleHandlesAlarm"}
 
 
-def test_a_manual_run_does_not_stand_in_for_the_schedule(recorded):
-    recorded.run(trigger="manual", identities_scanned=310)
-
-    assert alarms(recorded) == {"NoRunCompletedAlarm"}
+# A day without a completed run
 
 
-def test_without_any_run_only_the_missing_one_is_told(recorded):
-    assert alarms(recorded) == {"NoRunCompletedAlarm"}
+def test_a_first_run_that_never_completes_is_told_after_26_hours_of_the_schedule(recorded):
+    """Not when the alarm comes into being, and not never: it begins as OK."""
+    recorded.hours_on(RUN_ENDED, RUN_ENDED + 3 * DAY)
+
+    assert recorded.rings("NoRunCompletedAlarm", RUN_ENDED, RUN_ENDED + 3 * DAY) == [RUN_ENDED + 25 * HOUR]
+
+
+def test_a_schedule_that_is_off_tells_nobody_and_is_told_26_hours_after_it_is_switched_on(recorded):
+    enabled = RUN_ENDED + 10 * DAY
+    recorded.hours_on(enabled, enabled + 2 * DAY)
+
+    assert recorded.rings("NoRunCompletedAlarm", RUN_ENDED, enabled + 2 * DAY) == [enabled + 25 * HOUR]
+
+
+@pytest.mark.parametrize("extra", [0, 3, 30], ids=["as asked", "a few points more", "twice as many"])
+def test_a_day_without_a_run_is_told_at_26_hours_however_many_points_cloudwatch_takes(recorded, extra):
+    recorded.hours_on(RUN_ENDED - 4 * DAY, RUN_ENDED + 4 * DAY)
+    for day in range(-3, 1):
+        recorded.run(RUN_ENDED + day * DAY, identities_scanned=310)
+
+    rung = recorded.rings("NoRunCompletedAlarm", RUN_ENDED - 2 * DAY, RUN_ENDED + 4 * DAY, extra=extra)
+
+    assert rung == [RUN_ENDED + 26 * HOUR]
 
 
 def test_a_run_that_is_two_hours_late_is_in_time(recorded):
-    recorded.run(RUN_ENDED, identities_scanned=310)
+    recorded.hours_on(RUN_ENDED - 2 * DAY, RUN_ENDED + 2 * DAY)
+    for late in (-DAY, 0, DAY + 2 * HOUR - 60):
+        recorded.run(RUN_ENDED + late, identities_scanned=310)
 
-    assert recorded.state("NoRunCompletedAlarm", RUN_ENDED + 25 * HOUR) == "OK"
-    assert recorded.state("NoRunCompletedAlarm", RUN_ENDED + 26 * HOUR + 60) == "ALARM"
+    assert recorded.rings("NoRunCompletedAlarm", RUN_ENDED - DAY, RUN_ENDED + 2 * DAY) == []
+
+
+def test_an_ill_scheduler_does_not_hide_the_day(recorded):
+    """It writes no hourly count either: what comes after the last one counts as none."""
+    recorded.hours_on(RUN_ENDED - 2 * DAY, RUN_ENDED + 3 * HOUR)
+    recorded.run(RUN_ENDED - DAY, identities_scanned=310)
+    recorded.run(identities_scanned=310)
+
+    rung = recorded.rings("NoRunCompletedAlarm", RUN_ENDED - DAY, RUN_ENDED + 27 * HOUR)
+
+    assert rung == [RUN_ENDED + 26 * HOUR]
+
+
+def test_a_manual_run_does_not_stand_in_for_the_schedule(recorded):
+    recorded.hours_on(RUN_ENDED - 2 * DAY, RUN_ENDED + 2 * DAY)
+    recorded.run(RUN_ENDED - DAY, identities_scanned=310)
+    recorded.run(trigger="manual", identities_scanned=310)
+
+    assert recorded.rings("NoRunCompletedAlarm", RUN_ENDED - DAY, RUN_ENDED + DAY) == [RUN_ENDED + 2 * HOUR]
 
 
 def test_shares_are_over_24_hours_and_over_all_runs_of_them(recorded):
@@ -253,7 +339,7 @@ def shown_metrics():
 def test_the_dashboard_shows_every_alarm():
     (widget,) = [it for it in dashboard()["widgets"] if it["type"] == "alarm"]
 
-    assert sorted(widget["properties"]["alarms"]) == sorted(f"<{name}.Arn>" for name in ALARMS)
+    assert sorted(widget["properties"]["alarms"]) == sorted(f"<{name}.Arn>" for name in (*ALARMS, "StartAlarm"))
 
 
 def test_the_dashboard_shows_metrics_that_are_written(recorded):
@@ -288,7 +374,7 @@ def test_the_dashboard_draws_the_alarms_own_expressions():
         for metric in widget["properties"].get("metrics", [])
         if isinstance(metric[0], dict)
     }
-    of_alarms = {it["Expression"] for alarm in ALARMS.values() for it in alarm.get("Metrics", []) if "Expression" in it}
+    of_alarms = {it["Expression"] for name in SHARES for it in ALARMS[name]["Metrics"] if "Expression" in it}
 
     assert of_alarms <= expressions
 

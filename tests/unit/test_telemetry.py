@@ -19,6 +19,7 @@ import pytest
 import sentry_sdk
 
 from core.environment import Secret
+from core.schedule import CHECK_IN_MARGIN, LONGEST_ON_TIME, Schedule
 from core.settings import Sentry
 from core.telemetry import Telemetry
 
@@ -98,6 +99,9 @@ def _envelope(body):
     return header, [(json.loads(line), json.loads(next(lines))) for line in lines if line]
 
 
+SCHEDULE = Schedule("15 6 * * *", "America/New_York")
+
+
 @dataclass
 class Environments:
     """Starts telemetry as a fresh Lambda environment does; closes the SDK's threads afterwards."""
@@ -110,7 +114,7 @@ class Environments:
         return self.start(secret, rate=rate, release=release, secrets=secrets)
 
     def start(self, secret, *, rate=1.0, release=None, secrets=()):
-        sentry = Sentry(dsn=secret, release=release, environment="test", traces_sample_rate=rate)
+        sentry = Sentry(dsn=secret, release=release, environment="test", traces_sample_rate=rate, schedule=SCHEDULE)
         telemetry = Telemetry(sentry, secrets=secrets)
         self.clients.append(sentry_sdk.get_client())
         return telemetry
@@ -497,10 +501,10 @@ class TestCheckIns:
         assert {item["monitor_slug"] for item in (opened, closed, failed)} == {"rotation-artist-backfill"}
         assert closed["duration"] == 90.5
         assert opened["monitor_config"] == {
-            "schedule": {"type": "crontab", "value": "30 4 * * *"},
-            "timezone": "UTC",
-            "checkin_margin": 15,
-            "max_runtime": 180,
+            "schedule": {"type": "crontab", "value": SCHEDULE.crontab},
+            "timezone": SCHEDULE.time_zone,
+            "checkin_margin": CHECK_IN_MARGIN,
+            "max_runtime": LONGEST_ON_TIME,
         }
 
 

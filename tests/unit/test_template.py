@@ -1,5 +1,6 @@
 """The template, read as CloudFormation would: what an operator gets, and that it fits the code."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_the_schedule_is_off_until_somebody_turns_it_on():
     """The job that this replaces must be off first (DESIGN §12)."""
     schedule = RESOURCES["DailySchedule"]["Properties"]
 
-    assert schedule["ScheduleExpression"] == "cron(30 4 * * ? *)"
+    assert resolve(schedule["ScheduleExpression"]) == PARAMETERS["ScheduleExpression"]["Default"]
     assert schedule["Target"]["Input"] == '{"scheduled_time": "<aws.scheduler.scheduled-time>"}'
     assert (resolve(schedule["State"]), resolve(schedule["ScheduleExpressionTimezone"])) == ("DISABLED", "UTC")
 
@@ -202,7 +203,9 @@ def test_permissions_name_exact_actions_and_exact_resources():
     for role, statement in statements():
         actions = listed(statement["Action"])
         assert not [action for action in actions if "*" in str(action)]
-        if all(str(action).startswith("ec2:") for action in actions):
+        if actions == ["cloudwatch:PutMetricData"]:  # a metric has no ARN
+            assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": telemetry.NAMESPACE}}
+        elif all(str(action).startswith("ec2:") for action in actions):
             assert role in {"FanOutRole", "RotationTracksRole", "WarmTracksRole"}
         else:
             assert "*" not in listed(statement["Resource"])
@@ -239,8 +242,13 @@ def test_every_function_has_its_own_logs_and_they_end():
 
 
 def test_the_alarms_are_those_of_the_design():
-    """DESIGN §9; what those with metric maths do is for test_alarms.py."""
-    assert ALARMS.keys() - PLAIN_ALARMS.keys() == {"StaleHandlesAlarm", "ErrorShareAlarm", "WithoutArtistsAlarm"}
+    """docs/design/telemetry.md; what those with metric maths do is for test_alarms.py."""
+    assert ALARMS.keys() - PLAIN_ALARMS.keys() == {
+        "StaleHandlesAlarm",
+        "ErrorShareAlarm",
+        "WithoutArtistsAlarm",
+        "NoRunCompletedAlarm",
+    }
     watched = {
         (alarm["MetricName"], resolve(alarm["Dimensions"][0]["Value"]), alarm["ComparisonOperator"], alarm["Threshold"])
         for name, alarm in PLAIN_ALARMS.items()
@@ -257,7 +265,7 @@ def test_the_alarms_are_those_of_the_design():
         ("ApproximateNumberOfMessagesVisible", "<ParkedQueue>", above, 0),
         ("ApproximateNumberOfMessagesVisible", "<FanOutFailureQueue>", above, 0),
         ("DeadLettered", tool, above, 0),
-        ("RunCompleted", tool, below, 1),
+        ("RunRefused", tool, above, 0),
         ("IdentityCoveragePercent", tool, below, 99),
     }
 
@@ -290,19 +298,36 @@ def test_the_authorizer_s_failures_are_told_from_tokens_that_are_refused():
 
 def test_silence_is_an_alarm_only_when_a_run_is_due():
     alarm = ALARMS["NoRunCompletedAlarm"]
+    (stat,) = [it["MetricStat"] for it in alarm["Metrics"] if "MetricStat" in it]
 
-    assert alarm["Period"] * alarm["EvaluationPeriods"] == 26 * 3600
-    assert alarm["TreatMissingData"] == "breaching"
-    assert resolve(alarm["ActionsEnabled"]) is False
-    assert resolve(alarm["ActionsEnabled"], GIVEN | {"ScheduleState": "ENABLED"}) is True
-    others = [other["TreatMissingData"] for name, other in ALARMS.items() if name != "NoRunCompletedAlarm"]
-    assert set(others) == {"notBreaching"}
+    assert stat["Period"] * alarm["EvaluationPeriods"] == 26 * 3600
+    assert resolve(alarm["Threshold"]) == 0, "no count is below that: OK while the schedule is off"
+    assert resolve(alarm["Threshold"], GIVEN | {"ScheduleState": "ENABLED"}) == 1
+    assert {it["TreatMissingData"] for it in ALARMS.values()} == {"notBreaching"}
+
+
+def test_the_hourly_count_is_written_where_runs_are_counted():
+    count, daily = RESOURCES["HourlyCount"]["Properties"], RESOURCES["DailySchedule"]["Properties"]
+    (datum,) = (written := json.loads(count["Target"]["Input"]))["MetricData"]
+    (stat,) = [it["MetricStat"]["Metric"] for it in ALARMS["NoRunCompletedAlarm"]["Metrics"] if "MetricStat" in it]
+
+    assert (count["State"], count["ScheduleExpression"]) == (daily["State"], "rate(1 hour)")
+    assert datum["Value"] == 0
+    assert (written["Namespace"], datum["MetricName"]) == (stat["Namespace"], stat["MetricName"])
+    assert datum["Dimensions"] == stat["Dimensions"]
 
 
 def test_alarms_are_described_and_reach_the_topic_if_there_is_one():
+    """Those of a start reach it as one, by the composite that names each of them."""
     topic = "arn:aws:sns:us-east-1:123456789012:station"
-    for alarm in ALARMS.values():
+    start = RESOURCES["StartAlarm"]["Properties"]
+    of_a_start = set(re.findall(r"\$\{(\w+)\}", start["AlarmRule"]["Fn::Sub"]))
+    assert of_a_start == {"FanOutErrorsAlarm", "FanOutFailureAlarm", "RunRefusedAlarm"}
+    for name, alarm in {**ALARMS, "StartAlarm": start}.items():
         assert alarm["AlarmDescription"].endswith(".")
+        if name in of_a_start:
+            assert "AlarmActions" not in alarm
+            continue
         assert resolve(alarm["AlarmActions"]) is None
         assert resolve(alarm["AlarmActions"], GIVEN | {"AlarmTopicArn": topic}) == [{"Ref": "AlarmTopicArn"}]
 

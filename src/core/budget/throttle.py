@@ -98,14 +98,9 @@ class Throttle:
         """Most ids of the next slice."""
         return pacing.slice_size(self._limits, warm=self._warm)
 
-    @property
-    def knows_lml(self) -> bool:
-        """Whether LML has the endpoint: it has refused an empty list of this environment."""
-        return self._round_trip is not None
-
     def measure_round_trip(self) -> None:
         """Time a request that touches nothing, and keep the fastest of this environment; raises `LmlError`."""
-        for _ in range(1 if self.knows_lml else _FIRST_ROUND_TRIPS):
+        for _ in range(1 if self._round_trip is not None else _FIRST_ROUND_TRIPS):
             seconds = self._lml.round_trip()
             self._round_trip = seconds if self._round_trip is None else min(seconds, self._round_trip)
 

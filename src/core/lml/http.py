@@ -10,7 +10,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 import httpx
 
-from core import name_lookup
+from core import name_lookup, tls
 from core.settings import Secret
 
 Method: TypeAlias = Literal["GET", "POST"]
@@ -126,6 +126,7 @@ class BoundedHttp:
     def _new_client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             headers=self._headers,
+            verify=tls.context(),
             timeout=None,  # noqa: S113 - asyncio.timeout() in _exchange bounds more than this could
             limits=httpx.Limits(max_connections=1, keepalive_expiry=_KEEP_ALIVE),
             trust_env=False,

@@ -131,12 +131,15 @@ class Walker:
         def check() -> None:
             if self._stopping.is_set():
                 raise StoppedError
-            if self._elapsed(cursor) - counters.live_activity_pause_ms / 1000 >= WALK_SECONDS:
+            if self._budget_is_spent(cursor):
                 raise _SkippedError
             if visited and time_left() < HAND_OVER_SECONDS:  # one row at least, or it never ends
                 raise _HandOverError
 
         for rotation_id in rows:
+            if self._budget_is_spent(cursor):
+                counters.budget_skipped += len(rows) - visited
+                break
             try:
                 self._visit(rotation_id, cursor, check)
             except _SkippedError:
@@ -239,6 +242,9 @@ class Walker:
                 cursor.probe_failed = True
                 self._report(error, phase="live_activity")
             return False
+
+    def _budget_is_spent(self, cursor: Cursor) -> bool:
+        return self._elapsed(cursor) - cursor.counters.live_activity_pause_ms / 1000 >= WALK_SECONDS
 
     def _elapsed(self, cursor: Cursor) -> float:
         return max(0.0, self._clock.pace() - cursor.started)

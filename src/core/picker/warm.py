@@ -43,14 +43,13 @@ class Warmer(Walker):
 
         Nothing that goes wrong in them gets out; a walk that fails is tried again after a minute.
         """
-        self._stopping.clear()
         try:
             threading.Thread(target=self._walk_again_and_again, name=SUBSYSTEM, daemon=True).start()
         except RuntimeError as error:  # no thread to be had
             self._failed(error)
 
     def stop(self) -> None:
-        """Have the walks end, before the next row at the latest; returns at once."""
+        """Have the walks end for good, before the next row at the latest; returns at once."""
         self._stopping.set()
 
     def status(self) -> WalkStatus:

@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.queues import Headers
-from core.refresh.progress import ObservedLml
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
-from core.runs.ledger import Commit, Progress, Run
+from core.runs.ledger import Commit, Run
 from core.runs.messages import ClaimedError, Delivery, Located, MessageStore
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
 from core.runs.totals import Totals
@@ -42,22 +40,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         if not self.store.lifecycle.ledger.messages.claim(item, delivery.request_id, now, until):
             raise ClaimedError(f"another invocation is at message {item.number} part {item.next_part} of {run.run_id}")
         with self._span(run.headers, delivery, left):
-            observed, lml = self._observed(run, item.number)
-            result = observed._work(run, left, time_left)  # noqa: SLF001 - of this class
-            lml.hand_over()
-            return self._conclude(delivery, located, result)
-
-    def _observed(self, run: Run, message: int) -> "tuple[RefreshConsumer, ObservedLml]":
-        """Return this consumer with an LML whose answers are noted in the ledger, for people who watch."""
-        ledger, clock = self.store.lifecycle.ledger, self.worker.clock
-
-        def note(progress: Progress) -> None:
-            with suppress(BotoCoreError, ClientError):  # a run goes on without anybody watching it
-                ledger.progress.write(run.run_id, message, progress, clock.utc())
-
-        lml = ObservedLml(self.worker.lml, clock, note)
-        worker = msgspec.structs.replace(self.worker, lml=lml)
-        return msgspec.structs.replace(self, worker=worker), lml
+            return self._conclude(delivery, located, self._work(run, left, time_left))
 
     def _work(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> PartResult:
         if not run.goes_on or self._is_late(run):

@@ -84,7 +84,7 @@ class _Part:
         self._message = message
         self._time_left = time_left
         self._run_goes_on = run_goes_on
-        self._lml_is_known = lml_is_known or worker.throttle.knows_lml
+        self._lml_is_known = lml_is_known
         self._limit = request_limit(time_left())
         self._list = Worklist(message, worker.clock.pace())
         self._failed_in_a_row = 0
@@ -114,7 +114,6 @@ class _Part:
         """Learn what an empty request takes, which proves address and key before any id is sent."""
         try:
             self._throttle.measure_round_trip()
-            self._lml_is_known = True
         except LmlError as error:
             if error.status in _WRONG_KEY or (error.status in _NO_ENDPOINT and not self._lml_is_known):
                 self._stop(error)

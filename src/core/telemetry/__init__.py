@@ -5,32 +5,24 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import floor
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import sentry_sdk
 from sentry_sdk.crons import capture_checkin
 
 from core.environment import SettingsError
-from core.redaction import Redaction
 from core.telemetry import _sentry
 from core.telemetry._logs import TOOL, Logs, Step
 from core.telemetry._metrics import ACCOUNTS, NAMESPACE, MetricName, Metrics, Trigger
+from core.telemetry._redaction import Redaction
 from core.telemetry._sentry import TraceHeaders
 
 if TYPE_CHECKING:
-    from sentry_sdk._types import MonitorConfig
     from sentry_sdk.traces import StreamedSpan
 
     from core import settings
 
 __all__ = ["NAMESPACE", "TOOL", "MetricName", "RequestSpan", "Step", "Telemetry", "TraceHeaders", "Trigger", "refuse"]
-
-MONITOR: Final["MonitorConfig"] = {
-    "schedule": {"type": "crontab", "value": "30 4 * * *"},
-    "timezone": "UTC",
-    "checkin_margin": 15,  # minutes
-    "max_runtime": 180,  # minutes; a longer run is late by design (runbook)
-}
 
 
 def refuse(error: Exception, secrets: Collection[str]) -> None:
@@ -62,6 +54,7 @@ class Telemetry:
         """Hides secrets in a text that goes elsewhere, such as into the ledger."""
         self._logs = Logs(redact)
         self._metrics = Metrics()
+        self._monitor = None if sentry.schedule is None else sentry.schedule.monitor
         self._run_id: str | None = None
         self.bind(run_id=None)
         try:
@@ -204,10 +197,10 @@ class Telemetry:
 
         Sentry drops whatever comes for a check-in that is closed, so that each attempt needs an id of its own.
         """
-        capture_checkin(TOOL, check_in_id, "in_progress", monitor_config=MONITOR)
+        capture_checkin(TOOL, check_in_id, "in_progress", monitor_config=self._monitor)
 
     def check_in_close(self, check_in_id: str, *, ok: bool, seconds: float | None) -> None:
-        capture_checkin(TOOL, check_in_id, "ok" if ok else "error", seconds, MONITOR)
+        capture_checkin(TOOL, check_in_id, "ok" if ok else "error", seconds, self._monitor)
 
     def event(
         self,

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+import certifi
 import sentry_sdk
 from sentry_sdk.traces import StreamedSpan, continue_trace, start_span
 from sentry_sdk.transport import HttpTransport
 
-from core.redaction import Redaction
+from core import tls
 from core.telemetry._logs import TOOL
+from core.telemetry._redaction import Redaction
 
 if TYPE_CHECKING:
     from sentry_sdk._types import Attributes as SdkAttributes
@@ -44,6 +46,14 @@ class _Transport(HttpTransport):
         self._refused = False
         self._ended_spans = 0  # that the SDK has not yet put into an envelope
         self._enveloped = threading.Condition()
+
+    def _get_pool_options(self) -> dict[str, Any]:
+        options = super()._get_pool_options()
+        if (
+            options["ca_certs"] == certifi.where()
+        ):  # nobody has named another one; the SDK would read it in the first flush
+            options |= {"ca_certs": None, "ssl_context": tls.context()}
+        return options
 
     def span_ended(self) -> None:
         with self._enveloped:

@@ -3,11 +3,13 @@
 import pytest
 
 from core import telemetry
+from core.schedule import Schedule
 from local.sentry_api import ORGANIZATION, PROJECT_ID, TOKEN, Fault
 from ops.sentry import changes, keep
 from ops.sentry.api import Api, SentryError
 
-WORDS = {"$project": "backend", "$project_id": PROJECT_ID, "$environment": "production"}
+SCHEDULE = Schedule("15 6 * * *", "America/New_York")
+WORDS = {"$project": "backend", "$project_id": PROJECT_ID, "$environment": "production"} | keep.of_schedule(SCHEDULE)
 OURS = [("alert-rules", "name"), ("monitors", "slug"), ("dashboards", "title")]
 
 
@@ -36,9 +38,9 @@ def test_the_rule_looks_at_scheduled_runs_that_are_no_dry_ones():
 def test_the_monitor_is_the_one_that_check_ins_bring():
     config = keep.wanted("monitors", WORDS)["config"]
 
-    assert {"type": config["schedule_type"], "value": config["schedule"]} == telemetry.MONITOR["schedule"]
+    assert {"type": config["schedule_type"], "value": config["schedule"]} == SCHEDULE.monitor["schedule"]
     for name in ("timezone", "checkin_margin", "max_runtime"):
-        assert config[name] == telemetry.MONITOR[name]
+        assert config[name] == SCHEDULE.monitor[name]
     assert keep.wanted("monitors", WORDS)["slug"] == telemetry.TOOL
 
 
@@ -232,7 +234,7 @@ def test_an_apply_that_somebody_interrupts_is_taken_back(there):
         raise KeyboardInterrupt
 
     with Api(there.url, ORGANIZATION, TOKEN, interrupted) as api:
-        wanted = [change for change, _ in keep.plan(api, "backend", "production")]
+        wanted = [change for change, _ in keep.plan(api, "backend", "production", keep.template_schedule())]
         with pytest.raises(SentryError, match="interrupted\neverything is as it was before"):
             changes.make(api, wanted)
 
@@ -253,7 +255,7 @@ def test_a_change_between_reading_and_writing_stops_it(there):
     (rule,) = ours(there)["alert-rules"]
     rule["timeWindow"] = 60
     with there.api([]) as api:
-        ((change, _),) = keep.plan(api, "backend", "production")
+        ((change, _),) = keep.plan(api, "backend", "production", keep.template_schedule())
         rule["query"] = "somebody's own"
         with pytest.raises(SentryError, match="changed meanwhile; nothing was written"):
             changes.make(api, [change])

@@ -293,6 +293,17 @@ def test_a_404_that_stays_so_stops_the_run():
     assert result.stop.cause == "lml_404"
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_404_at_the_first_request_of_a_run_stops_it(status):
+    bench = Bench(failure(status))
+
+    result = bench.work(1, 2)
+
+    assert (bench.sent, left(result)) == ([[1]], {1: 0, 2: 0})
+    assert result.stop is not None
+    assert result.stop.cause == f"lml_{status}"
+
+
 LATCHED = "Entity store is not available"
 
 
