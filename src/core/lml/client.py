@@ -50,6 +50,15 @@ class LmlError(Exception):
     detail: str
     """What went wrong, or the head of the body; one line, 300 characters at most."""
 
+    was_sent: bool = True
+    """False when the request cannot have arrived."""
+
+    @property
+    def may_have_cost(self) -> bool:
+        """Whether LML may have called Discogs: not for what never arrived, nor for what it refused."""
+        refused = self.status in _PERMANENT | {429} or (self.status == 503 and self.retry_after is not None)
+        return self.was_sent and not refused
+
     @property
     def counts_as_attempt(self) -> bool:
         """False when LML did not try but asked for a pause (DESIGN §6, "Push-back")."""
@@ -168,6 +177,7 @@ class Lml:
                 cause=error.cause,
                 elapsed=self._since(started),
                 detail=str(error)[:_DETAIL],
+                was_sent=error.was_sent,
             ) from None
         return reply, self._since(started)
 

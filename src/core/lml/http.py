@@ -40,6 +40,8 @@ class NoReplyError(Exception):
     def __init__(self, cause: Literal["timeout", "connection", "malformed"], detail: str) -> None:
         super().__init__(detail)
         self.cause = cause
+        self.was_sent = True
+        """Whether the other side can have received the request."""
 
 
 _REFUSED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
@@ -96,9 +98,14 @@ class BoundedHttp:
         return self._runner.run(self._exchange(method, url, limit, auth, json))
 
     async def _exchange(self, method: Method, url: str, limit: float, auth: httpx.Auth | None, json: object) -> Reply:
-        reply = Reply()
+        reply, sent = Reply(), False
+
+        async def trace(event: str, _: object) -> None:
+            nonlocal sent
+            sent = sent or event.endswith("send_request_headers.started")
+
         try:
-            request = self._client.build_request(method, url, json=json)
+            request = self._client.build_request(method, url, json=json, extensions={"trace": trace})
             async with asyncio.timeout(limit):
                 response = await self._client.send(request, auth=auth, stream=True)
                 reply.status, reply.headers = response.status_code, response.headers
@@ -120,7 +127,9 @@ class BoundedHttp:
             await self._start_over()
             # A status other than 200 is an answer, whatever became of its body. (TimeoutError is an OSError.)
             if reply.status in {0, 200}:
-                raise _no_reply(error, limit) from None  # the chain would carry the request, token and all
+                failure = _no_reply(error, limit)
+                failure.was_sent = sent
+                raise failure from None  # the chain would carry the request, token and all
         return reply
 
     def _new_client(self) -> httpx.AsyncClient:

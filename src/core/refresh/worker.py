@@ -160,7 +160,8 @@ class _Part:
                 if reading.malformed:
                     span.failed("retryable_error")
         except LmlError as error:
-            self._settled(self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed), error.elapsed)
+            calls = self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed)
+            self._settled(calls if error.may_have_cost else 0, error.elapsed)
             self._take_failure(ids, error)
         else:
             self._take_answer(permit, ids, reading, answer.elapsed)
