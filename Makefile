@@ -1,7 +1,7 @@
 # make demo    the whole job on this machine, from nothing but Python 3.11+ and make
 # make test    every test            make check   style, types, the template
 # make test-both    every test on each of PYTHONS that is here     make test PYTHON=python3.13   on that one
-# make loadtest-full    the throttle's proof: 30 seeds in the model, 3 over HTTP; an hour of an idle machine
+# make loadtest-full    every line of the load test, then a day over HTTP; half an hour of an idle machine
 # make test-long    minutes of the tests that `make test` has seconds of
 # make load    100,000 identities through the emulated queue: exact totals, flat memory, ids a second
 # make policy    the template against checkov, in an environment of its own
@@ -60,10 +60,8 @@ load: $(VENV)/.demo
 	@$(BIN)/python -m bench.queue $(ARGS)
 
 loadtest-full: $(VENV)/.dev
-	@$(BIN)/rotation loadtest --proof --seeds 30 -o .build/loadtest
-	@for readers in 20 10 2; do \
-		$(BIN)/rotation loadtest --stand-in --seeds 3 --runtime-per-minute $$readers -o .build/stand-in-$$readers || exit 1; \
-	done
+	@$(BIN)/rotation loadtest --lines --days 48 -o .build/loadtest
+	@$(BIN)/rotation loadtest --stand-in --days 1 --runtime-per-minute 10 -o .build/stand-in
 
 # Side by side, the installations too; -O keeps what each says together, -k lets all have their say.
 check:

@@ -88,6 +88,11 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         """Return this world with the `first` lowest planned identities in LML's cache."""
         return msgspec.structs.replace(self, cached=frozenset(self.identity_ids()[:first]))
 
+    def without_tombstones(self) -> Self:
+        """Return this world without the identities whose releases Discogs has lost: LML does not know them."""
+        known = {key: it for key, it in self.identities.items() if it.release is None or not it.release.tombstone}
+        return msgspec.structs.replace(self, identities=known)
+
     def save(self, path: Path) -> None:
         path.write_bytes(msgspec.json.encode(self))
 

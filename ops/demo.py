@@ -3,12 +3,13 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -30,11 +31,14 @@ from local.world import World
 from ops import evidence, watch
 from ops import picker as ops_picker
 from ops.audit import Finding, audit
+from ops.evidence import Beside
 from ops.report import REPORTS, duration, gather, write_report
 from ops.target import OperatorError, local_target, no_secret
 from ops.watch import View
 
 SPEED: Final = 100.0
+WARM_PERCENT: Final = 90
+"""Of the identities, how many LML has cached where the options do not say."""
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
 FAILED_SHOWN: Final = 20
 INIT_FAILED: Final = "Worker init failed"  # the emulator's words
@@ -57,6 +61,8 @@ class Report:
     findings: Sequence[Finding]
     stale: Sequence[Row]
     failed: Mapping[int, str]
+    beside: Beside | None
+    """What DJs met; None beside a real LML, of which nobody here knows."""
     page: Path | None
     no_page: str = ""
     """Why there is no page."""
@@ -81,6 +87,11 @@ class _Assignment(click.ParamType[tuple[str, str]]):
 @click.option("--identities", type=click.IntRange(0, 30_000), default=310, show_default=True, help="Active identities.")
 @click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
 @click.option(
+    "--cold",
+    is_flag=True,
+    help=f"LML has nothing cached: a day of hours.  [default: {WARM_PERCENT} % cached, as on a station's days]",
+)
+@click.option(
     "--speed",
     type=click.FloatRange(*cloud.SPEEDS),
     help="Times faster than real time; 100, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
@@ -99,6 +110,7 @@ def demo(
     *,
     identities: int,
     warm: bool,
+    cold: bool,
     speed: float | None,
     lml_url: str | None,
     lml_api_key: str,
@@ -112,13 +124,15 @@ def demo(
     at the end. Exits with 0 only if the run is complete and every account agrees with all who saw a part of it.
     """
     console = Console(stderr=as_json)
+    if warm and cold:
+        raise click.UsageError("--warm and --cold exclude each other")
     if picker:
-        if warm or lml_url or lml_api_key or assignments:
-            raise click.UsageError("--picker has no use for --warm, --lml-url, --lml-api-key and --set")
+        if warm or cold or lml_url or lml_api_key or assignments:
+            raise click.UsageError("--picker has no use for --warm, --cold, --lml-url, --lml-api-key and --set")
         with started.ending_on_signals():
             sys.exit(0 if _show_picker(World.seeded(identities), speed, as_json=as_json) else 1)
     options = Options(
-        world=World.seeded(identities, warm=warm),
+        world=World.seeded(identities).warmed(identities * (100 if warm else 0 if cold else WARM_PERCENT) // 100),
         speed=speed or (1.0 if lml_url else SPEED),
         lml_url=lml_url,
         lml_api_key=lml_api_key,
@@ -172,6 +186,8 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
     ledger = open_ledger(there.client("dynamodb"), there.names["LedgerTable"])
     now = datetime.now(UTC)
     run_id = Start(scheduled_time=now).scheduled_id(now)
+    if options.lml_url is None:
+        evidence.have_djs(there)
     console.print(f"Firing the schedule: run {run_id}")
     there.fire(now)
     views = watch.watch(ledger, run_id, SystemClock(options.speed), patience=PATIENCE)
@@ -185,13 +201,20 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
     with rotation.connect(evidence.database(there)) as table:
         stale = table.rows_of([identity for message in messages for identity in message.not_found])
     seen = evidence.gather(there, messages, None if options.lml_url else options.world)
+    beside = None if options.lml_url else evidence.beside(there)
     failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
     findings = audit(run, seen)
     try:
-        page, no_page = write_report(gather(local_target(there), run_id)), ""
+        page, no_page = write_report(replace(gather(local_target(there), run_id), beside=_met(beside, run))), ""
     except OperatorError as error:  # the totals are what the demo is for
         page, no_page = None, str(error)
-    return Report(run=run, findings=findings, stale=stale, failed=failed, page=page, no_page=no_page)
+    return Report(run=run, findings=findings, stale=stale, failed=failed, beside=beside, page=page, no_page=no_page)
+
+
+def _met(beside: Beside | None, run: Run) -> list[str]:
+    """Say what DJs met and how long the run rested."""
+    rested = run.totals.breaker_rest_seconds + run.totals.discogs_rest_seconds
+    return [] if beside is None else beside.lines(rested)
 
 
 def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
@@ -241,9 +264,12 @@ def _print(report: Report, options: Options, console: Console) -> None:
         if not finding.holds:
             console.print(f"[bold red]does not hold[/]: {finding.what}: {finding.found[:400]}", soft_wrap=True)
     held = sum(finding.holds for finding in report.findings)
-    console.print(
-        f"{held} of {len(report.findings)} accounts agree with the database, LML's log, Sentry and CloudWatch."
+    witnesses = (
+        "the database, Sentry and CloudWatch" if options.lml_url else "the database, LML's log, Sentry and CloudWatch"
     )
+    console.print(f"{held} of {len(report.findings)} accounts agree with {witnesses}.")
+    for line in _met(report.beside, run):
+        console.print(line, highlight=False)
     page = f"The run as a page: {report.page}" if report.page else f"No page of the run: {report.no_page}"
     console.print(page, highlight=False, markup=False, soft_wrap=True)
 
@@ -256,5 +282,6 @@ def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
         "planned": 0 if run is None else run.planned,
         **{name: getattr(totals, name) for name in (*REPORTED_TOTALS, "not_attempted")},
         "seconds": 0.0 if report is None else round(report.run.seconds, 1),
+        "beside": None if report is None or report.beside is None else msgspec.to_builtins(report.beside),
         "report": None if report is None or report.page is None else str(report.page),
     }

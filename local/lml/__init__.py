@@ -1,1 +1,1 @@
-"""A stand-in for LML that behaves as LML.md says; `python -m local.lml` runs it as a process."""
+"""A stand-in for LML that behaves as docs/design/lml.md says; `python -m local.lml` runs it as a process."""

@@ -12,7 +12,7 @@ from local.lml.service import StandIn
 from local.world import World
 
 REFRESH_PATH: Final = "/api/v1/cache/refresh-for-identities"
-GATE_COMMIT: Final = "8a1344c0ffee5eed1e55d15c0de5eed5caffe1ab"  # begins with the gate commit of LML.md
+GATE_COMMIT: Final = "8a1344c0ffee5eed1e55d15c0de5eed5caffe1ab"  # begins with the gate commit of docs/design/lml.md
 
 
 def build(

@@ -1,17 +1,20 @@
-"""The stand-in's own routes under `/_`, no part of LML.md: what it saw, and what shall go wrong."""
+"""The stand-in's own routes under `/_`, no part of LML: what it saw, and what shall go wrong."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.lml.discogs import MINUTE, busiest_minute
+from local.lml.discogs import MINUTE, Trouble, busiest_minute
 from local.lml.faults import Fault
 from local.lml.readers import Order
 from local.lml.service import StandIn
+
+TOO_MANY: Final = 429
 
 
 class Stats(msgspec.Struct):
@@ -25,30 +28,46 @@ class Stats(msgspec.Struct):
     discogs_calls: int
     discogs_calls_by_kind: dict[str, int]
     discogs_calls_refused: int  # answered 429
+    sheds_by_kind: dict[str, int]  # calls that the breaker turned away
     most_in_a_minute: int  # calls in any 60 s
     calls_per_minute: dict[int, int]  # by calendar minute, from the first: the unix time of its start, paced
-    breaker_state: str
+    live_requests: int
+    breaker_state: str  # of the first process
     breaker_opened: int
     runtime_seconds: list[float]
 
 
-def stats(lml: StandIn) -> Stats:
+def stats(stand_in: StandIn) -> Stats:
+    lml = stand_in.lml
     calls = lml.discogs.calls
     return Stats(
-        now=lml.clock.now(),
-        requests=len(lml.calls),
-        in_flight=lml.in_flight,
-        in_flight_most=lml.in_flight_most,
-        held=lml.held,
+        now=stand_in.clock.now(),
+        requests=len(stand_in.calls),
+        in_flight=stand_in.in_flight,
+        in_flight_most=stand_in.in_flight_most,
+        held=stand_in.held,
         discogs_calls=len(calls),
         discogs_calls_by_kind=Counter(call.kind for call in calls),
-        discogs_calls_refused=sum(call.refused for call in calls),
+        discogs_calls_refused=sum(call.status == TOO_MANY for call in calls),
+        sheds_by_kind=Counter(shed.kind for process in lml.processes for shed in process.sheds),
         most_in_a_minute=busiest_minute([call.at for call in calls]),
         calls_per_minute=Counter(int(call.at // MINUTE * MINUTE) for call in calls),
-        breaker_state=lml.discogs.breaker.state,
-        breaker_opened=lml.discogs.breaker.opened,
+        live_requests=sum(process.live_requests for process in lml.processes),
+        breaker_state=lml.processes[0].breaker.state,
+        breaker_opened=sum(len(process.breaker.openings) for process in lml.processes),
         runtime_seconds=[reading.seconds for reading in lml.readers.readings],
     )
+
+
+def seen(stand_in: StandIn) -> dict[str, object]:
+    """Return every call, reading, opening and shed, in paced time."""
+    lml = stand_in.lml
+    return {
+        "calls": lml.discogs.calls,
+        "readings": lml.readers.readings,
+        "openings": sorted(opening for process in lml.processes for opening in process.breaker.openings),
+        "sheds": sorted(shed for process in lml.processes for shed in process.sheds),
+    }
 
 
 def routes(lml: StandIn) -> list[Route]:
@@ -58,7 +77,13 @@ def routes(lml: StandIn) -> list[Route]:
         lml.faults.add(msgspec.json.decode(await request.body(), type=list[Fault]))
 
     async def runtime(request: Request) -> None:
-        lml.readers.start(msgspec.json.decode(await request.body(), type=Order))
+        lml.lml.readers.start(msgspec.json.decode(await request.body(), type=Order))
+
+    async def staging(request: Request) -> None:
+        lml.lml.staging.start(msgspec.json.decode(await request.body(), type=Order))
+
+    async def discogs(request: Request) -> None:
+        lml.lml.discogs.be(msgspec.json.decode(await request.body(), type=Trouble))
 
     async def release(_: Request) -> None:
         lml.release()
@@ -70,9 +95,12 @@ def routes(lml: StandIn) -> list[Route]:
         _get("/_stats", lambda: stats(lml)),
         _get("/_calls", lambda: lml.calls),
         _get("/_asked", lambda: lml.asked),
-        _get("/_discogs", lambda: {"calls": lml.discogs.calls, "readings": lml.readers.readings}),
+        _get("/_discogs", lambda: seen(lml)),
+        _get("/_stored", lambda: {"releases": lml.lml.stored.releases, "artists": lml.lml.stored.artists}),
         _post("/_faults", faults),
         _post("/_runtime", runtime),
+        _post("/_staging", staging),
+        _post("/_discogs", discogs),
         _post("/_release", release),
         _post("/_reset", reset),
     ]

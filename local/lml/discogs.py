@@ -1,152 +1,114 @@
-"""Discogs as LML reaches it: slots, a leaky bucket, a breaker, and a record of every call."""
+"""Discogs as everybody meets it who holds the station's token.
 
-import asyncio
+docs/design/lml.md#the-way-of-one-discogs-call: it allows 60 calls in a moving minute and says in each answer
+what is left. It may also be down, slow, or refuse.
+"""
+
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections import deque
 from random import Random
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
+
+import msgspec
 
 from local.lml.limits import Clock, Limits
 
 MINUTE: Final = 60.0
-ROUNDING: Final = 1e-9  # of a call: what floating point leaves of a wait that is over
 
-Kind = Literal["refresh", "runtime", "health"]
-State = Literal["closed", "open", "half_open"]
-
-
-class DiscogsError(Exception):
-    """Discogs was not asked, or gave no answer; LML tells its caller the name of the class."""
+Kind = Literal["refresh", "runtime", "health", "other", "staging"]
+"""On whose behalf: the job, DJs, the check of `/health`, another job, or another LML with the same token."""
+Condition = Literal["well", "down", "unauthorized", "rate-limited", "unreachable", "slow"]
 
 
-class DiscogsBreakerOpenError(DiscogsError):
-    """LML's breaker is open: Discogs was not asked."""
+class Trouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How Discogs is for `seconds` from now (null: until told otherwise)."""
 
-
-class DiscogsRateLimitedError(DiscogsError):
-    """Discogs answered 429."""
+    condition: Condition
+    seconds: float | None = None
+    header: bool = False
+    """True if a 5xx or 429 of such a time says what is left. Not known; the breaker then opens sooner."""
+    retry_after: float | None = None
+    """Seconds that a 429 asks for; without it LML backs off."""
+    latency: float = 30.0
+    """Seconds until a slow answer: LML gives up after 10."""
 
 
 class Call(NamedTuple):
-    """A call that Discogs saw: paced time, on whose behalf, and whether the answer was 429."""
+    """A call that Discogs saw: paced time, on whose behalf, and the status; None where no answer came in time."""
 
     at: float
     kind: Kind
-    refused: bool
+    status: int | None
 
 
-class LeakyBucket:
-    """Lets `per_minute` calls pass at once after a quiet minute and then as many a minute, in order of arrival."""
+class Answer(NamedTuple):
+    """What came back: an HTTP status and what is left of the minute; without a status why none came."""
 
-    def __init__(self, clock: Clock, per_minute: float) -> None:
-        self._clock = clock
-        self._size = per_minute
-        self._level = 0.0
-        self._at = clock.now()
-        self._turn = asyncio.Lock()
-
-    async def acquire(self) -> None:
-        """Wait for a turn; a caller that gives up while it waits takes nothing."""
-        if math.isinf(self._size):
-            return
-        async with self._turn:
-            while (excess := self._leak() + 1 - self._size) > ROUNDING:
-                await self._clock.sleep(excess * MINUTE / self._size)
-            self._level += 1
-
-    def _leak(self) -> float:
-        now = self._clock.now()
-        self._level = max(0.0, self._level - (now - self._at) * self._size / MINUTE)
-        self._at = now
-        return self._level
+    status: int | None
+    remaining: int | None = None
+    retry_after: float | None = None
+    lost: Literal["timeout", "network"] | None = None
 
 
-class Breaker:
-    """Closed, open for a while, then half open: one trial call closes it or, answered 429, opens it again."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._open_until: float | None = None
-        self._trial = False
-        self.opened = 0
-
-    @property
-    def state(self) -> State:
-        if self._open_until is None:
-            return "closed"
-        return "open" if self._clock.now() < self._open_until else "half_open"
-
-    def open(self, seconds: float) -> None:
-        self._open_until = self._clock.now() + seconds
-        self.opened += 1
-
-    def check(self) -> None:
-        if self.state == "open" or self._trial:
-            raise DiscogsBreakerOpenError
-
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Guard one call: in the half-open state it is the trial."""
-        self.check()
-        self._trial = self.state == "half_open"
-        trial = self._trial
-        try:
-            yield
-            if trial:
-                self._open_until = None
-        finally:
-            if trial:
-                self._trial = False
+_WELL: Final = Trouble(condition="well")
+_STATUS: Final = {"well": 200, "slow": 200, "down": 503, "unauthorized": 401, "rate-limited": 429}
 
 
 class Discogs:
-    """All callers' way to Discogs: 5 calls at once, 2 of them for a refresh, behind one bucket and one breaker."""
+    """One token's Discogs, with a record of every call. A call that is refused counts in the minute too (not known)."""
 
     def __init__(self, clock: Clock, limits: Limits, seed: int) -> None:
         self._clock = clock
         self._limits = limits
-        self._slots = asyncio.Semaphore(limits.at_once)
-        self._refresh_slots = asyncio.Semaphore(limits.refresh_at_once)
-        self._bucket = LeakyBucket(clock, limits.per_minute)
+        self._minute: deque[float] = deque()
+        self._unlimited = math.isinf(limits.discogs_per_minute)
+        self._trouble = _WELL
+        self._until = math.inf
+        self._mu = math.log(limits.discogs_median_seconds) if limits.discogs_median_seconds else -math.inf
         # A generator for each kind: readers meet the same latencies whether or not a refresh runs beside them.
-        kinds: tuple[Kind, ...] = ("refresh", "runtime", "health")
-        self._luck = {kind: Random(f"{seed}/{kind}") for kind in kinds}  # noqa: S311  reproducible, not secret
-        self.breaker = Breaker(clock)
+        self._luck = {kind: Random(f"{seed}/{kind}") for kind in get_args(Kind)}  # noqa: S311  reproducible, not secret
         self.calls: list[Call] = []
-        self.live_requests = 0
 
-    async def call(self, kind: Kind) -> None:
-        """Make one call.
+    def be(self, trouble: Trouble) -> None:
+        """Be so from now on, for as long as it says."""
+        self._trouble = trouble
+        self._until = math.inf if trouble.seconds is None else self._clock.now() + trouble.seconds
 
-        Raises DiscogsError when the breaker sheds it or Discogs answers 429, which opens the breaker for everybody.
-        """
-        latency = self._latency(kind)
-        async with self._refresh_slots if kind == "refresh" else nullcontext(), self._slots:
-            self.breaker.check()
-            await self._bucket.acquire()
-            with self.breaker.attempt():
-                refused = self._attempt(kind)
-                await self._clock.sleep(latency)
-                if refused:
-                    self.breaker.open(self._limits.breaker_seconds)
-                    raise DiscogsRateLimitedError
+    @property
+    def trouble(self) -> Trouble:
+        return self._trouble if self._clock.now() < self._until else _WELL
 
-    def _attempt(self, kind: Kind) -> bool:
-        now = self._clock.now()
-        last_minute = len(self.calls) - bisect_right(self.calls, now - MINUTE, key=lambda call: call.at)
-        refused = last_minute >= self._limits.discogs_per_minute
-        self.calls.append(Call(now, kind, refused))
-        self.live_requests += 1
-        return refused
+    async def ask(self, kind: Kind, *, patience: float, missing: bool = False) -> Answer:
+        """Answer a call within the caller's `patience` (seconds), or not at all; `missing`: there is no such thing."""
+        now, trouble = self._clock.now(), self.trouble
+        used = self._used(now)
+        latency = trouble.latency if trouble.condition == "slow" else self._latency(kind)
+        status = _STATUS.get(trouble.condition)
+        if status == 200:
+            status = 429 if used > self._limits.discogs_per_minute else 404 if missing else 200
+        silent = trouble.condition in {"down", "rate-limited"} and not trouble.header
+        remaining = None if silent or self._unlimited else int(max(0, self._limits.discogs_per_minute - used))
+        if latency > patience:
+            status = None
+        self.calls.append(Call(now, kind, status))
+        await self._clock.sleep(min(latency, patience))
+        if status is None:
+            return Answer(None, lost="timeout" if latency > patience else "network")
+        return Answer(status, remaining, trouble.retry_after)
+
+    def _used(self, now: float) -> int:
+        """Count a call, and return how many lie in its minute."""
+        minute = self._minute
+        while minute and minute[0] <= now - MINUTE:
+            minute.popleft()
+        minute.append(now)
+        return len(minute)
 
     def _latency(self, kind: Kind) -> float:
         if self._limits.discogs_median_seconds == 0:
             return 0.0
-        drawn = self._luck[kind].lognormvariate(
-            math.log(self._limits.discogs_median_seconds), self._limits.discogs_sigma
-        )
+        drawn = self._luck[kind].lognormvariate(self._mu, self._limits.discogs_sigma)
         return max(self._limits.discogs_fastest_seconds, drawn)
 
 

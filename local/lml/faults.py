@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from local.lml.discogs import Trouble
+
 Path = Literal["refresh", "probe", "health", "lookup", "release"]
 
 
@@ -22,8 +24,10 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     times: int | None = 1
 
     # Before the work: in this order.
-    restart: bool = False  # LML's counter starts again from 0
-    breaker: float | None = None  # seconds for which the breaker opens
+    restart: bool = False  # LML starts anew: its counter from 0, its breaker closed
+    latched: bool = False  # LML's database was away at the first refresh: 503 until it starts anew
+    discogs: Trouble | None = None  # how Discogs is from now on
+    breaker: float | None = None  # the breaker opens, and no trial comes for so many seconds
     hold: bool = False  # until POST /_release; the ingress does not count that time
     delay: float = 0
 

@@ -1,16 +1,21 @@
-"""LML's work on a refresh request: what it knows, what it has cached, and what it answers."""
+"""LML's work on a refresh request: what it knows, what PostgreSQL holds, and what it answers.
+
+docs/design/lml.md#what-a-failure-looks-like and docs/design/lml.md#what-a-refresh-costs.
+"""
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from local.lml.discogs import Discogs, DiscogsError
+from local.lml.discogs import Answer
 from local.lml.limits import Clock, Limits
-from local.world import Release, World
+from local.lml.process import DiscogsBreakerOpenError, Process
+from local.world import Identity, Release, World
 
 Outcome = Literal["success", "error", "not_implemented"]
+_MISSING: Final = 404
 
 
 class Artist(msgspec.Struct, frozen=True):
@@ -32,67 +37,98 @@ class Result(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Library:
-    """The identities of a world and a cache of releases and artists that fills."""
+class Stored:
+    """What PostgreSQL holds of Discogs, for all processes: releases and artists, absences too. Nothing ages."""
 
-    def __init__(self, world: World, discogs: Discogs, clock: Clock, limits: Limits) -> None:
+    def __init__(self, world: World) -> None:
+        self.releases, self.artists = world.fetched(world.cached)
+        self.fetching: dict[tuple[str, int], asyncio.Lock] = {}
+
+
+class Library:
+    """The identities of a world as one process of LML refreshes them."""
+
+    def __init__(self, world: World, stored: Stored, process: Process, clock: Clock, limits: Limits) -> None:
         self._world = world
-        self._discogs = discogs
+        self._stored = stored
+        self._process = process
         self._clock = clock
         self._limits = limits
-        self._releases, self._artists = world.fetched(world.cached)
-        self._fetching: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def refresh(self, identity_ids: Sequence[int]) -> list[Result]:
         """Refresh some identities, at most 10 at once, and return a result for each in the order asked for."""
+        if len(identity_ids) == 1:
+            return [await self._refresh_one(identity_ids[0])]
         at_once = asyncio.Semaphore(self._limits.identities_at_once)
 
-        async def refresh_one(identity_id: int) -> Result:
+        async def in_turn(identity_id: int) -> Result:
             async with at_once:
-                await self._clock.sleep(self._limits.identity_seconds)
-                return await self._refresh(identity_id)
+                return await self._refresh_one(identity_id)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(refresh_one(identity_id)) for identity_id in identity_ids]
+            tasks = [group.create_task(in_turn(identity_id)) for identity_id in identity_ids]
         return [task.result() for task in tasks]
 
-    async def _refresh(self, identity_id: int) -> Result:
-        identity = self._world.identities.get(identity_id)
-        if identity is None:
-            return Result(identity_id, "not_found", message="no such identity")
-        idle = {name: Source("not_implemented") for name in identity.idle_sources}
-        if identity.release is None:
-            return Result(identity_id, "not_implemented", idle)
-        try:
-            source = await self._refresh_release(identity.release)
-        except DiscogsError as error:
-            return Result(identity_id, "error", message=type(error).__name__)
-        return Result(identity_id, "warmed", {"discogs_release": source, **idle})
+    async def _refresh_one(self, identity_id: int) -> Result:
+        async with self._process.bulk_permits:
+            await self._clock.sleep(self._limits.identity_seconds)
+            identity = self._world.identities.get(identity_id)
+            if identity is None:
+                return Result(identity_id, "not_found")
+            return await self._refresh(identity)
+
+    async def _refresh(self, identity: Identity) -> Result:
+        sources = {name: Source("not_implemented") for name in identity.idle_sources}
+        if identity.release is not None:
+            sources = {"discogs_release": await self._refresh_release(identity.release), **sources}
+        return Result(identity.id, _status(sources), sources)
 
     async def _refresh_release(self, release: Release) -> Source:
-        await self._fetch("release", release.id, self._releases)
-        if release.tombstone:
-            return Source("success", message="Discogs has no such release")
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._refresh_artist(artist)) for artist in release.real_artists]
-        return Source("success", tuple(task.result() for task in tasks))
+        """Refresh a release first and then its artists, one after another.
+
+        Every failure but a shed reads as success: a release that could not be fetched looks like one that is gone.
+        """
+        try:
+            known = await self._fetch("release", release.id, self._stored.releases, missing=release.tombstone)
+        except DiscogsBreakerOpenError as shed:
+            return Source("error", message=type(shed).__name__)
+        if not known or release.tombstone:
+            return Source("success")
+        return Source("success", tuple([await self._refresh_artist(artist) for artist in release.real_artists]))
 
     async def _refresh_artist(self, artist: int) -> Artist:
         try:
-            await self._fetch("artist", artist, self._artists)
-        except DiscogsError as error:
-            return Artist(str(artist), "error", type(error).__name__)
+            await self._fetch("artist", artist, self._stored.artists)
+        except DiscogsBreakerOpenError as shed:
+            return Artist(str(artist), "error", type(shed).__name__)
         if artist in self._world.failing_artists:
-            return Artist(str(artist), "error", "Discogs has no such artist")
+            return Artist(str(artist), "error", "ValidationError")
         return Artist(str(artist), "success")
 
-    async def _fetch(self, what: str, key: int, cache: set[int]) -> None:
-        """Have an answer in the cache, an absence too; callers that want the same one share one call."""
-        if key in cache:
-            return
-        lock = self._fetching.setdefault((what, key), asyncio.Lock())
+    async def _fetch(self, what: str, key: int, stored: set[int], *, missing: bool = False) -> bool:
+        """Have an answer stored, an absence too; False where Discogs gave none that could be.
+
+        Callers that want the same one share one call. No document says so: without it the accounts of a day could
+        differ by a call or two.
+        """
+        if key in stored:
+            return True
+        lock = self._stored.fetching.setdefault((what, key), asyncio.Lock())
         async with lock:
-            if key not in cache:
-                await self._discogs.call("refresh")
-                cache.add(key)
-        self._fetching.pop((what, key), None)
+            if key not in stored and _tells(await self._process.call("refresh", low=True, missing=missing)):
+                stored.add(key)
+        self._stored.fetching.pop((what, key), None)
+        return key in stored
+
+
+def _tells(answer: Answer) -> bool:
+    """Whether there is such a thing at Discogs, or surely none."""
+    return answer.status is not None and (answer.status < 300 or answer.status == _MISSING)
+
+
+def _status(sources: dict[str, Source]) -> Literal["warmed", "not_implemented", "error"]:
+    """Roll sources up as LML does: one that is not wired hides another's error."""
+    outcomes = {source.release_outcome for source in sources.values()}
+    if "success" in outcomes:
+        return "warmed"
+    return "not_implemented" if "not_implemented" in outcomes or not sources else "error"

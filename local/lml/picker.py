@@ -1,4 +1,4 @@
-"""LML's two routes for the picker: looking a row up, and a release with its tracks (LML.md)."""
+"""LML's two routes for the picker: looking a row up, and a release with its tracks (docs/design/lml.md)."""
 
 from collections.abc import Awaitable, Callable
 from itertools import chain, cycle
@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from local import names
-from local.lml.discogs import DiscogsError
 from local.lml.faults import Fault
+from local.lml.process import DiscogsBreakerOpenError
 from local.lml.reply import Reply, deliver
 from local.lml.service import Asked, RefusedError, StandIn, unless_hung_up
 from local.world import RELEASE_IDS, Row, World
@@ -130,12 +130,16 @@ class PickerRoutes:
 
     async def lookup(self, request: Request) -> Response:
         async def work(fault: Fault) -> Reply:
+            limits, degraded = self._lml.limits, None
             try:
-                await self._discogs((0, *rows))
-            except DiscogsError:
-                body = self._catalog.answer([]) | {"degraded": True, "degraded_reason": "upstream_unavailable"}
-                return Reply.json(200, fault.body_of(body))
-            return Reply.json(200, fault.body_of(self._catalog.answer(rows)))
+                if not await self._known((0, *rows), limits.lookup_calls, limits.lookup_seconds):
+                    degraded = "upstream_unavailable"
+            except DiscogsBreakerOpenError:
+                degraded = "cache_only"
+            if degraded is None:
+                return Reply.json(200, fault.body_of(self._catalog.answer(rows)))
+            body = self._catalog.answer([]) | {"degraded": True, "degraded_reason": degraded}
+            return Reply.json(200, fault.body_of(body))
 
         asked = Asked(self._lml.clock.now(), "lookup", headers=dict(request.headers), body=await request.body())
         try:
@@ -143,7 +147,8 @@ class PickerRoutes:
         except msgspec.DecodeError as error:
             self._lml.asked.append(asked)
             asked.status = 422
-            return deliver(request, Reply.json(422, {"detail": str(error)}), Fault(), self._lml.clock)
+            reply = Reply.error(422, "Request validation failed", {"errors": str(error)})
+            return deliver(request, reply, Fault(), self._lml.clock)
         asked.ids = rows
         return await self._answered(request, asked, work)
 
@@ -151,11 +156,12 @@ class PickerRoutes:
         release_id = int(request.path_params["release_id"])
 
         async def work(fault: Fault) -> Reply:
+            lost = release_id % LOST_EVERY == 0
             try:
-                await self._discogs((release_id,))
-            except DiscogsError as error:
-                return Reply.json(503, {"detail": type(error).__name__})
-            if release_id % LOST_EVERY == 0:
+                known = await self._known((release_id,), 1, self._lml.limits.release_seconds, missing=lost)
+            except DiscogsBreakerOpenError as shed:
+                return Reply.error(503, type(shed).__name__)
+            if lost or not known:  # what failed just now reads as what Discogs has not
                 return Reply.json(404, {"detail": f"Release {release_id} not found"})
             artist = names.artist(Random(f"artist/{release_id}"))  # noqa: S311  reproducible, not secret
             body = {"release_id": release_id, "artist": artist, "tracklist": tracklist(release_id)}
@@ -178,17 +184,27 @@ class PickerRoutes:
         try:
             self._lml.let_in(request)
         except RefusedError as refusal:
-            reply = Reply.json(refusal.status, {"detail": str(refusal)})
+            reply = refusal.reply
         else:
             fault = self._lml.faults.take(asked.path, asked.ids)
             reply = await unless_hung_up(request, harmed())
         asked.status, asked.seconds = reply.status, self._lml.clock.now() - asked.at
         return deliver(request, reply, fault, self._lml.clock)
 
-    async def _discogs(self, key: tuple[int, ...]) -> None:
-        if key not in self._cached:
-            await self._lml.discogs.call("runtime")
-            self._cached.add(key)
+    async def _known(self, key: tuple[int, ...], calls: int, seconds: float, *, missing: bool = False) -> bool:
+        """Ask Discogs for what is not cached; False where it gave no answer.
+
+        Raises DiscogsBreakerOpenError.
+        """
+        if key in self._cached:
+            return True
+        process = self._lml.lml.worker().process
+        answers = [await process.call("runtime", missing=missing) for _ in range(calls)]
+        await self._lml.clock.sleep(seconds)
+        if any(answer.status not in {200, 404} for answer in answers):
+            return False
+        self._cached.add(key)
+        return True
 
 
 def _needs_lookup(row: Row, world: World) -> bool:

@@ -20,6 +20,11 @@ class Reply(NamedTuple):
     def json(cls, status: int, body: dict[str, object]) -> Self:
         return cls(status, msgspec.json.encode(body))
 
+    @classmethod
+    def error(cls, status: int, message: str, details: object = None) -> Self:
+        """An error as LML sends it."""
+        return cls.json(status, {"message": message} | ({} if details is None else {"details": details}))
+
 
 class _Cycle(Protocol):
     transport: asyncio.Transport

@@ -1,25 +1,26 @@
-"""LML's own two routes, as LML.md has them: who is let in, what is logged, what a fault changes."""
+"""LML's own two routes over HTTP (docs/design/lml.md): who is let in, what is logged, what a fault changes."""
 
 import asyncio
 import hmac
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Final, Literal
+from contextlib import contextmanager
+from typing import Annotated, Final, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from local.lml.discogs import Discogs, DiscogsError
+from local.lml.deployment import Deployment
 from local.lml.faults import NO_FAULT, Fault, Faults
-from local.lml.library import Library, Result
+from local.lml.library import Result
 from local.lml.limits import Clock, Limits
-from local.lml.readers import Readers
 from local.lml.reply import Reply, deliver
 from local.world import World
 
 IDS_MOST: Final = 50
 HUNG_UP: Final = Reply(499)
+UNPROCESSABLE: Final = 422
+LATCHED: Final = "Entity store is not available"
 
 
 class Call(msgspec.Struct):
@@ -45,30 +46,33 @@ class Asked(msgspec.Struct):
 
 
 class RefusedError(Exception):
-    """A request that LML turns away before any work."""
+    """A request that LML turns away before any work; `details` is what it says beside the sentence."""
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, status: int, message: str, details: object = None) -> None:
+        super().__init__(message)
         self.status = status
+        self.details = details
+
+    @property
+    def reply(self) -> Reply:
+        return Reply.error(self.status, str(self), self.details)
 
 
 class Ask(msgspec.Struct):
-    identity_ids: list[int]
+    identity_ids: Annotated[list[int], msgspec.Meta(min_length=1)]
 
 
 class StandIn:
-    """One LML process: its limits, its caches, its counters, and what a test wants to know of it."""
+    """LML behind one address, and what a test wants to know of it."""
 
     def __init__(self, world: World, clock: Clock, limits: Limits, token: str | None, commit_sha: str | None) -> None:
         self.clock = clock
-        self.discogs = Discogs(clock, limits, world.seed)
-        self.readers = Readers(self.discogs, clock)
+        self.lml = Deployment(world, clock, limits)
         self.faults = Faults()
         self.calls: list[Call] = []
         self.asked: list[Asked] = []
         self.in_flight = self.in_flight_most = self.held = 0
-        self._library = Library(world, self.discogs, clock, limits)
-        self._limits = limits
+        self.limits = limits
         self._token = token
         self._commit_sha = commit_sha
         self._released = asyncio.Event()
@@ -83,8 +87,7 @@ class StandIn:
         self.faults.clear()
         self.calls.clear()
         self.asked.clear()
-        self.discogs.calls.clear()
-        self.readers.readings.clear()
+        self.lml.forget()
         self.in_flight_most = self.in_flight
         self.release()
 
@@ -96,10 +99,11 @@ class StandIn:
             self.let_in(request)
             call.ids = _identity_ids(body)
         except RefusedError as refusal:
-            reply = Reply.json(refusal.status, {"detail": str(refusal)})
+            fault = self.faults.take("probe") if refusal.status == UNPROCESSABLE else NO_FAULT
+            reply = await unless_hung_up(request, self._refused(refusal, fault))
         else:
-            fault = self.faults.take("refresh" if call.ids else "probe", call.ids)
-            with self._in_flight() if call.ids else nullcontext():
+            fault = self.faults.take("refresh", call.ids)
+            with self._in_flight():
                 reply = await unless_hung_up(request, self._refreshed(call, fault))
         call.status, call.seconds = reply.status, self.clock.now() - call.at
         return deliver(request, reply, fault, self.clock)
@@ -112,46 +116,46 @@ class StandIn:
     async def _refreshed(self, call: Call, fault: Fault) -> Reply:
         await self.before(fault)
         try:
-            async with asyncio.timeout(self.clock.wall(self._limits.ingress_seconds)):
-                await self.clock.sleep(self._limits.round_trip_seconds + fault.delay)
+            async with asyncio.timeout(self.clock.wall(self.limits.ingress_seconds)):
+                await self.clock.sleep(self.limits.round_trip_seconds + fault.delay)
                 if (instead := fault.instead()) is not None:
                     return Reply(*instead)
-                if not call.ids:
-                    return Reply.json(422, {"detail": "identity_ids: one at least"})
-                results = await self._library.refresh(call.ids)
+                worker = self.lml.worker()
+                if worker.process.latched:
+                    return Reply.error(503, LATCHED)
+                results = await worker.library.refresh(call.ids)
         except TimeoutError:
             return Reply(502, b"upstream request time-out")
         answers = _changed(results, fault)
         call.results = [(int(str(answer["identity_id"])), str(answer["status"])) for answer in answers]
         return Reply.json(200, fault.body_of({"results": answers}))
 
+    async def _refused(self, refusal: RefusedError, fault: Fault) -> Reply:
+        """Answer a body that names no work; an empty list is how callers look for the endpoint."""
+        await self.before(fault)
+        await self.clock.sleep(self.limits.round_trip_seconds + fault.delay)
+        instead = fault.instead()
+        return refusal.reply if instead is None else Reply(*instead)
+
     async def _checked(self, fault: Fault) -> Reply:
         await self.before(fault)
         await self.clock.sleep(fault.delay)
         if (instead := fault.instead()) is not None:
             return Reply(*instead)
-        try:
-            await self.discogs.call("health")
-        except DiscogsError:
-            status, service = "degraded", "unavailable"
-        else:
-            status, service = "healthy", "ok"
-        body: dict[str, object] = {
-            "status": status,
-            "version": "stand-in",
-            "commit_sha": self._commit_sha,
-            "discogs_breaker_state": self.discogs.breaker.state,
-            "discogs_live_requests_total": self.discogs.live_requests,
-            "services": {"database": "ok", "discogs_api": service},
-        }
+        body = await self.lml.worker().health(self._commit_sha)
         return Reply.json(200, fault.body_of(body))
 
     async def before(self, fault: Fault) -> None:
-        """Do what a fault does before the work."""
-        if fault.restart:
-            self.discogs.live_requests = 0
-        if fault.breaker is not None:
-            self.discogs.breaker.open(fault.breaker)
+        """Do what a fault does before the work; what concerns a process of LML happens to all of them."""
+        if fault.discogs is not None:
+            self.lml.discogs.be(fault.discogs)
+        for process in self.lml.processes:
+            if fault.restart:
+                process.restart()
+            if fault.latched:
+                process.latched = True
+            if fault.breaker is not None:
+                process.breaker.force_open(self.clock.now(), fault.breaker)
         if fault.hold:
             self.held += 1
             try:
@@ -180,13 +184,20 @@ class StandIn:
 
 
 def _identity_ids(body: bytes) -> list[int]:
+    """Read a body as LML does: 400 for what is no JSON object or too long, 422 for what has not the right types."""
     try:
-        ids = msgspec.json.decode(body, type=Ask).identity_ids
+        given = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
-        raise RefusedError(400, str(error)) from None
-    if len(ids) > IDS_MOST:
-        raise RefusedError(400, f"identity_ids: {len(ids)} of at most {IDS_MOST}")
-    return ids
+        raise RefusedError(400, f"Malformed JSON body: {error}") from None
+    if not isinstance(given, dict):
+        raise RefusedError(400, "Request body must be a JSON object.")
+    ids = given.get("identity_ids")
+    if isinstance(ids, list) and len(ids) > IDS_MOST:
+        raise RefusedError(400, f"Batch exceeded the {IDS_MOST}-item cap (received {len(ids)}).")
+    try:
+        return msgspec.convert(given, Ask).identity_ids
+    except msgspec.ValidationError as error:
+        raise RefusedError(UNPROCESSABLE, "Request failed", {"detail": str(error)}) from None
 
 
 def _changed(results: Sequence[Result], fault: Fault) -> list[dict[str, object]]:

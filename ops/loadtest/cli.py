@@ -1,17 +1,18 @@
-"""`rotation loadtest`: whether the job keeps its budget, and what another budget would do."""
+"""`rotation loadtest`: what a pace does to DJs and how long the job takes, beside every pattern of readers."""
 
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 from urllib.parse import urlsplit
 
 import click
 import msgspec
-from msgspec.structs import replace as replaced
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -19,56 +20,76 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from core import settings
 from core.clock import SystemClock
 from core.lml.client import Lml
-from core.settings import Pacing
 from local.lml.readers import Order
 from ops.answer import Answer, answers
-from ops.loadtest import live, page, proof, runtime
-from ops.loadtest.measures import Summary
-from ops.loadtest.options import Budgets, Duration, ids_in, limits, lml_at, make_writable, must_answer, refuse_unused
-from ops.loadtest.page import Shown
-from ops.loadtest.proof import Line
-from ops.loadtest.report import Origin, Report, markdown
+from ops.loadtest import lines, live, page, runtime
+from ops.loadtest.harm import Summary
+from ops.loadtest.lines import Line
+from ops.loadtest.options import (
+    SHARED_MINUTE,
+    Duration,
+    Paces,
+    ids_in,
+    lml_at,
+    make_writable,
+    must_answer,
+    refuse_unused,
+)
+from ops.loadtest.patterns import PATTERNS, Pattern
+from ops.loadtest.report import Beside, Origin, Report, markdown, minutes
 from ops.loadtest.sweep import (
-    BUDGETS,
-    MEASURED,
-    TODAY,
-    TODAY_UNPUNISHED,
+    CHOSEN,
+    IDENTITIES,
+    PACES,
+    REPLACED,
+    WARM,
     WHOLE,
     Case,
-    chosen,
-    days,
-    open_loop,
-    sweep,
+    Policy,
+    at_pace,
+    measure_all,
+    summarised,
 )
 
 STAND_IN_SPEED: Final = 10.0
+OTHER_DAYS: Final = 8
+"""Days of ways to pace that are not in use, at most: a trade-off shows on fewer days than a rare opening."""
+WARM_PATTERN: Final = "20 in fives"
 
 
 @click.command()
 @click.option(
+    "--pattern",
+    "names",
+    type=click.Choice(list(PATTERNS)),
+    multiple=True,
+    help="Readers beside the job.  [default: all]",
+)
+@click.option(
     "--runtime-per-minute",
     "readers",
     type=click.FloatRange(0, 200),
-    default=20.0,
-    show_default=True,
-    help="Readers beside the job.",
+    help="Readers that make so many Discogs calls a minute, instead of --pattern.",
 )
-@click.option("--identities", type=click.IntRange(1, 5000), default=310, show_default=True)
-@click.option("--cold/--warm", default=True, help="What LML has cached at the start.  [default: cold]")
+@click.option("--calls", type=click.IntRange(1, 100), default=5, show_default=True, help="Calls of a reader's lookup.")
+@click.option("--at-once", type=click.IntRange(1, 100), default=1, show_default=True, help="Of these, side by side.")
+@click.option("--identities", type=click.IntRange(1, 5000), default=IDENTITIES, show_default=True)
 @click.option(
-    "--budget",
-    "budgets",
-    type=Budgets(),
-    help="DISCOGS_BUDGET_PER_MINUTE to sweep; over HTTP the largest of them up to the default is tried there, the "
-    "others in the model.  [default: 16,18,20,22,24,30; over HTTP measured room]",
+    "--warm", type=click.IntRange(0, 100), default=0, show_default=True, help="Percent that LML has at the start."
 )
 @click.option(
-    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Days of each kind, seeds 1 to N."
+    "--pace",
+    "paces",
+    type=Paces(),
+    help=f"DISCOGS_BUDGET_PER_MINUTE to try beside the one in use.  [default: {','.join(map(str, PACES))}]",
 )
 @click.option(
-    "--proof", "prove", is_flag=True, help="Also check every line that has to hold; exit status 1 if one is broken."
+    "--days", type=click.IntRange(1, 1000), default=2, show_default=True, help="Days of each kind, seeds 1 to N."
 )
-@click.option("--stand-in", is_flag=True, help="Over HTTP against the stand-in, instead of the model.")
+@click.option(
+    "--lines", "check", is_flag=True, help="Also check every line that has to hold; exit status 1 if one is broken."
+)
+@click.option("--stand-in", is_flag=True, help="Over HTTP against the stand-in, and in the model.")
 @click.option("--lml-url", help="Over HTTP against this LML, with LML_API_KEY; really refreshes the ids of --ids.")
 @click.option(
     "--ids",
@@ -85,23 +106,26 @@ STAND_IN_SPEED: Final = 10.0
     "--measure-runtime",
     "measured_for",
     type=Duration(),
-    help="Only watch the LML of --lml-url, say for 60m, and propose --runtime-per-minute.",
+    help="Only watch the LML of --lml-url, say for 60m, and say how many calls others make.",
 )
 @click.option(
     "-o",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write an HTML page, its SVG plots and the runbook's table there.",
+    help="Write an HTML page, its SVG plots and the tables of docs/load-test.md there.",
 )
 @answers
 def loadtest(
     *,
-    readers: float,
+    names: tuple[str, ...],
+    readers: float | None,
+    calls: int,
+    at_once: int,
     identities: int,
-    cold: bool,
-    budgets: tuple[int, ...] | None,
-    seeds: int,
-    prove: bool,
+    warm: int,
+    paces: tuple[int, ...] | None,
+    days: int,
+    check: bool,
     stand_in: bool,
     lml_url: str | None,
     ids_file: Path | None,
@@ -109,116 +133,145 @@ def loadtest(
     measured_for: float | None,
     directory: Path | None,
 ) -> Answer:
-    """Run whole days of the job beside readers, in a model of LML or over HTTP, and tell what Discogs and they saw.
+    """Run whole days of the job beside readers, in a model of LML or over HTTP, and say what harm they did.
 
-    The model runs the job's own throttle in virtual time, a cold day in a second. It sweeps open-loop budgets, and
-    adds measured room, slices of 50 and the job of today.
+    The model runs the job's own code against LML's rules in virtual time, a cold day in about a second, and the same
+    day without the job beside it.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stand-in is ended then too
     watch_only = measured_for is not None
     refuse_unused(stand_in=stand_in, lml_url=lml_url, ids=ids_file, speed=speed, watch_only=watch_only)
+    if names and readers is not None:
+        raise click.UsageError("--runtime-per-minute takes the place of --pattern")
+    if lml_url and urlsplit(lml_url).hostname != "127.0.0.1":
+        click.echo(SHARED_MINUTE, err=True)
     if measured_for is not None:
         return _measured(lml_at(lml_url), measured_for)
     if directory:
         make_writable(directory)
-    warm = 0 if cold else identities
-    cases = [Case(seed=seed, identities=identities, warm=warm, readers=readers) for seed in range(1, seeds + 1)]
+    order = Order(per_minute=20 if readers is None else readers, calls=calls, at_once=at_once)
+    patterns = {name: PATTERNS[name] for name in names or PATTERNS}
+    if readers is not None:
+        patterns = {f"{readers:g} by --runtime-per-minute": Pattern(readers=order)}
     if stand_in:
-        with _progress("days", seeds) as (step, say):
-            policy = replace(MEASURED, limits=limits(budgets))
-            cases = [replace(case, policy=policy) for case in cases]
-            report, shown = _against_stand_in(cases, budgets or (), speed or STAND_IN_SPEED, step, say)
+        one = next(iter(patterns.values())) if names or readers is not None else PATTERNS[WARM_PATTERN]
+        cases = [Case(pattern=one, seed=seed, identities=identities, warm_percent=warm) for seed in _seeds(days)]
+        report = _against_stand_in(cases, speed or STAND_IN_SPEED)
     elif lml_url:
-        lml, ids, pacing = lml_at(lml_url), ids_in(ids_file)[:identities], limits(budgets)
+        lml, ids = lml_at(lml_url), ids_in(ids_file)[:identities]
         if speed not in {None, 1} and urlsplit(lml.url).hostname != "127.0.0.1":
-            raise click.UsageError(f"--speed is for a stand-in: this LML would get {speed:g} times the budget")
+            raise click.UsageError(f"--speed is for a stand-in: this LML would get {speed:g} times the pace")
         must_answer(lml, refresh=True)
-        with _progress("days", 1) as (_, say):
-            order = Order(per_minute=readers)
-            report, shown = _against(lml, ids, order, pacing, speed=speed or 1, say=say)
-            cases = [replace(case, identities=len(ids), warm=warm and len(ids)) for case in cases]
-            model = sweep([MEASURED, *map(open_loop, budgets or BUDGETS)], cases, lambda: None)
-            report = replaced(report, summaries=report.summaries | model)
+        report = _against(lml, ids, order, speed=speed or 1)
     else:
-        report, shown = _by_model(cases, budgets or BUDGETS, prove=prove)
+        every = sorted({*(paces or PACES), CHOSEN.limits.budget})
+        cold = Case(pattern=PATTERNS[WARM_PATTERN], identities=identities, warm_percent=warm)
+        report = _by_model(cold, patterns, every, days=days, check=check)
     answer = Answer(list(markdown(report)), msgspec.to_builtins(report), ok=report.holds)
-    return answer if directory is None else _written(directory, report, shown, answer)
+    return answer if directory is None else _written(directory, report, answer)
 
 
-def _by_model(cases: Sequence[Case], budgets: Sequence[int], *, prove: bool) -> tuple[Report, Shown]:
-    policies = [TODAY, TODAY_UNPUNISHED, WHOLE, *map(open_loop, budgets), MEASURED]
-    with _progress("days", len(policies) * len(cases) + prove * len(cases) * proof.KINDS_OF_DAY) as (step, _):
-        summaries = sweep(policies, cases, step)
-        lines = tuple(proof.prove([case.seed for case in cases], step)) if prove else ()
-    report = Report(
+def _days(number: int, kind: str = "") -> str:
+    return " ".join((str(number), *([kind] if kind else []), "day" if number == 1 else "days"))
+
+
+def _seeds(days: int) -> range:
+    return range(1, days + 1)
+
+
+def _by_model(day: Case, patterns: dict[str, Pattern], paces: Sequence[int], *, days: int, check: bool) -> Report:
+    policies: tuple[Policy, ...] = (*map(at_pace, paces), WHOLE, REPLACED)
+    seeds = _seeds(days)
+    cold = [
+        replace(
+            day,
+            pattern=pattern,
+            policies=policies if seed <= OTHER_DAYS else (CHOSEN,),
+            seed=seed,
+            foresight=seed <= OTHER_DAYS,
+        )
+        for pattern in patterns.values()
+        for seed in seeds
+    ]
+    warm = [replace(day, warm_percent=percent, seed=seed) for percent in WARM for seed in seeds if check]
+    with _progress("days", len(cold) + len(warm) + check * lines.KINDS_OF_DAY * days) as (step, _):
+        measured = measure_all([*cold, *warm], step)
+        beside: dict[str, Beside] = {}
+        for name in patterns:
+            some = list(islice(measured, days))
+            foreseen = fmean(one.foreseen for one in some if one.foreseen is not None)
+            beside[name] = Beside(policies=summarised(policies, some), clairvoyant=foreseen)
+        by_percent = {
+            percent: summarised((CHOSEN,), list(islice(measured, days)))[CHOSEN.name] for percent in WARM if check
+        }
+        found: list[Line] = []
+        if check:
+            found += lines.of_cold_days({name: one.policies[CHOSEN.name] for name, one in beside.items()})
+            found += lines.of_warm_days(by_percent)
+            found += lines.of_days_in_trouble(seeds, step)
+    share = f"{day.warm_percent} % warm" if day.warm_percent else "cold"
+    return Report(
         origin=Origin.here(),
-        days=f"{_kind(cases)}, in the model",
-        summaries=summaries,
-        chosen_budget=chosen(summaries, budgets),
-        lines=lines,
+        days=f"{_days(days, share)} of {day.identities} identities for each pattern, in the model",
+        chosen=CHOSEN.name,
+        patterns=beside,
+        warm=by_percent,
+        lines=tuple(found),
     )
-    shown = {policy.name: days(replace(cases[0], policy=policy)) for policy in (MEASURED, TODAY_UNPUNISHED)}
-    return report, shown
 
 
-def _against_stand_in(
-    cases: Sequence[Case], budgets: Sequence[int], speed: float, step: Callable[[], None], say: live.Say
-) -> tuple[Report, Shown]:
-    measured, shown = [], Shown()
-    for case in cases:
-        day, alone, figures = live.run_stand_in(case, speed=speed, say=say)
-        measured.append(figures)
-        shown.setdefault(MEASURED.name, (day, alone))
-        step()
-    model = sweep([cases[0].policy, *map(open_loop, budgets)], cases, lambda: None)
-    over_http = Summary(days=tuple(measured))
-    report = Report(
+def _against_stand_in(cases: Sequence[Case], speed: float) -> Report:
+    over_http = []
+    with _progress("days", len(cases)) as (step, say):
+        for case in cases:
+            over_http.append(live.run_stand_in(case, speed=speed, say=say))
+            step()
+    model = summarised((CHOSEN,), list(measure_all(cases, lambda: None)))[CHOSEN.name]
+    there = Summary(days=tuple(over_http))
+    return Report(
         origin=Origin.here(),
-        days=f"{_kind(cases)}, against the stand-in at speed {speed:g} and in the model",
-        summaries={"over HTTP": over_http, **model},
-        lines=tuple(proof.lines_of_the_stand_in(over_http, model[cases[0].policy.name], cases[0])),
+        days=f"{_days(len(cases))} of {cases[0].identities} identities against the stand-in at speed {speed:g} and in "
+        "the model",
+        chosen=CHOSEN.name,
+        patterns={"over HTTP": Beside(policies={CHOSEN.name: there}), "model": Beside(policies={CHOSEN.name: model})},
+        lines=tuple(lines.of_the_stand_in(there, model)),
     )
-    return report, shown
 
 
-def _against(
-    lml: settings.Lml, ids: Sequence[int], readers: Order, pacing: Pacing, *, speed: float, say: live.Say
-) -> tuple[Report, Shown]:
+def _against(lml: settings.Lml, ids: Sequence[int], readers: Order, *, speed: float) -> Report:
     clock = live.DayClock(speed)
-    with closing(live.HttpAudience(lml.url, lml.api_key, clock)) as audience:
-        day, alone, figures = live.run(lml, audience, ids, clock=clock, readers=readers, limits=pacing, say=say)
-    report = Report(
+    with _progress("days", 1) as (_, say), closing(live.HttpAudience(lml.url, lml.api_key, clock)) as audience:
+        day, alone = live.run(lml, audience, ids, clock=clock, readers=readers, limits=CHOSEN.limits, say=say)
+    lost = [sum(reading.outcome == "failed" for reading in some.readings) for some in (alone, day)]
+    return Report(
         origin=Origin.here(),
-        days=f"one day of {len(ids)} identities against {lml.url}, {readers.per_minute:g} readers a minute, of whom "
-        f"{audience.unanswered} got no answer and are left out (calls: the others' and what the job was charged); the "
-        "other rows are the model's",
-        summaries={"over HTTP": Summary(days=(figures,))},
-        lines=(Line(f"identities without a verdict, of {len(ids)}", figures.without_verdict, len(ids) - 1),),
+        days=f"one day of {len(ids)} identities against {lml.url} at {CHOSEN.name}, {readers.per_minute:g} readers a "
+        f"minute: {minutes(day.makespan)}, of it {minutes(day.rests)} of rest; of the readers' calls {lost[0]} of "
+        f"{len(alone.readings)} got no answer before the job, and {lost[1]} of {len(day.readings)} beside it",
+        chosen=CHOSEN.name,
+        lines=(
+            Line(
+                f"identities without a verdict, of {len(ids)}", len(ids) - day.totals.identities_resolved, len(ids) - 1
+            ),
+        ),
     )
-    return report, {MEASURED.name: (day, alone)}
 
 
 def _measured(lml: settings.Lml, seconds: float) -> Answer:
     must_answer(lml, refresh=False)
     with _progress("samples", int(seconds // runtime.SAMPLE_EVERY)) as (step, _), Lml(lml, SystemClock()) as client:
         seen = runtime.measure(client, SystemClock(), seconds, step)
-    return Answer(list(seen.lines()), msgspec.to_builtins(seen), ok=seen.minutes > 0)
+    return Answer(list(seen.lines()), msgspec.to_builtins(seen) | {"several": seen.several}, ok=seen.usable)
 
 
-def _kind(cases: Sequence[Case]) -> str:
-    first = cases[0]
-    days = f"{len(cases)} {'warm' if first.warm else 'cold'} {'day' if len(cases) == 1 else 'days'}"
-    return f"{days} of {first.identities} identities, {first.readers:g} readers a minute"
-
-
-def _written(directory: Path, report: Report, shown: Shown, answer: Answer) -> Answer:
-    """Write what `-o` asks for and add where it is; days that cannot be kept are told all the same."""
+def _written(directory: Path, report: Report, answer: Answer) -> Answer:
+    """Write what `-o` asks for and add where it is; days that cannot be kept are reported all the same."""
     try:
         (directory / "loadtest.md").write_text("\n".join(markdown(report)) + "\n")
-        told, data, ok = f"page: {page.write(directory, report, shown)}", answer.data, answer.ok
+        said, data, ok = f"page: {page.write(directory, report)}", answer.data, answer.ok
     except OSError as error:
-        told, data, ok = f"[bold red]not written[/]: {escape(str(error))}", {**answer.data, "error": str(error)}, False
-    return Answer([*answer.lines, "", told], data, ok)
+        said, data, ok = f"[bold red]not written[/]: {escape(str(error))}", {**answer.data, "error": str(error)}, False
+    return Answer([*answer.lines, "", said], data, ok)
 
 
 @contextmanager

@@ -17,14 +17,15 @@ from core import settings
 from core.clock import SystemClock
 from core.lml.client import Lml
 from core.settings import Pacing, Secret
+from local.lml.breaker import Opening
 from local.lml.discogs import MINUTE, Call
 from local.lml.readers import Order, Reading
 from local.lml.running import as_process
-from local.world import RELEASE_IDS, World
-from ops.loadtest.measures import Figures, figures
-from ops.loadtest.model import ROUND_TRIP
+from local.world import RELEASE_IDS
+from ops.loadtest.harm import Figures, figures
+from ops.loadtest.model import ROUND_TRIP, simulate
 from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, RefusedError, worker
-from ops.loadtest.sweep import Case
+from ops.loadtest.sweep import CHOSEN, Case
 from ops.target import OperatorError, no_secret
 
 ALONE_SECONDS: Final = 600.0
@@ -55,10 +56,11 @@ class DayClock(SystemClock):
 
 
 class Seen(msgspec.Struct):
-    """What went to Discogs and how long readers waited, on the clock of `SystemClock.pace`."""
+    """What went to Discogs, what readers met and when the breaker opened, on the clock of `SystemClock.pace`."""
 
-    calls: list[Call]
-    readings: list[Reading]
+    calls: list[Call] = []
+    readings: list[Reading] = []
+    openings: list[Opening] = []
 
 
 class Audience(Protocol):
@@ -86,9 +88,9 @@ class StandInAudience:
 
 
 class HttpAudience:
-    """Readers of a real LML: each asks for a release that hardly anybody asks for, which costs a Discogs call.
+    """Readers of a real LML: each call asks for a release that hardly anybody asks for, which costs a Discogs call.
 
-    Of the calls only these are known. Who gets no answer says nothing of how long one takes, and is only counted.
+    Of the calls only these are known, and of LML's breaker nothing: who got no answer may have been shed.
     """
 
     def __init__(self, url: str, key: Secret, clock: DayClock) -> None:
@@ -96,37 +98,47 @@ class HttpAudience:
         self._client = httpx.Client(base_url=url, headers=headers, timeout=60)
         self._clock = clock
         self._at_once = threading.BoundedSemaphore(_READERS_AT_ONCE)
-        self._readers: list[Future[None]] = []
-        self._seen = Seen([], [])
+        self._lookups: list[Future[None]] = []
+        self._seen = Seen()
 
     @property
     def unanswered(self) -> int:
-        return len(self._readers) - len(self._seen.readings)
+        return sum(reading.outcome == "failed" for reading in self._seen.readings)
 
     def begin(self, order: Order) -> None:
         self._arrivals = _begun(self._arrive, order)
 
     def seen(self) -> Seen:
         self._arrivals.result()
-        wait(self._readers)
+        wait(self._lookups)
         return self._seen
 
     def close(self) -> None:
         self._client.close()
 
     def _arrive(self, order: Order) -> None:
-        luck = Random(order.seed)  # noqa: S311  reproducible, not secret
+        began, luck = self._clock.pace(), Random(order.seed)  # noqa: S311  reproducible, not secret
         with suppress(DayEndedError):
-            while order.per_minute:
-                self._clock.sleep(luck.expovariate(order.per_minute / order.burst / MINUTE))
-                self._readers += [_begun(self._read, luck.randrange(*RELEASE_IDS)) for _ in range(order.burst)]
+            for at, calls in order.arrivals():
+                self._clock.sleep(began + at - self._clock.pace())
+                left = [luck.randrange(*RELEASE_IDS) for _ in range(calls)]
+                shares = [left[first :: order.at_once] for first in range(min(order.at_once, calls))]
+                self._lookups += [_begun(self._look_up, share) for share in shares]
+
+    def _look_up(self, releases: Sequence[int]) -> None:
+        with self._at_once:
+            for release in releases:
+                self._read(release)
 
     def _read(self, release: int) -> None:
-        with self._at_once, suppress(httpx.HTTPError):
-            arrived = self._clock.pace()
-            if self._client.get(f"/api/v1/discogs/release/{release}").status_code in {200, 404}:
-                self._seen.calls.append(Call(arrived, "runtime", refused=False))
-                self._seen.readings.append(Reading(arrived, self._clock.pace() - arrived, answered=True))
+        arrived, status = self._clock.pace(), None
+        with suppress(httpx.HTTPError):
+            status = self._client.get(f"/api/v1/discogs/release/{release}").status_code
+        answered = status in {200, 404}
+        if answered:
+            self._seen.calls.append(Call(arrived, "runtime", status))
+        seconds = self._clock.pace() - arrived
+        self._seen.readings.append(Reading(arrived, seconds, "answered" if answered else "failed"))
 
 
 def run(
@@ -139,7 +151,7 @@ def run(
     limits: Pacing,
     say: Say,
     alone_for: float = ALONE_SECONDS,
-) -> tuple[Day, Day, Figures]:
+) -> tuple[Day, Day]:
     """Watch the readers alone, then beside the job; what is known of Discogs' calls is the audience's to say.
 
     Whatever ends it early ends everybody at once. Raises OperatorError where LML does not let the job in.
@@ -175,32 +187,34 @@ def run(
         calls=[call._replace(at=call.at - alone_since) for call in seen.calls if call.at < started],
         readings=[reading._replace(at=reading.at - alone_since) for reading in seen.readings if reading.at < started],
     )
-    day.seconds = max(at for at, _ in day.charges) - started
+    day.makespan = day.seconds = max((at for at, _ in day.charges), default=started) - started
     if not any(call.kind == "refresh" for call in seen.calls):  # a real LML: our own charges stand for our calls
-        seen.calls += [Call(at, "refresh", refused=False) for at, cost in day.charges for _ in range(round(cost))]
-        seen.calls.sort()
+        seen.calls += [Call(at, "refresh", None) for at, cost in day.charges for _ in range(round(cost))]
+        seen.calls.sort(key=lambda call: call.at)
     day.calls = [call._replace(at=call.at - started) for call in seen.calls if call.at >= started]
     day.readings = [reading._replace(at=reading.at - started) for reading in seen.readings if reading.at >= started]
-    return day, alone, figures(day, alone, len(ids))
+    day.openings = [opening._replace(at=opening.at - started) for opening in seen.openings if opening.at >= started]
+    return day, alone
 
 
-def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE_SECONDS) -> tuple[Day, Day, Figures]:
-    """Run a case against a stand-in of its own."""
-    world = World.seeded(case.identities, case.seed).warmed(case.warm)
+def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE_SECONDS) -> Figures:
+    """Run a case against a stand-in of its own; the same day without the job is the model's."""
+    world, pattern = case.world(), case.pattern.seeded(case.seed)
     options = ("--speed", str(speed), "--round-trip-seconds", str(ROUND_TRIP))
     with tempfile.TemporaryDirectory() as directory, as_process(world, Path(directory), *options) as url:
         lml = settings.Lml(url=url, api_key=Secret("LML_API_KEY", fetch=no_secret))
-        order = Order(per_minute=case.readers, seed=case.seed, burst=case.burst)
-        return run(
+        day, _ = run(
             lml,
             StandInAudience(url),
             world.identity_ids(),
             clock=DayClock(speed),
-            readers=order,
-            limits=case.policy.limits,
+            readers=pattern.readers,
+            limits=CHOSEN.limits,
             say=say,
             alone_for=alone_for,
         )
+    alone = simulate(case.scenario(world, CHOSEN).without_job(), at_least=day.seconds)
+    return figures(day, alone, len(world.identity_ids()))
 
 
 def _begun(work: Callable[[T], None], subject: T) -> Future[None]:

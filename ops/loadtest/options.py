@@ -3,7 +3,6 @@
 import os
 import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,21 +11,28 @@ import click
 from core import settings
 from core.clock import SystemClock
 from core.lml.client import Lml, LmlError
-from core.settings import Pacing, SettingsError, SettingsReader
+from core.settings import SettingsError, SettingsReader
 from ops.target import OperatorError, no_secret
 
+FASTEST: Final = 30
+"""Calls a minute: `DISCOGS_BUDGET_PER_MINUTE` is at most this."""
+SHARED_MINUTE: Final = (
+    "Staging's LML uses production's Discogs token: what is sent there fills the same minute of 60, and DJs of "
+    "production pay for it."
+)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-class Budgets(click.ParamType[tuple[int, ...]]):
+class Paces(click.ParamType[tuple[int, ...]]):
     name = "calls,..."
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
-        if not re.fullmatch(r"[1-9][0-9]?(,[1-9][0-9]?)*", str(value)):
-            self.fail(f"{value} is not a list of calls a minute, each from 1 to 99, such as 16,20,24", param, ctx)
-        return tuple(sorted({int(part) for part in str(value).split(",")}))
+        texts = str(value).split(",")
+        if not all(re.fullmatch("[1-9][0-9]?", text) and int(text) <= FASTEST for text in texts):
+            self.fail(f"{value} is not a list of calls a minute, each from 1 to {FASTEST}, such as 6,8,10", param, ctx)
+        return tuple(sorted({int(text) for text in texts}))
 
 
 class Duration(click.ParamType[float]):
@@ -50,20 +56,6 @@ def refuse_unused(
         raise click.UsageError("--ids is for a day against --lml-url, which refreshes them")
     if speed and (watch_only or not (stand_in or lml_url)):
         raise click.UsageError("--speed is for a day over HTTP: --stand-in, or --lml-url")
-
-
-def limits(budgets: Sequence[int] | None) -> Pacing:
-    """Return how to pace over HTTP: as always, or at one lower budget even where LML can be measured.
-
-    Only one of `budgets` is really tried, since a cold day leaves a warm LML behind.
-    """
-    usual = Pacing()
-    if not budgets:
-        return usual
-    if budgets[0] > usual.budget:
-        raise click.UsageError(f"over HTTP a budget is {usual.budget} at most; the model knows the rest")
-    most = max(budget for budget in budgets if budget <= usual.budget)
-    return Pacing(budget=most)
 
 
 def lml_at(url: str | None) -> settings.Lml:

@@ -1,4 +1,4 @@
-"""What a load test found, and the tables in which it is told: for the terminal, the runbook and the page."""
+"""What a load test found, and the tables in which it is shown: on the terminal, in docs and on the page."""
 
 import os
 import platform
@@ -6,26 +6,27 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from ops.loadtest.measures import Figures, Summary
-from ops.loadtest.proof import Line
+from local.lml.discogs import MINUTE
+from ops.loadtest.harm import Summary
+from ops.loadtest.lines import Line
 
-COLUMNS = (
-    "policy",
+COLUMNS: Final = (
+    "openings alone",
+    "openings added",
+    "DJ calls shed, added",
+    "minutes of 57 or more, added",
     "makespan",
     "slowest",
+    "rests",
     "no verdict",
-    "most calls in 60 s (own)",
-    "in a calendar minute",
-    "over 50",
-    "over 60",
-    "429s",
-    "readers' p50",
-    "p95 (by theirs alone)",
-    "longest",
+    "artists missing",
+    "DJs' p95 (alone)",
 )
+"""Of a day on average, makespan the median; `no verdict` and `artists missing` of all days together."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -49,14 +50,24 @@ class Origin(msgspec.Struct, frozen=True):
         )
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pattern of readers met: a summary by way to pace, and a clairvoyant's seconds on average."""
+
+    policies: dict[str, Summary]
+    clairvoyant: float | None = None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One load test: a summary for every way to pace the job, and the lines that had to hold."""
+    """One load test."""
 
     origin: Origin
     days: str
     """Which days: how many, of which kind."""
-    summaries: dict[str, Summary]
-    chosen_budget: int | None = None
+    chosen: str
+    """The way to pace that is in use."""
+    patterns: dict[str, Beside] = {}
+    warm: dict[int, Summary] = {}
+    """By percent warm, beside 20 readers a minute in fives, at the chosen pace."""
     lines: tuple[Line, ...] = ()
 
     @property
@@ -64,49 +75,73 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return all(line.holds for line in self.lines)
 
 
-def row(name: str, summary: Summary) -> tuple[str, ...]:
-    """Return the cells of a policy, in the order of COLUMNS."""
-    days = summary.days
+def row(summary: Summary) -> tuple[str, ...]:
+    """Return the cells of a summary, in the order of COLUMNS."""
     return (
-        name,
-        f"{summary.seconds:,.0f} s",
-        f"{summary.slowest:,.0f} s",
-        f"{summary.without_verdict} of {sum(day.identities for day in days)}",
-        f"{summary.most_in_a_minute} ({summary.own_most_at_worst})",
-        str(max(day.most_in_a_calendar_minute for day in days)),
-        f"{summary.over_50:.2%}",
-        f"{sum(day.over_60 * day.seconds for day in days) / sum(day.seconds for day in days):.2%}",
-        str(sum(day.refused for day in days)),
-        f"{_median(days, 'p50'):.2f} s",
-        f"{_median(days, 'p95'):.2f} s ({summary.p95_ratio:.2f})",
-        f"{max(day.readers.longest for day in days):.1f} s",
+        f"{summary.openings_alone:.1f}",
+        f"{summary.openings_added:.1f}",
+        f"{summary.shed_added:.1f}",
+        f"{summary.full_minutes_added:.1f}",
+        minutes(summary.makespan),
+        minutes(summary.slowest),
+        minutes(summary.rests),
+        str(summary.without_verdict),
+        str(summary.artists_missing),
+        f"{summary.p95:.2f} s ({summary.p95_alone:.2f})",
     )
 
 
+def minutes(seconds: float) -> str:
+    """Return a time as tables show it: seconds below two minutes."""
+    return f"{seconds:.0f} s" if seconds < 2 * MINUTE else f"{seconds / MINUTE:.0f} min"
+
+
+def tables(report: Report) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Yield title, head and rows of each table: the chosen pace, every way to pace, warm days, and the lines."""
+    chosen = [
+        (name, *row(beside.policies[report.chosen]), "" if beside.clairvoyant is None else minutes(beside.clairvoyant))
+        for name, beside in report.patterns.items()
+        if report.chosen in beside.policies
+    ]
+    if chosen:
+        yield f"Cold days at {report.chosen}", ("readers a minute", *COLUMNS, "a clairvoyant"), chosen
+    ways = next(iter(report.patterns.values())).policies if report.patterns else {}
+    if len(ways) > 1:
+        trade = [
+            (
+                name,
+                *(
+                    f"{beside.policies[way].openings_added:.1f} / {beside.policies[way].shed_added:.0f} / "
+                    f"{minutes(beside.policies[way].makespan)}"
+                    for way in ways
+                ),
+            )
+            for name, beside in report.patterns.items()
+        ]
+        yield "Every way to pace: openings added / DJ calls shed / makespan", ("readers a minute", *ways), trade
+    if report.warm:
+        warm = [(f"{percent} %", *row(summary)) for percent, summary in report.warm.items()]
+        yield f"Warm days, 20 readers a minute in fives, {report.chosen}", ("warm", *COLUMNS), warm
+    if report.lines:
+        yield "What has to hold", ("line", "measured", "limit", ""), [line_cells(line) for line in report.lines]
+
+
 def markdown(report: Report) -> Iterator[str]:
-    """Yield the lines of the table for docs/runbook.md, and of the pass lines if there are any."""
+    """Yield the tables for docs/load-test.md."""
     origin = report.origin
     yield f"{report.days}. {origin.when}, commit {origin.commit}, {origin.machine}, Python {origin.python}."
-    yield ""
-    yield from _table(COLUMNS, [row(name, summary) for name, summary in report.summaries.items()])
-    if report.chosen_budget is not None:
+    for title, head, rows in tables(report):
         yield ""
-        yield f"The largest open-loop budget that keeps the over-50 line: **{report.chosen_budget} a minute**."
-    if report.lines:
+        yield f"### {title}"
         yield ""
-        yield from _table(("line", "measured", "limit", ""), [line_cells(line) for line in report.lines])
+        yield from _table(head, rows)
 
 
 def line_cells(line: Line) -> tuple[str, str, str, str]:
-    """Return a pass line as cells: what, measured, limit, and whether it holds."""
+    """Return a line as cells: what, measured, limit, and whether it holds."""
     unit = f" {line.unit}" if line.unit else ""
     limit = "reported" if line.limit is None else f"{line.limit:,.6g}{unit}"
-    return line.what, f"{line.measured:,.6g}{unit}", limit, "holds" if line.holds else "**broken**"
-
-
-def _median(days: Sequence[Figures], name: str) -> float:
-    values = sorted(float(getattr(day.readers, name)) for day in days)
-    return values[len(values) // 2]
+    return line.what, f"{line.measured:,.4g}{unit}", limit, "holds" if line.holds else "**broken**"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """The job's slots without AWS: a queue and a `PACE` in memory, and notes of what the slots did."""
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,9 @@ from core.runs.plan import RefreshMessage, batches
 from core.runs.totals import Totals
 from core.settings import Pacing
 from core.telemetry import MetricName, Step
+from local.lml.breaker import Opening
 from local.lml.discogs import Call
+from local.lml.library import Stored
 from local.lml.readers import Reading
 
 SLOTS: Final = 2
@@ -41,16 +42,23 @@ class Day:
     """What happened, in paced seconds from the start; Discogs' calls are those of all callers."""
 
     seconds: float = 0.0
+    """How long it was watched."""
+    makespan: float = 0.0
+    """When the job had ended."""
     totals: Totals = field(default_factory=Totals)
     calls: list[Call] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
+    stored: Stored | None = None
+    """What LML holds at the end, where that can be known."""
     requests: list[Request] = field(default_factory=list)
     charges: list[tuple[float, float]] = field(default_factory=list)
     """When a slice ended, and the calls that the job was charged for it."""
-    breaker_open: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when a scenario had LML's breaker open."""
-    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Seconds that the slots waited, by what for."""
+
+    @property
+    def rests(self) -> float:
+        """Seconds for which the job rested because of the breaker or of Discogs."""
+        return self.totals.breaker_rest_seconds + self.totals.discogs_rest_seconds
 
 
 class MemoryPace:
@@ -154,7 +162,7 @@ class WatchedLml:
 
 
 class WatchedThrottle(Throttle):
-    """The job's throttle, and a note of what its slices cost and what it waited for."""
+    """The job's throttle, and a note of what its slices cost."""
 
     day: Day
 

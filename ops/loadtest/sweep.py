@@ -1,25 +1,32 @@
-"""Many days of the model: every way to pace the job, on the same seeds, on all cores."""
+"""Many days of the model: every way to pace the job beside every pattern of readers, on the same seeds."""
 
-import math
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Final
 
 from core.settings import Pacing
+from local.lml.discogs import Trouble
 from local.lml.limits import Limits
-from local.lml.readers import Order
+from local.lml.process import Process
 from local.world import World
-from ops.loadtest.measures import Figures, Summary, figures
+from ops.loadtest import clairvoyant
+from ops.loadtest.harm import Figures, Summary, figures, missing
 from ops.loadtest.model import ROUND_TRIP, Job, Scenario, simulate
+from ops.loadtest.patterns import Pattern
 from ops.loadtest.slots import Day
 
-BUDGETS: Final = (16, 18, 20, 22, 24, 30)
-MOST_OVER_50: Final = 0.02
-"""Share of the time above LML's limit at 20 reads a minute that a budget may cause (issue 3)."""
+IDENTITIES: Final = 310
+PACES: Final = (4, 6, 8, 10, 12, 16, 20)
+WARM: Final = (60, 80, 90, 95, 98, 100)
+"""Percent of the identities that LML has cached at the start of a day."""
+AFTER: Final = 120.0
+"""Seconds for which harm is counted after the job's end: its calls are still in Discogs' minute."""
+THREE_WORKERS: Final = 16.0
+"""Calls a minute that each of three processes of LML lets through."""
+_DEAF: Final = (signal.SIGINT, signal.SIG_IGN)
 
 Progress = Callable[[], None]
 
@@ -31,84 +38,110 @@ class Policy:
     name: str
     job: Job = "paced"
     limits: Pacing = field(default_factory=Pacing)
-    open_loop: bool = False
-    patient_discogs: bool = False
-    """Discogs never answers 429, so that LML's breaker stays closed whatever the job does."""
+    process: type[Process] = Process
+    """How LML works beside it."""
 
 
-MEASURED: Final = Policy(name="measured room")
-TODAY: Final = Policy(name="today's job (3 x 50)", job="today")
-TODAY_UNPUNISHED: Final = Policy(name="today's job, were there no 429", job="today", patient_discogs=True)
-WHOLE: Final = Policy(name="slices of 50, paced", limits=Pacing(slice_max=50))
+def at_pace(budget: int) -> Policy:
+    """The job at so many Discogs calls a minute."""
+    return Policy(name=f"{budget} a minute", limits=Pacing(budget=budget))
 
 
-def open_loop(budget: int) -> Policy:
-    """The job beside an LML that cannot be measured."""
-    return Policy(name=f"open loop, {budget} a minute", limits=Pacing(budget=budget), open_loop=True)
+CHOSEN: Final = at_pace(Pacing().budget)
+REPLACED: Final = Policy(name="the replaced job (3 x 50)", job="replaced")
+WHOLE: Final = Policy(name="requests of 50, paced", limits=Pacing(slice_max=50))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A day to simulate, small enough to send to another process."""
+    """A day to simulate under each of some policies, small enough to send to another process."""
 
+    pattern: Pattern
+    policies: tuple[Policy, ...] = (CHOSEN,)
     seed: int = 1
-    policy: Policy = MEASURED
-    identities: int = 310
-    warm: int = 0
-    """So many of the lowest ids are in LML's cache at the start."""
-    readers: float = 20
-    """Readers a minute, on average."""
-    burst: int = 1
+    identities: int = IDENTITIES
+    warm_percent: int = 0
+    tombstones: bool = True
+    """Whether Discogs has lost some of the releases; such an answer is in doubt, and asked for again after a minute."""
     lml: Limits = field(default_factory=lambda: Limits(round_trip_seconds=ROUND_TRIP))
-    steady_per_minute: float = 0
     breaker_opens: float | None = None
+    trouble: tuple[tuple[float, Trouble], ...] = ()
+    foresight: bool = False
+    """Also work out what a clairvoyant would reach."""
 
-    def scenario(self) -> Scenario:
+    def world(self) -> World:
+        warm = self.identities * self.warm_percent // 100
+        world = World.seeded(self.identities, self.seed).warmed(warm)
+        return world if self.tombstones else world.without_tombstones()
+
+    def scenario(self, world: World, policy: Policy) -> Scenario:
+        pattern, lml = self.pattern.seeded(self.seed), self.lml
+        if pattern.workers > 1:
+            lml = Limits(workers=pattern.workers, per_minute=THREE_WORKERS, round_trip_seconds=ROUND_TRIP)
         return Scenario(
-            world=World.seeded(self.identities, self.seed).warmed(self.warm),
-            readers=Order(per_minute=self.readers, seed=self.seed, burst=self.burst),
-            job=self.policy.job,
-            limits=self.policy.limits,
-            lml=replace(self.lml, discogs_per_minute=math.inf) if self.policy.patient_discogs else self.lml,
-            open_loop=self.policy.open_loop,
-            steady_per_minute=self.steady_per_minute,
+            world=world,
+            readers=pattern.readers,
+            others=pattern.others,
+            staging=pattern.unseen,
+            job=policy.job,
+            limits=policy.limits,
+            lml=lml,
+            process=policy.process,
             breaker_opens=self.breaker_opens,
+            trouble=self.trouble,
         )
 
 
-def days(case: Case) -> tuple[Day, Day]:
-    """Simulate a day with the job, and as long a one without it."""
-    scenario = case.scenario()
-    day = simulate(scenario)
-    return day, simulate(scenario.without_job(), at_least=day.seconds)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One case: figures by policy, and the seconds that a clairvoyant would take."""
+
+    figures: dict[str, Figures]
+    foreseen: float | None = None
 
 
-def measure(case: Case) -> Figures:
-    """Simulate a case and its baseline."""
-    return figures(*days(case), identities=case.identities)
+def days(case: Case) -> tuple[dict[str, Day], Day]:
+    """Simulate a case under each policy, and as long a day without the job as the longest of these."""
+    world = case.world()
+    with_job = {policy.name: simulate(case.scenario(world, policy), after=AFTER) for policy in case.policies}
+    longest = max(day.seconds for day in with_job.values())
+    return with_job, simulate(case.scenario(world, case.policies[0]).without_job(), at_least=longest)
 
 
-def measure_all(cases: Sequence[Case], progress: Progress) -> Iterator[Figures]:
+def measure(case: Case) -> Measured:
+    """Simulate a case and measure it."""
+    world = case.world()
+    with_job, alone = days(case)
+    measured = {
+        name: figures(day, alone, len(world.identity_ids()), missing(day, world)) for name, day in with_job.items()
+    }
+    if not case.foresight:
+        return Measured(measured)
+    calls = world.expected(world.identity_ids())["discogs_calls"]
+    return Measured(measured, clairvoyant.finish([call.at for call in alone.calls], calls))
+
+
+def measure_all(cases: Sequence[Case], progress: Progress) -> Iterator[Measured]:
     """Measure cases side by side, one process a core; results come in the order of the cases."""
     if len(cases) == 1:  # a process would take longer to start than the day
         yield measure(cases[0])
         progress()
         return
-    # Not forked: a slot is a thread, and so may be whoever calls this. A Pool ends its processes when it is left early,
-    # which is how Ctrl-C ends it: the processes themselves, in the same terminal, have no ear for it.
-    with get_context("spawn").Pool(os.cpu_count(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        for measured in pool.imap(measure, cases):
-            progress()
-            yield measured
+    # Not forked, since whoever calls this may have threads. The processes have no ear for Ctrl-C, which reaches them
+    # too in the same terminal: whoever hears it ends them.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(mp_context=context, initializer=signal.signal, initargs=_DEAF) as pool:
+        try:
+            for measured in pool.map(measure, cases):
+                progress()
+                yield measured
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def sweep(policies: Sequence[Policy], cases: Sequence[Case], progress: Progress) -> dict[str, Summary]:
-    """Measure every policy on the same cases; by its name."""
-    measured = measure_all([replace(case, policy=policy) for policy in policies for case in cases], progress)
-    return {policy.name: Summary(days=tuple(islice(measured, len(cases)))) for policy in policies}
-
-
-def chosen(summaries: dict[str, Summary], budgets: Sequence[int]) -> int | None:
-    """Return the largest open-loop budget that keeps the over-50 line; None when none does."""
-    keep = [budget for budget in budgets if summaries[open_loop(budget).name].over_50 <= MOST_OVER_50]
-    return max(keep, default=None)
+def summarised(policies: Sequence[Policy], measured: Sequence[Measured]) -> dict[str, Summary]:
+    """Put the days of some seeds together by policy, each on the days that it was tried on."""
+    return {
+        policy.name: Summary(days=tuple(one.figures[policy.name] for one in measured if policy.name in one.figures))
+        for policy in policies
+    }

@@ -1,11 +1,15 @@
 """Virtual time: an event loop whose clock jumps to the next timer, and plain blocking code that runs inside it."""
 
 import asyncio
-import selectors
-import threading
+import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from itertools import count
+from typing import Any, Final, TypeVar, cast
+
+from greenlet import greenlet  # type: ignore[import-untyped]
 
 from core.clock import Clock
 from local.lml.limits import Clock as LmlClock
@@ -15,27 +19,116 @@ T = TypeVar("T")
 START: Final = datetime(2026, 2, 3, 4, 30, tzinfo=UTC)
 
 
-class _Jump(selectors.DefaultSelector):
-    """Waits for nothing: asked to wait, it moves the loop's clock on by that long."""
+class _Due:
+    """A callback that is due at a time; `asyncio` cancels it by this handle."""
 
-    now = 0.0
+    __slots__ = ("args", "at", "callback")
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("virtual time stands still: everything waits and nothing is due")
-        self.now += max(0.0, timeout)
-        return []
+    def __init__(self, at: float, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.at = at
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+
+    def cancel(self) -> None:
+        self.callback = None
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+    def when(self) -> float:
+        return self.at
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in which a day takes as long as its events take to compute; time starts at 0."""
+class VirtualLoop:
+    """An event loop in which a day takes as long as its events take to compute; time starts at 0.
+
+    It has what tasks, futures, locks, time-outs and sleeps need, and neither files nor sockets.
+    """
 
     def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
+        self._now = 0.0
+        self._ready: deque[_Due] = deque()
+        self._timers: list[tuple[float, int, _Due]] = []
+        self._number = count()
+        self._failure: BaseException | None = None
+        self._closed = False
 
     def time(self) -> float:
-        return self._jump.now
+        return self._now
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:  # noqa: ANN401, ARG002 - asyncio's
+        due = _Due(self._now, callback, args)
+        self._ready.append(due)
+        return due
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:  # noqa: ANN401, ARG002 - asyncio's
+        due = _Due(when, callback, args)
+        heapq.heappush(self._timers, (when, next(self._number), due))
+        return due
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,  # noqa: ANN401 - asyncio's
+        context: Context | None = None,  # noqa: ARG002
+    ) -> Any:  # noqa: ANN401
+        return self.call_at(self._now + max(0.0, delay), callback, *args)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=cast("Any", self))
+
+    def create_task(self, coro: Any, **_: Any) -> Any:  # noqa: ANN401 - asyncio's
+        return asyncio.Task(coro, loop=cast("Any", self))
+
+    def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401 - asyncio's
+        """Run a coroutine to its end and return what it makes; raises what it raises.
+
+        RuntimeError says that everything waits and nothing is due.
+        """
+        asyncio._set_running_loop(cast("Any", self))  # noqa: SLF001 - what asyncio offers to loops
+        try:
+            task = self.create_task(future)
+            while not task.done():
+                self._step()
+                if self._failure is not None:
+                    raise self._failure
+            return task.result()
+        finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001
+
+    def close(self) -> None:
+        """Forget what is still due."""
+        self._ready.clear()
+        self._timers.clear()
+        self._closed = True
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def is_running(self) -> bool:
+        return not self._closed
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Have a failure that nobody looked at end the run."""
+        self._failure = context.get("exception") or RuntimeError(str(context.get("message")))
+
+    def _step(self) -> None:
+        if not self._ready:
+            while self._timers:
+                at, _, due = heapq.heappop(self._timers)
+                if due.callback is not None:
+                    self._now = max(self._now, at)
+                    self._ready.append(due)
+                    break
+            else:
+                raise RuntimeError("virtual time stands still: everything waits and nothing is due")
+        due = self._ready.popleft()
+        if due.callback is not None:
+            due.callback(*due.args)
 
 
 class VirtualLmlClock(LmlClock):
@@ -44,29 +137,24 @@ class VirtualLmlClock(LmlClock):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__(speed=1)
         self._loop = loop
-
-    def now(self) -> float:
-        return self._loop.time()
+        self.now = loop.time  # type: ignore[method-assign]  # one call less, many times a day
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class Blocking(Clock):
-    """A thread of blocking code inside a virtual loop, and its clock.
+    """Blocking code inside a virtual loop, and its clock.
 
-    The job's slots are written without `async`. The thread and the loop never run at the same time: each hands over
-    and waits, so that what happens, and in which order, depends on virtual time alone.
+    The job's slots are written without `async`. Each is a greenlet: what blocks in it hands over to the loop and goes
+    on when that is done, so that what happens, and in which order, depends on virtual time alone.
     """
 
     speed = 1.0
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
-        self._thread_turn = threading.Semaphore(0)
-        self._loop_turn = threading.Semaphore(0)
-        self._work: Coroutine[Any, Any, Any] | None = None
-        self._result: Any = None
+        self._slot: greenlet | None = None
 
     def utc(self) -> datetime:
         return START + timedelta(seconds=self._loop.time())
@@ -78,37 +166,19 @@ class Blocking(Clock):
         self.wait(asyncio.sleep(max(0.0, seconds)))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """From the thread: let the loop go on until this work is done; returns or raises what it makes."""
-        self._work = work
-        self._loop_turn.release()
-        self._thread_turn.acquire()
-        result, self._result = self._result, None
-        if isinstance(result, Exception):
-            raise result
-        return result  # type: ignore[no-any-return]  # it is what `work` has returned
+        """From the code: let the loop go on until this work is done; returns or raises what it makes."""
+        if self._slot is None or self._slot.parent is None:
+            raise RuntimeError("blocking code runs inside `run`")
+        return self._slot.parent.switch(work)  # type: ignore[no-any-return]  # what `run` hands back
 
     async def run(self, code: Callable[[], None]) -> None:
-        """From the loop: run blocking code in the thread to its end; raises what it raises."""
-        failures: list[BaseException] = []
-
-        def body() -> None:
-            self._thread_turn.acquire()
+        """From the loop: run blocking code to its end; raises what it raises."""
+        self._slot = slot = greenlet(code)
+        work = slot.switch()
+        while not slot.dead:
             try:
-                code()
-            except BaseException as error:  # noqa: BLE001 - raised again on the loop's side
-                failures.append(error)
-            self._work = None
-            self._loop_turn.release()
-
-        threading.Thread(target=body, daemon=True).start()
-        while True:
-            self._thread_turn.release()
-            self._loop_turn.acquire()
-            if self._work is None:
-                break
-            try:
-                self._result = await self._work
-            except Exception as error:  # noqa: BLE001 - raised again in the thread
-                self._result = error
-        if failures:
-            raise failures[0]
+                result = await work
+            except Exception as error:  # noqa: BLE001 - raised again in the code
+                work = slot.throw(error)
+            else:
+                work = slot.switch(result)

@@ -14,18 +14,21 @@ from core.rotation import table as rotation
 from core.rotation.table import DatabaseError
 from ops.checklist import CannotLookError, Finding
 from ops.loadtest.document import PATH, Document
+from ops.loadtest.options import SHARED_MINUTE
 from ops.preflight.planned import Plan
 from ops.target import database_of
 
 COVERAGE_PERCENT: Final = 99
 UNRESERVED: Final = 100  # executions at once that Lambda wants left to functions without a reserve
-BUDGET: Final = {"DISCOGS_BUDGET_PER_MINUTE": "DiscogsBudgetPerMinute"}
+PACE: Final = ("DISCOGS_BUDGET_PER_MINUTE", "DiscogsBudgetPerMinute")
+"""The pace as a variable and as a parameter."""
 DATABASE: Final = tuple(
     variable.name
     for variable in settings.VARIABLES
     if variable.name.startswith("DB_") or variable.name in {"WXYC_SCHEMA_NAME", "LOCAL_DEV"}
 )
 _SUFFIX: Final = "_SECRET_ARN"
+_MEASURE: Final = "measure it: rotation loadtest --lml-url https://... --measure-runtime 60m"
 
 
 def gate(plan: Plan) -> Finding:
@@ -122,29 +125,34 @@ def secrets(plan: Plan) -> Finding:
 
 
 def budget(plan: Plan, page: Path = PATH) -> Finding:
-    """Ask whether the numbers are those that the load test chose, and for production were tried in staging."""
+    """Ask whether the pace is the load test's, and for production whether it fits what LML's other callers do.
+
+    How many calls those make is measured at LML (`rotation loadtest --measure-runtime`) and written into the page.
+    """
     named = f"docs/{page.name}"
     try:
         document = Document.read(page)
     except (OSError, ValueError) as error:
         raise CannotLookError(f"{named} cannot be read: {error}", "run this in a checkout of the project") from None
-    differing = [
-        f"{parameter} is {plan.parameters[parameter]}, the load test chose {document.chosen.get(name)}"
-        for name, parameter in BUDGET.items()
-        if plan.parameters[parameter] != str(document.chosen.get(name))
-    ]
-    if differing:
-        advice = f"deploy the numbers of {named}, or repeat the load test as the runbook says"
-        return Finding(ok=False, reason="; ".join(differing), advice=advice)
-    chosen = ", ".join(f"{parameter} {plan.parameters[parameter]}" for parameter in BUDGET.values())
-    where, seen = plan.parameters["SentryEnvironment"], document.seen_in_staging()
-    if where == "production" and seen is None:
-        reason = f"{chosen} are the load test's, but {named} has no row of a run in staging"
-        return Finding(
-            ok=False, reason=reason, advice="run it there (runbook, Repeating the load test) and fill one in"
-        )
-    tried = f"tried in staging on {seen}" if seen else f"{where} needs no run in staging"
-    return Finding(ok=True, reason=f"{chosen} are the load test's; {tried}")
+    variable, parameter = PACE
+    pace, chosen = plan.parameters[parameter], document.chosen.get(variable)
+    if pace != str(chosen):
+        advice = f"deploy the number of {named}, or repeat the load test as the runbook says"
+        return Finding(ok=False, reason=f"{parameter} is {pace}, the load test chose {chosen}", advice=advice)
+    where, figure = plan.parameters["SentryEnvironment"], document.figure()
+    if where != "production":
+        return Finding(ok=True, reason=f"{parameter} {pace} is the load test's. {SHARED_MINUTE}")
+    if figure is None:
+        reason = f"{named} has no figure of an hour of LML's counter"
+        advice = f"{_MEASURE}, and write the figure into {named}; nothing has to be run in staging. {SHARED_MINUTE}"
+        return Finding(ok=False, reason=reason, advice=advice)
+    seen = f"others make {figure.others:g} calls a minute (measured on {figure.when} for {figure.minutes} minutes)"
+    fit = document.fitting(figure.others)
+    if fit is None or int(pace) > fit.pace:
+        fits = f"at most {fit.pace} a minute fits beside" if fit else "no pace fits beside"
+        advice = f"deploy a pace that fits ({named}), or {_MEASURE} again at another time of day"
+        return Finding(ok=False, reason=f"{seen}: {parameter} is {pace}, {fits} so many", advice=advice)
+    return Finding(ok=True, reason=f"{parameter} {pace} is the load test's, and fits: {seen}")
 
 
 def _percent(part: int, whole: int) -> str:

@@ -38,6 +38,8 @@ class Material:
     limits: settings.Pacing
     speed: float
     unknown: Mapping[str, str]
+    beside: Sequence[str] = ()
+    """What DJs met beside the run, where somebody has seen it."""
 
     @property
     def stale(self) -> list[int]:

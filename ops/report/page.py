@@ -65,6 +65,7 @@ def render(material: Material) -> str:
         limits=limits,
         speed=material.speed,
         unknown=material.unknown,
+        beside=material.beside,
         most=TABLE_ROWS,
     )
 

@@ -160,11 +160,11 @@ def test_what_is_looked_at_is_what_would_be_deployed(preflight):
     assert "DiscogsBudgetPerMinute is 30" in lines["budget"]["reason"]
 
 
-def test_production_waits_for_the_run_in_staging(preflight):
+def test_production_waits_for_an_hour_of_lmls_counter(preflight):
     lines = preflight("--parameter", "SentryEnvironment=production")
 
     assert failed(lines) == ["budget"]
-    assert "no row of a run in staging" in lines["budget"]["reason"]
+    assert "no figure of an hour of LML's counter" in lines["budget"]["reason"]
 
 
 def test_a_number_that_is_none_keeps_only_its_own_check_from_being_made(preflight):

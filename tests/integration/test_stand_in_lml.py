@@ -1,4 +1,4 @@
-"""The stand-in LML over HTTP: the routes of LML.md, its faults, its log, and its life as a process."""
+"""The stand-in LML over HTTP: the routes of docs/design/lml.md, its faults, its log, and its life as a process."""
 
 import asyncio
 import signal
@@ -82,18 +82,22 @@ def test_only_the_right_token_is_let_in(lml, authorization, status):
     [
         (b"{", 400),
         (b"[]", 400),
-        (b"{}", 400),
-        (b'{"identity_ids": ["1"]}', 400),
-        (b'{"identity_ids": [true]}', 400),
-        (b'{"identity_ids": [1.5]}', 400),
+        (b"{}", 422),
+        (b'{"identity_ids": null}', 422),
+        (b'{"identity_ids": ["1"]}', 422),
+        (b'{"identity_ids": [true]}', 422),
+        (b'{"identity_ids": [1.5]}', 422),
         (b'{"identity_ids": [%b]}' % b",".join([b"1"] * 51), 400),
         (b'{"identity_ids": []}', 422),
         (b'{"identity_ids": [%b]}' % b",".join([b"1"] * 50), 200),
     ],
-    ids=["cut", "list", "empty", "text", "boolean", "fraction", "51 ids", "no ids", "50 ids"],
+    ids=["cut", "list", "empty", "null", "text", "boolean", "fraction", "51 ids", "no ids", "50 ids"],
 )
 def test_a_body_is_checked_before_any_work(lml, body, status):
-    assert lml.post(app.REFRESH_PATH, content=body).status_code == status
+    answer = lml.post(app.REFRESH_PATH, content=body)
+
+    assert answer.status_code == status
+    assert status == 200 or {"message"} <= set(answer.json()) <= {"message", "details"}
     assert get(lml, "/_stats")["discogs_calls"] == 0
 
 
@@ -108,7 +112,7 @@ def test_the_ingress_gives_up_and_the_rest_is_cancelled():
 
 
 def test_a_caller_that_hangs_up_cancels_what_is_left():
-    limits = Limits(discogs_median_seconds=100_000, discogs_sigma=0, ingress_seconds=10**9)
+    limits = Limits(discogs_median_seconds=100_000, discogs_sigma=0, ingress_seconds=10**9, call_seconds=10**9)
     with serve.in_thread(app.build(WORLD, speed=1000, limits=limits)) as url, client(url) as http:
         with pytest.raises(httpx.ReadTimeout):
             refresh(http, COLD[:20], timeout=0.2)
@@ -118,14 +122,15 @@ def test_a_caller_that_hangs_up_cancels_what_is_left():
         assert (call["status"], call["results"]) == (499, [])
 
 
-def test_health_tells_the_counter_after_a_live_call_of_its_own(lml):
+def test_health_reads_the_counter_before_a_check_of_its_own_that_is_not_in_it(lml):
     with client(lml.base_url, bearer=None) as http:
         first, second = get(http, "/health"), get(http, "/health")
 
     assert set(first) >= {"status", "version", "commit_sha", "services"}
     assert first["commit_sha"].startswith("8a1344c")
     assert (first["status"], first["discogs_breaker_state"]) == ("healthy", "closed")
-    assert (first["discogs_live_requests_total"], second["discogs_live_requests_total"]) == (1, 2)
+    assert first["services"] == {"database": "ok", "discogs_api": "ok", "discogs_cache": "ok"}
+    assert (first["discogs_live_requests_total"], second["discogs_live_requests_total"]) == (0, 0)
     assert get(lml, "/_stats")["discogs_calls_by_kind"] == {"health": 2}
 
 
@@ -136,22 +141,59 @@ def test_an_open_breaker_sheds_everybody_and_health_asks_nobody(limited):
     answer = refresh(limited, COLD[:1]).json()["results"]
 
     assert (health["status"], health["discogs_breaker_state"]) == ("degraded", "open")
-    assert answer[0] == {
-        "identity_id": COLD[0],
-        "status": "error",
-        "sources": None,
+    assert health["services"]["discogs_api"] == "rate-limited"
+    assert answer[0]["sources"]["discogs_release"] == {
+        "release_outcome": "error",
+        "artists": [],
         "message": "DiscogsBreakerOpenError",
     }
-    assert get(limited, "/_stats")["discogs_calls"] == 0
+    stats = get(limited, "/_stats")
+    assert (stats["discogs_calls"], stats["live_requests"], stats["sheds_by_kind"]) == (0, 1, {"refresh": 1})
 
 
 def test_the_counter_of_health_counts_all_callers_and_restarts(lml):
     refresh(lml, COLD[:1])
     cost = WORLD.expected(COLD[:1])["discogs_calls"]
 
-    assert get(lml, "/health")["discogs_live_requests_total"] == cost + 1
+    assert get(lml, "/health")["discogs_live_requests_total"] == cost
     lml.post("/_faults", json=[{"path": "health", "restart": True}])
-    assert get(lml, "/health")["discogs_live_requests_total"] == 1
+    assert get(lml, "/health")["discogs_live_requests_total"] == 0
+
+
+def test_a_latched_lml_answers_503_until_its_next_start_while_health_is_healthy(lml):
+    lml.post("/_faults", json=[{"path": "refresh", "latched": True}])
+
+    answers = [refresh(lml, IDS[:1]) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert {answer.text for answer in answers} == {'{"message":"Entity store is not available"}'}
+    assert not any("retry-after" in answer.headers for answer in answers)
+    assert get(lml, "/health")["status"] == "healthy"
+    lml.post("/_faults", json=[{"path": "health", "restart": True}])
+    get(lml, "/health")
+    assert refresh(lml, IDS[:1]).status_code == 200
+
+
+def test_while_discogs_is_down_a_refresh_reads_as_warmed_and_a_release_as_not_found(lml):
+    lml.post("/_discogs", json={"condition": "down"})
+
+    told = refresh(lml, COLD[:3]).json()["results"]
+    release = lml.get("/api/v1/discogs/release/5")
+
+    assert {result["status"] for result in told} == {"warmed"}
+    assert {len(result["sources"]["discogs_release"]["artists"]) for result in told} == {0}
+    assert (release.status_code, release.json()) == (404, {"detail": "Release 5 not found"})
+    assert get(lml, "/health")["services"]["discogs_api"] == "upstream-error"
+    assert get(lml, "/_stored") == {"releases": [], "artists": []}
+    lml.post("/_discogs", json={"condition": "well"})
+    assert lml.get("/api/v1/discogs/release/5").status_code == 200
+
+
+def test_several_processes_answer_behind_one_address():
+    with serve.in_thread(app.build(WORLD, speed=1000, limits=Limits(workers=3))) as url, client(url) as http:
+        refresh(http, COLD[:1])
+
+        assert len({get(http, "/health")["discogs_live_requests_total"] for _ in range(40)}) == 2
 
 
 def test_health_can_lack_fields_and_have_nulls(lml):
@@ -294,7 +336,7 @@ def test_readers_inside_the_stand_in_share_its_limits(limited):
     assert stats["discogs_calls_by_kind"]["runtime"] >= 20
     assert sum(stats["calls_per_minute"].values()) == stats["discogs_calls"]
     assert {kind for _, kind, _ in seen["calls"]} == {"runtime"}
-    assert all(answered for _, _, answered in seen["readings"])
+    assert {outcome for _, _, outcome in seen["readings"]} == {"answered"}
 
 
 def test_a_cold_world_pays_the_limiter_after_the_first_fifty_calls():
@@ -305,7 +347,7 @@ def test_a_cold_world_pays_the_limiter_after_the_first_fifty_calls():
             await asyncio.gather(*(refresh(http, COLD[i : i + 10]) for i in range(0, len(COLD), 10)))
             return (await http.get("/_discogs")).json()["calls"]
 
-    limits = Limits(discogs_per_minute=10_000, ingress_seconds=10**9)
+    limits = Limits(discogs_per_minute=10_000, ingress_seconds=10**9, bulk_permits=50)
     with serve.in_thread(app.build(WORLD, speed=500, limits=limits)) as url:
         calls = asyncio.run(ask(url))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ops.loadtest.measures import percentile
 from rich.console import Console
 
 from bench import picker as bench
@@ -24,7 +25,6 @@ from local.cloud import Options
 from local.process import end
 from local.world import World
 from ops import picker as served
-from ops.loadtest.measures import percentile
 from tests.eventually import eventually
 from tests.integration.build import KEY, create_table
 from tests.integration.picking import RELEASE, Picker

@@ -261,34 +261,75 @@ def test_a_secret_that_the_first_deployment_makes_is_told_with_the_order_of_thin
 
 # The budget
 
+PAGE = """
+## What was chosen
 
-def test_staging_goes_by_the_numbers_alone():
-    assert line_of(checks.budget, plan_of())["status"] == "ok"
+| `DISCOGS_BUDGET_PER_MINUTE` | 8 | |
+
+## Which pace fits
+
+| others a minute, at most | pace |
+| --- | --- |
+| 10 | 8 |
+| 20 | 4 |
+
+## Measured at LML
+
+| date | LML commit | minutes | others a minute |
+| --- | --- | --- | --- |
+"""
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_that_the_load_test_has_not_chosen_fails_with_both(name):
-    line = line_of(checks.budget, plan_of(**{name: "7"}))
-
-    assert (line["status"], line["reason"]) == ("failed", f"{name} is 7, the load test chose {NUMBERS[name]}")
-
-
-def test_production_waits_for_a_row_of_staging():
-    line = line_of(checks.budget, plan_of(SentryEnvironment="production"))
-
-    assert line["status"] == "failed"
-    assert "docs/load-test.md has no row of a run in staging" in line["reason"]
-    assert "Repeating the load test" in line["next"]
+def budget_of(tmp_path, row="", where="production", **parameters):
+    (tmp_path / "load-test.md").write_text(PAGE + row)
+    plan = plan_of(SentryEnvironment=where, **parameters)
+    return line_of(lambda it: checks.budget(it, tmp_path / "load-test.md"), plan)
 
 
-def test_production_passes_once_the_row_is_filled_in(tmp_path):
-    page = checks.PATH.read_text() + "| 2026-02-01 | 8a1344c | 20 | 3,400 s | 51 | 0.64 s, 0.63 s |\n"
-    (tmp_path / "load-test.md").write_text(page)
-
-    line = line_of(lambda plan: checks.budget(plan, tmp_path / "load-test.md"), plan_of(SentryEnvironment="production"))
+def test_staging_goes_by_the_number_alone_and_hears_that_it_shares_the_token():
+    line = line_of(checks.budget, plan_of())
 
     assert line["status"] == "ok"
-    assert line["reason"].endswith("tried in staging on 2026-02-01")
+    assert "Staging's LML uses production's Discogs token" in line["reason"]
+
+
+def test_a_number_that_the_load_test_has_not_chosen_fails_with_both():
+    line = line_of(checks.budget, plan_of(DiscogsBudgetPerMinute="7"))
+
+    assert (line["status"], line["reason"]) == ("failed", "DiscogsBudgetPerMinute is 7, the load test chose 8")
+
+
+def test_production_waits_for_an_hour_of_lmls_counter_and_not_for_a_run_in_staging(tmp_path):
+    line = budget_of(tmp_path)
+
+    assert line["status"] == "failed"
+    assert "no figure of an hour of LML's counter" in line["reason"]
+    assert "--measure-runtime 60m" in line["next"]
+    assert "nothing has to be run in staging" in line["next"]
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "said"),
+    [
+        ("| 2026-02-01 | 8a1344c | 60 | 9.5 |", "ok", "fits: others make 9.5 calls a minute (measured on 2026-02-01"),
+        ("| 2026-02-01 | 8a1344c | 60 | 12 |", "failed", "at most 4 a minute fits beside so many"),
+        ("| 2026-02-01 | 8a1344c | 60 | 21 |", "failed", "no pace fits beside so many"),
+        ("| 2026-02-01 | 8a1344c | 30 | 9.5 |", "failed", "no figure of an hour"),
+    ],
+    ids=["fits", "too fast", "nothing fits", "half an hour"],
+)
+def test_production_asks_whether_the_pace_fits_what_was_measured(tmp_path, row, status, said):
+    line = budget_of(tmp_path, row)
+
+    assert line["status"] == status
+    assert said in line["reason"]
+
+
+def test_a_page_that_cannot_be_read_is_no_verdict_of_the_pace(tmp_path):
+    line = line_of(lambda plan: checks.budget(plan, tmp_path / "load-test.md"), plan_of())
+
+    assert "cannot be read" in line["reason"]
+    assert line["next"] == "run this in a checkout of the project"
 
 
 # The runbook

@@ -1,0 +1,152 @@
+"""What must hold of the chosen pace, pattern by pattern, and of days that are warm or in trouble."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from local.lml.discogs import MINUTE, Trouble
+from local.lml.limits import Limits
+from local.lml.readers import Order
+from ops.loadtest.harm import Summary
+from ops.loadtest.model import ROUND_TRIP
+from ops.loadtest.patterns import LOOKUP_OF_A_SONG, Pattern
+from ops.loadtest.slots import Day
+from ops.loadtest.sweep import CHOSEN, Case, Progress, days, measure_all
+
+KINDS_OF_DAY: Final = 5
+"""How many days `of_days_in_trouble` simulates on each seed, and shows the progress of."""
+NOBODY: Final = Pattern(readers=Order(0))
+OPENS: Final = 600.0
+BETWEEN_BURSTS: Final = 75.0
+OUTAGE: Final = (3600.0, 600.0)
+"""When Discogs goes down in the middle of a cold day, and for how long."""
+QUICK: Final = Limits(round_trip_seconds=ROUND_TRIP, identity_seconds=0.010)
+NEXT_CALLS: Final = 100
+"""DJs' calls after an opening that are looked at."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Something that must not be exceeded; without a limit it is only reported."""
+
+    what: str
+    measured: float
+    limit: float | None
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.limit is None or self.measured <= self.limit
+
+
+OPENINGS_AND_SHED: Final[dict[str, tuple[float | None, float | None]]] = {
+    "2 in fives": (0, None),
+    "5 in fives": (0, None),
+    "20 singly": (0, None),
+    "10 in fives": (0.1, None),
+    "10 geometric, mean five": (1, None),
+    "20 in fives": (4.5, 35),
+    "20 in fives at once": (4.5, 35),
+    "10 in fives, staging 5 unseen": (1, None),
+}
+"""The most openings a day that the job may add, and the most DJs' calls shed, beside a pattern on a cold day."""
+MAKESPAN_MINUTES: Final = {"10 in fives": 160.0}
+WARM_DAYS: Final = {90: (0.5, 20.0), 95: (0.5, 10.0)}
+"""By percent warm, 20 in fives: the most openings added, and minutes."""
+ALL_WARM_SECONDS: Final = 15.0
+OPEN_BREAKER_SECONDS: Final = 620.0
+"""By how much a day is longer beside nobody where the breaker opens once."""
+SHED_OF_100: Final = 2
+
+
+def of_cold_days(summaries: dict[str, Summary]) -> Iterator[Line]:
+    """Yield the lines of cold days, from the chosen pace's summaries by pattern."""
+    for name, summary in summaries.items():
+        openings, shed = OPENINGS_AND_SHED.get(name, (None, None))
+        yield Line(f"{name}: openings added a day", summary.openings_added, openings)
+        yield Line(f"{name}: DJs' calls shed a day, added", summary.shed_added, shed)
+        yield Line(f"{name}: makespan, median", summary.makespan / MINUTE, MAKESPAN_MINUTES.get(name), "min")
+        yield Line(f"{name}: identities without a verdict", summary.without_verdict, 0)
+        yield Line(f"{name}: artists that LML lacks at the end", summary.artists_missing, 0)
+
+
+def of_warm_days(summaries: dict[int, Summary]) -> Iterator[Line]:
+    """Yield the lines of days that are warm, from summaries by percent."""
+    for percent, summary in summaries.items():
+        openings, minutes = WARM_DAYS.get(percent, (None, None))
+        yield Line(f"{percent} % warm, 20 in fives: openings added a day", summary.openings_added, openings)
+        yield Line(f"{percent} % warm, 20 in fives: makespan, median", summary.makespan / MINUTE, minutes, "min")
+        yield Line(f"{percent} % warm, 20 in fives: identities without a verdict", summary.without_verdict, 0)
+
+
+def of_days_in_trouble(seeds: Sequence[int], progress: Progress) -> Iterator[Line]:
+    """Simulate the days that have a line and are neither cold nor warm alone, and yield their lines."""
+    kinds = {
+        "plain": Case(pattern=NOBODY),
+        "opened": Case(pattern=NOBODY, breaker_opens=OPENS),
+        "warm": Case(pattern=NOBODY, warm_percent=100, lml=QUICK, tombstones=False),
+        "tombstones": Case(pattern=NOBODY, warm_percent=100, lml=QUICK),
+        "outage": Case(pattern=NOBODY, trouble=((OUTAGE[0], Trouble(condition="down", seconds=OUTAGE[1])),)),
+    }
+    cases = [
+        replace(case, seed=seed, breaker_opens=case.breaker_opens and case.breaker_opens + 10 * (seed % 3))
+        for case in kinds.values()
+        for seed in seeds
+    ]
+    measured = measure_all(cases, progress)
+    found = {
+        name: Summary(days=tuple(day.figures[CHOSEN.name] for day in islice(measured, len(seeds)))) for name in kinds
+    }
+    pairs = zip(found["opened"].days, found["plain"].days, strict=True)
+    longer = max(opened.seconds - plain.seconds for opened, plain in pairs)
+    yield Line("breaker opened at 600 s, nobody reads: longer by, most", longer, OPEN_BREAKER_SECONDS, "s")
+    yield Line("breaker opened at 600 s: identities without a verdict", found["opened"].without_verdict, 0)
+    yield Line("100 % warm, no tombstones: makespan, slowest", found["warm"].slowest, ALL_WARM_SECONDS, "s")
+    yield Line("100 % warm, tombstones asked again: makespan, slowest", found["tombstones"].slowest, None, "s")
+    yield Line("100 % warm: the job's calls to Discogs", found["warm"].refresh_calls, 0)
+    yield Line("Discogs down for ten minutes: identities without a verdict", found["outage"].without_verdict, 0)
+    yield Line("Discogs down for ten minutes: artists that LML lacks at the end", found["outage"].artists_missing, 0)
+    shed = max(
+        shed_after_an_opening(seed, second) for seed, second in zip(seeds, _seconds_after_a_burst(), strict=False)
+    )
+    yield Line(f"bursts of 25, one opening between: of the next {NEXT_CALLS} DJ calls shed, most", shed, SHED_OF_100)
+
+
+def shed_after_an_opening(seed: int, after_burst: float) -> int:
+    """Return how many of DJs' next 100 calls are shed after one opening, which no burst falls into.
+
+    DJs come in bursts of 25 every 75 s, all else is the job: who pays for the trial that ends the opening?
+    """
+    bursts = Order(LOOKUP_OF_A_SONG * MINUTE / BETWEEN_BURSTS, calls=LOOKUP_OF_A_SONG, at_once=5, steady=True)
+    opens = OPENS + after_burst
+    case = Case(pattern=Pattern(readers=bursts), seed=seed, breaker_opens=opens)
+    with_job, _ = days(case)
+    return shed_of_next(with_job[CHOSEN.name], opens)
+
+
+def shed_of_next(day: Day, at: float) -> int:
+    """Return how many of the next 100 DJ calls after a time were shed."""
+    later = sorted(reading for reading in day.readings if reading.at > at)[:NEXT_CALLS]
+    return sum(reading.outcome == "shed" for reading in later)
+
+
+def _seconds_after_a_burst() -> Iterator[float]:
+    """Yield moments between two bursts: the last is over, and the 20 s end before the next."""
+    while True:
+        yield from (6.0, 15.0, 24.0, 33.0, 42.0, 50.0)
+
+
+def of_the_stand_in(there: Summary, model: Summary) -> Iterator[Line]:
+    """Yield how far stand-in and model are apart on the same seeds."""
+    for what, one, other in (
+        ("makespan", there.makespan, model.makespan),
+        ("refresh calls to Discogs", there.refresh_calls, model.refresh_calls),
+    ):
+        yield Line(
+            f"stand-in and model: {what}, {one:,.4g} and {other:,.4g}", 100 * abs(one - other) / max(other, 1), 10, "%"
+        )
+    yield Line("stand-in: identities without a verdict", there.without_verdict, 0)
+    yield Line("stand-in: openings added a day", there.openings_added, None)
+    yield Line("model: openings added a day", model.openings_added, None)
