@@ -36,7 +36,7 @@ from ops.report import REPORTS, duration, gather, write_report
 from ops.target import OperatorError, local_target, no_secret
 from ops.watch import View
 
-SPEED: Final = 100.0
+SPEED: Final = 200.0
 WARM_PERCENT: Final = 90
 """Of the identities, how many LML has cached where the options do not say."""
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
@@ -94,7 +94,7 @@ class _Assignment(click.ParamType[tuple[str, str]]):
 @click.option(
     "--speed",
     type=click.FloatRange(*cloud.SPEEDS),
-    help="Times faster than real time; 100, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
+    help="Times faster than real time; 200, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
     "the budget.",
 )
 @click.option("--lml-url", help="Ask this LML instead of the stand-in, whose log is then not checked.")

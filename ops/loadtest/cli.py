@@ -52,7 +52,7 @@ from ops.loadtest.sweep import (
 )
 
 STAND_IN_SPEED: Final = 10.0
-OTHER_DAYS: Final = 8
+OTHER_DAYS: Final = 6
 """Days of ways to pace that are not in use, at most: a trade-off shows on fewer days than a rare opening."""
 WARM_PATTERN: Final = "20 in fives"
 
