@@ -21,7 +21,7 @@ def build() -> DeadLetterConsumer:
 
 def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     dead_letter = build()
-    telemetry = dead_letter.store.lifecycle.telemetry
+    telemetry = dead_letter.store.telemetry
     with telemetry.invocation("slice_error"):
         return handle_each(event, context.aws_request_id, telemetry, dead_letter.handle)
 

@@ -27,7 +27,7 @@ def build() -> FanOut:
 
 def handler(event: object, context: "LambdaContext") -> Outcome:
     fan_out = build()
-    with fan_out.lifecycle.telemetry.invocation("failed", but_not=RunRefusedError):
+    with fan_out.telemetry.invocation("failed", but_not=RunRefusedError):
         return fan_out.start(event, context.aws_request_id)
 
 

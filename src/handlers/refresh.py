@@ -29,7 +29,7 @@ def build() -> RefreshConsumer:
 
 def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     refresh = build()
-    telemetry = refresh.store.lifecycle.telemetry
+    telemetry = refresh.store.telemetry
     with telemetry.invocation("slice_error"):
         time_left = lambda: context.get_remaining_time_in_millis() / 1000  # noqa: E731
         return handle_each(event, context.aws_request_id, telemetry, partial(refresh.handle, time_left=time_left))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from core.clock import SystemClock
 from core.runs import lifecycle as lives
 from core.runs import request
 from core.runs.ledger import Run, Status
+from core.runs.plan import RefreshMessage
 from core.utc import moment_text
 from ops.target import Target
 from tests.eventually import eventually
@@ -47,11 +49,20 @@ class Book:
             started_at=moment_text(now),
             deadline=int((now + timedelta(hours=1)).timestamp()),
             planner="nobody",
-            planned=3,
-            messages_planned=1,
-            closed_at=None if status == "running" else moment_text(now),
+            planned=0 if status == "planning" else 3,
+            messages_planned=0 if status == "planning" else 1,
+            closed_at=None if status in {"planning", "running"} else moment_text(now),
         )
         assert ledger.runs.open(run)
+        return run
+
+    def plan(self, ids: Sequence[int]) -> Run:
+        """A run past the commit point of which no message is in the queue."""
+        ledger, now = self.target.ledger, SystemClock().utc()
+        run = self.enter("planning")
+        message = RefreshMessage(version=1, run_id=run.run_id, identity_ids=tuple(ids))
+        ledger.messages.plan([message], now)
+        assert ledger.runs.begin_sending(run, planned=len(ids), messages_planned=1, now=now)
         return run
 
 
@@ -267,6 +278,52 @@ def test_a_start_that_was_given_up_is_replayed(desk):
     assert (run["planned"], run["status"]) == (1, "complete")
 
 
+@pytest.mark.parametrize(
+    ("commands", "status", "counted"),
+    [
+        ([("status",)], "complete", "identities_scanned"),
+        ([("status", "--follow")], "complete", "identities_scanned"),
+        ([("stop",)], "stopped", "not_attempted"),
+        ([("stop", "--wait")], "stopped", "not_attempted"),
+    ],
+    ids=["status", "status --follow", "stop", "stop --wait"],
+)
+def test_what_a_dead_start_has_not_sent_is_sent_by_whoever_looks(desk, book, commands, status, counted):
+    """Its fan-out died between the commit point and the queue; nobody tries a manual start again."""
+    run, ledger = book.plan([1, 2, 3]), desk.target.ledger
+
+    for command, *options in commands:
+        desk.data(command, run.run_id, *options, code=1 if "--follow" in options and status != "complete" else 0)
+
+    ended = eventually(lambda: _if_reported(ledger.runs.read(run.run_id)))
+    assert (ended.status, getattr(ended.totals, counted)) == (status, 3)
+
+
+def test_a_run_that_is_stopped_while_it_is_planned_ends_at_once_and_is_not_started_again(desk, book):
+    run = book.enter("planning")
+
+    stopped = desk.data("stop", run.run_id)
+
+    assert (stopped["status"], stopped["reason"]) == ("stopped", "ended by `rotation stop`")
+    eventually(lambda: _if_reported(desk.target.ledger.runs.read(run.run_id)))
+    assert not desk.target.ledger.runs.open(run)
+
+
+def test_letters_lists_whatever_lies_there(desk):
+    sqs, names = desk.target.client("sqs"), desk.target.names
+    bodies = ["[" * 3000, '{"requestPayload":' + "[" * 3000 + "]" * 3000 + "}", "x", "null", '{"responsePayload": 1}']
+    for body in bodies:
+        sqs.send_message(QueueUrl=names["FanOutFailureQueue"], MessageBody=body)
+
+    letters = eventually(lambda: _if_all(desk.data("letters")["letters"], len(bodies)))
+
+    assert {letter["body"] for letter in letters} == set(bodies)
+    assert {letter["reason"] for letter in letters} == {"given up"}
+    done = desk.data("letters", "--replay", code=1)
+    assert len(done["not_done"]) == len(bodies)
+    assert len(desk.data("letters", "--discard", "--yes")["done"]) == len(bodies)
+
+
 def test_down_without_a_cloud_names_what_starts_one_here(tmp_path):
     error = Desk(tmp_path).data("down", code=1)["error"]
 
@@ -290,6 +347,14 @@ def test_a_cloud_that_was_killed_is_said_to_be_and_down_leaves_nothing_of_it(tmp
     assert not any(process.alive for process in cloud.processes)
     assert not Path(str(cloud.database.home)).exists()
     assert list((tmp_path / ".local").iterdir()) == []
+
+
+def _if_reported(run: Run | None) -> Run | None:
+    return run if run is not None and run.emitted_at is not None else None
+
+
+def _if_all(found: list[dict[str, str]], count: int) -> list[dict[str, str]] | None:
+    return found if len(found) == count else None
 
 
 def _if_two(found: list[dict[str, str]]) -> list[dict[str, str]] | None:

@@ -11,7 +11,7 @@ from core.aws.queues import Headers
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
 from core.runs.ledger import Commit, Run
-from core.runs.messages import ClaimedError, Delivery, Located, MessageStore
+from core.runs.messages import Delivery, Located, MessageStore
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
 from core.runs.totals import Totals
 
@@ -29,16 +29,15 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             message = decode(delivery.body)
         except MalformedMessageError as error:
             return self.store.park(delivery, str(error))
-        self.store.lifecycle.telemetry.bind(run_id=message.run_id)
+        self.store.telemetry.bind(run_id=message.run_id)
         if message.run_id is None:
             return self._replay_by_hand(delivery, message, time_left)
         if (located := self.store.locate(delivery, message)) is None:
             return None
-        run, item, left = located.run, located.item, located.left
+        run, left = located.run, located.left
         now = self.worker.clock.utc()
         until = now + timedelta(seconds=time_left())
-        if not self.store.lifecycle.ledger.messages.claim(item, delivery.request_id, now, until):
-            raise ClaimedError(f"another invocation is at message {item.number} part {item.next_part} of {run.run_id}")
+        self.store.claim(located, delivery.request_id, now, until)
         with self._span(run.headers, delivery, left):
             return self._conclude(delivery, located, self._work(run, left, time_left))
 
@@ -47,7 +46,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             return PartResult(next_part=left, ended=True)  # LML is not even asked for its round trip
 
         def run_goes_on() -> bool:
-            now = self.store.lifecycle.ledger.runs.read(run.run_id)
+            now = self.store.ledger.runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)
 
         return self.worker.work(
@@ -85,12 +84,12 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             if commit.left is not None:
                 delay = math.ceil(self.worker.clock.wall(result.delay))
                 self.store.hand_on(run, located.item.number, commit.left, delay=delay, why=result.why)
-            lifecycle.ledger.lock.renew(run.run_id, self.worker.clock.utc())
+            self.store.ledger.lock.renew(run.run_id, self.worker.clock.utc())
         lifecycle.close_if_done(run.run_id, max_error_percent=self.max_error_percent)
 
     def _replay_by_hand(self, delivery: Delivery, message: RefreshMessage, time_left: Callable[[], float]) -> None:
         """Work on a message without a run: nothing goes into the ledger, its totals are told part by part."""
-        telemetry = self.store.lifecycle.telemetry
+        telemetry = self.store.telemetry
         with self._span(delivery.headers, delivery, message):
             result = self.worker.work(message, time_left=self._paced(time_left), run_goes_on=lambda: True)
         rest = result.next_part
@@ -116,7 +115,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             self.store.park(msgspec.structs.replace(delivery, body=encode(rest)), reason)
 
     def _span(self, headers: Headers, delivery: Delivery, message: RefreshMessage) -> AbstractContextManager[None]:
-        return self.store.lifecycle.telemetry.message_span(
+        return self.store.telemetry.message_span(
             headers,
             run_id=message.run_id,
             message=message.message,

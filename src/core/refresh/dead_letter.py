@@ -25,9 +25,9 @@ class DeadLetterConsumer(msgspec.Struct, frozen=True):
             message = decode(delivery.body)
         except MalformedMessageError as error:
             return self.store.park(delivery, str(error))
-        lifecycle.telemetry.bind(run_id=message.run_id)
-        lifecycle.telemetry.metric("DeadLettered", 1)
-        lifecycle.telemetry.error("slice_error", f"dead letter: {_DEAD}", body=delivery.body)
+        self.store.telemetry.bind(run_id=message.run_id)
+        self.store.telemetry.metric("DeadLettered", 1)
+        self.store.telemetry.error("slice_error", f"dead letter: {_DEAD}", body=delivery.body)
         if message.run_id is None or (located := self.store.locate(delivery, message)) is None:
             return None
         run, item, left = located.run, located.item, located.left

@@ -14,12 +14,13 @@ from core.aws.queues import RefreshQueue, SendError
 from core.lml.gate import Gate
 from core.rotation.table import Coverage, Rotation
 from core.runs import request
-from core.runs.ledger import Run, Trigger
+from core.runs.ledger import Ledger, Run, Trigger
 from core.runs.lifecycle import RunLifecycle, send_unsent
 from core.runs.plan import RefreshMessage, batches
 from core.runs.replay import still_open
 from core.runs.request import Start
 from core.runs.totals import Totals
+from core.telemetry import Telemetry
 from core.utc import moment_text
 
 LONGEST_RUN: Final = timedelta(hours=20)
@@ -48,13 +49,21 @@ class FanOut(msgspec.Struct, frozen=True):
     gate: Callable[[], Gate]
     batch_size: int
 
+    @property
+    def ledger(self) -> Ledger:
+        return self.lifecycle.ledger
+
+    @property
+    def telemetry(self) -> Telemetry:
+        return self.lifecycle.telemetry
+
     def start(self, event: object, request_id: str) -> Outcome:
         """Start what an event asks for; the same run is started once however often it is asked for.
 
         Raises `StartError`, `RunRefusedError`, `DatabaseError`, or what AWS raises; a retry takes up where it failed.
         """
         asked = request.read_start(event)
-        now, telemetry = self.lifecycle.clock.utc(), self.lifecycle.telemetry
+        now, telemetry = self.lifecycle.clock.utc(), self.telemetry
         if asked.placeholder is not None:
             telemetry.warning(
                 "init", "scheduled_time was not filled in: today stands in for it", value=asked.placeholder
@@ -68,7 +77,7 @@ class FanOut(msgspec.Struct, frozen=True):
             return self._send(run)
         if run is not None and not run.may_be_planned:
             self.lifecycle.close_if_done(run_id)
-            return self._already(self.lifecycle.ledger.runs.read(run_id) or run, asked)
+            return self._already(self.ledger.runs.read(run_id) or run, asked)
         given = self._given(asked, asker=run_id)
         trigger: Trigger = "scheduled" if run_id.startswith("scheduled-") else "manual"
         started = Run(
@@ -88,11 +97,11 @@ class FanOut(msgspec.Struct, frozen=True):
         """The ids that a start names, itself or by the run that it replays; None for all active rows."""
         if asked.replay_of is None:
             return asked.identity_ids
-        return still_open(self.lifecycle.ledger, asked.replay_of, asker=asker, without_artists=asked.without_artists)
+        return still_open(self.ledger, asked.replay_of, asker=asker, without_artists=asked.without_artists)
 
     def _find(self, asked: Start, request_id: str, now: datetime) -> tuple[str, Run | None]:
         """Name the run that is asked for, and read it: for a retry of an invocation that of its first try."""
-        runs = self.lifecycle.ledger.runs
+        runs = self.ledger.runs
         run_id = self._of_the_day(asked, now) if asked.is_full else request.manual_id(now)
         if asked.is_full and asked.force:
             run = runs.read(run_id)
@@ -107,7 +116,7 @@ class FanOut(msgspec.Struct, frozen=True):
 
         A start without a time finds the schedule's run of the day, and the schedule finds that of a person.
         """
-        runs, own = self.lifecycle.ledger.runs, asked.scheduled_id(now)
+        runs, own = self.ledger.runs, asked.scheduled_id(now)
         if asked.scheduled_time is None:
             return runs.of_day(now.date()) or own
         of_person = request.day_id(asked.scheduled_time.date())
@@ -122,7 +131,7 @@ class FanOut(msgspec.Struct, frozen=True):
         try:
             self.lifecycle.take_up_unsent(self.queue, but_for=run_id)
         except (BotoCoreError, ClientError, SendError) as error:
-            self.lifecycle.telemetry.warning("plan", f"a run whose start died was not taken up: {error}")
+            self.telemetry.warning("plan", f"a run whose start died was not taken up: {error}")
 
     def _already(self, run: Run, asked: Start) -> Outcome:
         """Answer a start for a run that is under way or over; the schedule's firing is checked in all the same."""
@@ -130,13 +139,13 @@ class FanOut(msgspec.Struct, frozen=True):
         if asked.scheduled_time is not None and run.run_id == request.day_id(asked.scheduled_time.date()):
             answer["hint"] = f"a person has started the day's run as {run.run_id}; {answer['hint']}"
             check_in_id = uuid.uuid4().hex
-            self.lifecycle.telemetry.check_in_close(check_in_id, ok=run.status != "stopped", seconds=None)
-        self.lifecycle.telemetry.info("plan", str(answer["hint"]), outcome=answer["outcome"])
+            self.telemetry.check_in_close(check_in_id, ok=run.status != "stopped", seconds=None)
+        self.telemetry.info("plan", str(answer["hint"]), outcome=answer["outcome"])
         return answer
 
     def _plan(self, asked: Start, given: Sequence[int] | None, run: Run, earlier: Run | None) -> Outcome:
         """Plan a run and send it, if gate, lock and database let it; `earlier` is what a try before this one left."""
-        lifecycle, telemetry, runs = self.lifecycle, self.lifecycle.telemetry, self.lifecycle.ledger.runs
+        lifecycle, telemetry, runs = self.lifecycle, self.telemetry, self.ledger.runs
         run_id = run.run_id
         with telemetry.run_span(run_id, run.trigger, dry_run=False) as headers:
             run = replace(run, headers=headers)
@@ -156,7 +165,7 @@ class FanOut(msgspec.Struct, frozen=True):
                     return {"outcome": "refused", "run_id": run_id, "hint": reason}
                 now = lifecycle.clock.utc()
                 with self._ids(given) as found:
-                    messages, planned = lifecycle.ledger.messages.plan(self._messages(run_id, found.ids), now)
+                    messages, planned = self.ledger.messages.plan(self._messages(run_id, found.ids), now)
                 self._tell_plan(planned, messages, found.coverage)
                 if asked.scheduled_time is not None and run.trigger == "scheduled":
                     runs.note_day(run_id, asked.scheduled_time.date(), now)
@@ -169,20 +178,20 @@ class FanOut(msgspec.Struct, frozen=True):
     def _check_in(self, run: Run, earlier: Run | None) -> None:
         """Open the check-in of this attempt, and close one that an attempt before it has left open."""
         if earlier is not None and earlier.check_in_id is not None and earlier.emitted_at is None:
-            self.lifecycle.telemetry.check_in_close(earlier.check_in_id, ok=False, seconds=None)
+            self.telemetry.check_in_close(earlier.check_in_id, ok=False, seconds=None)
         if run.check_in_id is not None:
-            self.lifecycle.telemetry.check_in_open(run.check_in_id)
+            self.telemetry.check_in_open(run.check_in_id)
 
     def _send(self, run: Run) -> Outcome:
         """Send every message that is not known to be in the queue; a retry after a crash begins here."""
-        send_unsent(self.lifecycle.ledger, self.queue, self.lifecycle.clock, run)
-        self.lifecycle.ledger.runs.forget_unsent(run.run_id)
+        send_unsent(self.ledger, self.queue, self.lifecycle.clock, run)
+        self.ledger.runs.forget_unsent(run.run_id)
         self.lifecycle.close_if_done(run.run_id)
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}
 
     def _dry_run(self, given: Sequence[int] | None, run_id: str) -> Outcome:
         """Count what a run would plan and tell it; calls nobody and writes nothing."""
-        telemetry = self.lifecycle.telemetry
+        telemetry = self.telemetry
         telemetry.bind(run_id=run_id)
         with telemetry.run_span(run_id, "manual", dry_run=True) as headers, self._ids(given) as found:
             planned = sum(1 for _ in found.ids)
@@ -201,7 +210,7 @@ class FanOut(msgspec.Struct, frozen=True):
         return {"outcome": "dry_run", "run_id": run_id, "planned": planned, "messages": messages}
 
     def _tell_plan(self, planned: int, messages: int, coverage: Coverage | None) -> None:
-        telemetry, percent = self.lifecycle.telemetry, None if coverage is None else coverage.percent
+        telemetry, percent = self.telemetry, None if coverage is None else coverage.percent
         telemetry.plan_span(ids=planned, messages=messages, coverage=percent)
         telemetry.info("plan", "planned", ids=planned, messages=messages, coverage_percent=percent)
         if percent is not None:
@@ -219,9 +228,7 @@ class FanOut(msgspec.Struct, frozen=True):
             return
         with self.connect() as rotation:
             if unusable := rotation.unusable_ids():
-                self.lifecycle.telemetry.warning(
-                    "plan", "active rows whose identity is 0 or below are left out", rows=unusable
-                )
+                self.telemetry.warning("plan", "active rows whose identity is 0 or below are left out", rows=unusable)
             yield _Ids(rotation.identity_ids(), rotation.coverage())
 
     @contextmanager
@@ -233,21 +240,21 @@ class FanOut(msgspec.Struct, frozen=True):
             self._refuse(run, str(refusal))
             raise
         except Exception as error:
-            self.lifecycle.telemetry.error("failed", str(error), error=type(error).__name__)
+            self.telemetry.error("failed", str(error), error=type(error).__name__)
             self._end(run, "failed", str(error) or type(error).__name__)
             raise
 
     def _refuse(self, run: Run, reason: str) -> None:
-        telemetry = self.lifecycle.telemetry
+        telemetry = self.telemetry
         telemetry.error("refused", reason)
         telemetry.metric("RunRefused", 1)
         telemetry.event(f"rotation-artist-backfill refused: {reason}", step="refused", fingerprint=["refused"])
         self._end(run, "refused", reason)
 
     def _end(self, run: Run, status: Literal["refused", "failed"], reason: str) -> None:
-        telemetry = self.lifecycle.telemetry
+        telemetry = self.telemetry
         try:
-            self.lifecycle.end_unplanned(run, status, telemetry.redacted(reason))
+            self.lifecycle.end_unplanned(run, status, reason)
         except (BotoCoreError, ClientError) as trouble:  # the ledger is away too; a retry re-enters from planning
             telemetry.warning("failed", f"run {run.run_id} could not be marked as {status}: {trouble}")
             if run.check_in_id is not None:

@@ -1,12 +1,13 @@
 """Where deliveries of refresh messages come in: taken apart, located in the ledger, committed once, handed on."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from core.aws.queues import Headers, ParkedQueue, RefreshQueue
-from core.runs.ledger import Commit, CommitOutcome, Message, Run
+from core.runs.ledger import Commit, CommitOutcome, Ledger, Message, Run
 from core.runs.lifecycle import RunLifecycle
 from core.runs.plan import RefreshMessage
 from core.telemetry import Telemetry
@@ -94,17 +95,25 @@ class MessageStore(msgspec.Struct, frozen=True):
     queue: RefreshQueue
     parked: ParkedQueue
 
+    @property
+    def ledger(self) -> Ledger:
+        return self.lifecycle.ledger
+
+    @property
+    def telemetry(self) -> Telemetry:
+        return self.lifecycle.telemetry
+
     def locate(self, delivery: Delivery, message: RefreshMessage) -> Located | None:
         """Find the part to work on; None when nothing is to be done: it is over, committed before, or parked now."""
         run_id = message.run_id or ""
-        run = self.lifecycle.ledger.runs.read(run_id)
+        run = self.ledger.runs.read(run_id)
         if run is None or run.status == "planning":
             self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
             return None
         if not run.is_open or run.is_done:
             self._conclude(run)
             return None
-        item = self.lifecycle.ledger.messages.read(run_id, message.message)
+        item = self.ledger.messages.read(run_id, message.message)
         if item is None or item.number >= run.messages_planned:
             self.park(delivery, f"run {run_id} has no message {message.message}")
             return None
@@ -119,8 +128,15 @@ class MessageStore(msgspec.Struct, frozen=True):
 
     def park(self, delivery: Delivery, reason: str) -> None:
         """Put a body aside for a person, with the reason."""
-        self.lifecycle.telemetry.error("slice_error", f"message parked: {reason}")
-        self.parked.park(delivery.body, reason)
+        self.telemetry.error("slice_error", f"message parked: {reason}")
+        self.parked.park(delivery.body, self.telemetry.redacted(reason))
+
+    def claim(self, located: Located, request_id: str, now: datetime, until: datetime) -> None:
+        """Take a part for an invocation until then; raises `ClaimedError` when another is at it."""
+        item = located.item
+        if not self.ledger.messages.claim(item, request_id, now, until):
+            part = f"message {item.number} part {item.next_part} of {item.run_id}"
+            raise ClaimedError(f"another invocation is at {part}")
 
     def repair(self, run: Run, item: Message) -> None:
         """Send the part that a crash between commit and send has kept back."""
@@ -130,12 +146,12 @@ class MessageStore(msgspec.Struct, frozen=True):
     def hand_on(self, run: Run, number: int, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
         """Send what is left of a message as its next part, and note that it is in the queue."""
         self.send(run.headers, left, delay=delay, why=why)
-        self.lifecycle.ledger.messages.mark_sent(run.run_id, {number: left.part})
+        self.ledger.messages.mark_sent(run.run_id, {number: left.part})
 
     def send(self, headers: Headers, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
         """Send a next part, for nobody to see for `delay` wall seconds."""
         self.queue.send(left, headers, delay=delay)
-        self.lifecycle.telemetry.info(
+        self.telemetry.info(
             "handed_on",
             "what is left goes on as the next part",
             part=left.part,
@@ -150,12 +166,12 @@ class MessageStore(msgspec.Struct, frozen=True):
         Raises `ClaimedError` while the one that ended the run is telling its totals: it may die of that, and this
         delivery be the last that could tell them.
         """
-        outcome = self.lifecycle.ledger.messages.commit(commit, self.lifecycle.ledger.runs)
+        outcome = self.ledger.messages.commit(commit, self.ledger.runs)
         if outcome is CommitOutcome.RUN_ENDED:
-            self.lifecycle.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
-            self._ensure_reported(self.lifecycle.ledger.runs.read(run.run_id) or run)
+            self.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
+            self._ensure_reported(self.ledger.runs.read(run.run_id) or run)
         if outcome is CommitOutcome.ALREADY_DONE:
-            item = self.lifecycle.ledger.messages.read(run.run_id, commit.message.number)
+            item = self.ledger.messages.read(run.run_id, commit.message.number)
             if item is not None:
                 self.repair(run, item)
         return outcome is CommitOutcome.COMMITTED
@@ -167,7 +183,7 @@ class MessageStore(msgspec.Struct, frozen=True):
             return
         self._ensure_reported(run)
         again = f"`rotation replay {run.run_id}` asks again"
-        self.lifecycle.telemetry.info("done", f"run {run.status}: message ignored; {again}")
+        self.telemetry.info("done", f"run {run.status}: message ignored; {again}")
 
     def _ensure_reported(self, run: Run) -> None:
         if not self.lifecycle.report(run):

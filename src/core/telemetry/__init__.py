@@ -51,7 +51,7 @@ class Telemetry:
     def __init__(self, sentry: "settings.Sentry", *, secrets: Collection[str] = ()) -> None:
         redact = Redaction(secrets)
         self.redacted = redact.text
-        """Hides secrets in a text that goes elsewhere, such as into the ledger."""
+        """Hides secrets in a text that goes elsewhere."""
         self._logs = Logs(redact)
         self._metrics = Metrics()
         self._monitor = None if sentry.schedule is None else sentry.schedule.monitor
