@@ -7,6 +7,7 @@ from core import settings
 from core.aws import client as aws
 from core.aws.queues import ParkedQueue, RefreshQueue
 from core.clock import SystemClock
+from core.redaction import Redaction
 from core.runs.ledger import open_ledger
 from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import MessageStore
@@ -16,7 +17,8 @@ from handlers.init import ON_LAMBDA
 
 
 def lifecycle(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RunLifecycle:
-    ledger = open_ledger(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), config.ledger_table)
+    redact = Redaction(secrets.hidden).text
+    ledger = open_ledger(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), config.ledger_table, redact)
     return RunLifecycle(ledger, Telemetry(config.sentry, secrets=secrets.hidden), SystemClock(config.clock_speed))
 
 

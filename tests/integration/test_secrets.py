@@ -234,6 +234,21 @@ def lml_fails_an_id_with_the_key_for_a_reason(job, keyed):
     a_good_run(job, keyed)
 
 
+def lml_repeats_the_key_escaped(job, keyed):
+    escaped = "".join(f"\\u{ord(character):04x}" for character in KEY)
+    result = f'{{"identity_id": {FEW[0]}, "status": "error", "sources": null, "message": "{"x" * 100}{escaped}"}}'
+    keyed.fault(path="refresh", times=2, status=200, body=f'{{"results": [{result}]}}')
+    keyed.fault(path="refresh", times=None, status=400, body=f"key={quote(KEY, safe='')}; {escaped}")
+    a_good_run(job, keyed)
+
+
+def a_reason_in_the_ledger_holds_the_key(job, keyed):  # noqa: ARG001
+    job.start(identity_ids=list(FEW))
+    lifecycle = fan_out.build().lifecycle
+    (run_id,) = {json.loads(body)["run_id"] for body in job.book.waiting()}
+    lifecycle.stop(run_id, "by hand", f"somebody pasted {KEY} and {quote(KEY, safe='')}")
+
+
 def github_refuses_the_token_and_lml_the_key(job, keyed):
     keyed.fault(path="health", fields={"commit_sha": "f00"})
     keyed.fault(path="probe", status=403, body=f"not {KEY}")
@@ -302,6 +317,8 @@ EVENTS = (
     lml_fails_and_repeats_the_key,
     lml_answers_with_the_key_in_it,
     lml_fails_an_id_with_the_key_for_a_reason,
+    lml_repeats_the_key_escaped,
+    a_reason_in_the_ledger_holds_the_key,
     github_refuses_the_token_and_lml_the_key,
     the_database_refuses_the_password,
     the_database_is_not_there,

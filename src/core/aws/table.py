@@ -43,11 +43,13 @@ class Table(msgspec.Struct, frozen=True):
 
     In conditions and updates `#name` stands for an attribute whose name is a reserved word, `:value` for a keyword.
     Methods that take a condition return False where it does not hold. Other errors of the SDK go up as they are.
+    `redact` is given every text that is written, keys aside.
     """
 
     client: "DynamoDBClient"
     name: str
     sleep: Callable[[float], None] = time.sleep
+    redact: Callable[[str], str] = str
 
     def read(self, pk: str, sk: str) -> Item | None:
         """Return the item as it is now, by a consistent read."""
@@ -56,7 +58,10 @@ class Table(msgspec.Struct, frozen=True):
 
     def put(self, item: Item, condition: str, **values: Value) -> bool:
         return self._holds(
-            self.client.put_item, Item=_to_wire(item), ConditionExpression=condition, **_stand_ins(condition, values)
+            self.client.put_item,
+            Item=self._to_wire(item),
+            ConditionExpression=condition,
+            **_stand_ins(condition, values),
         )
 
     def update(self, pk: str, sk: str, update: str, condition: str, **values: Value) -> bool:
@@ -96,12 +101,16 @@ class Table(msgspec.Struct, frozen=True):
                     old = [_from_wire(reason.get("Item", {})) for reason in reasons]
                     raise TransactionRefusedError(codes, old) from error
                 self._give_way(tried)
+            except self.client.exceptions.TransactionInProgressException:  # of a request that was given up too early
+                if tried == _MAX_TRIES:
+                    raise
+                self._give_way(tried)
             else:
                 return
 
     def write_all(self, items: Sequence[Item]) -> None:
         """Write up to 25 items, whatever was there before; those that DynamoDB leaves out are sent again."""
-        pending: Sequence[WriteRequestTypeDef] = [{"PutRequest": {"Item": _to_wire(item)}} for item in items]
+        pending: Sequence[WriteRequestTypeDef] = [{"PutRequest": {"Item": self._to_wire(item)}} for item in items]
         tried = 0
         while pending:
             answer = self.client.batch_write_item(RequestItems={self.name: pending})
@@ -135,8 +144,23 @@ class Table(msgspec.Struct, frozen=True):
             "Key": _key(pk, sk),
             "UpdateExpression": update,
             "ConditionExpression": condition,
-            **_stand_ins(f"{update} {condition}", values),
+            **_stand_ins(f"{update} {condition}", self._redacted(values)),
         }
+
+    def _to_wire(self, item: Item) -> dict[str, Any]:
+        return {name: _wire(value) for name, value in self._redacted(item).items()}
+
+    def _redacted(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        return {name: value if name in {"pk", "sk"} else self._redacted_value(value) for name, value in values.items()}
+
+    def _redacted_value(self, value: Value) -> Value:
+        match value:
+            case str():
+                return self.redact(value)
+            case int() | float() | frozenset():
+                return value
+            case _:
+                return {name: self.redact(text) for name, text in value.items()}
 
     def _holds(self, call: Callable[..., object], **request: Any) -> bool:  # noqa: ANN401 - the SDK's own keywords
         tried = 0
@@ -184,10 +208,6 @@ def _wire(value: Value) -> dict[str, Any]:
             return {"SS": sorted(value)}
         case _:
             return {"M": {name: {"S": text} for name, text in value.items()}}
-
-
-def _to_wire(item: Item) -> dict[str, Any]:
-    return {name: _wire(value) for name, value in item.items()}
 
 
 def _from_wire(item: Mapping[str, Any]) -> Item:

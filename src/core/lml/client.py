@@ -14,6 +14,7 @@ import msgspec
 from core import settings
 from core.clock import Clock
 from core.lml.http import Bearer, BoundedHttp, Method, NoReplyError, Reply
+from core.redaction import hide
 
 LML_REFRESH_BATCH_CAP: Final = settings.LML_REFRESH_BATCH_CAP  # ids in one request
 
@@ -24,7 +25,6 @@ _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 _PROBE_LIMIT: Final = 10.0
 _RETRY_AFTER_CAP: Final = 3600.0
 _DETAIL: Final = 300  # characters
-_SHORTEST_KEY: Final = 8  # a shorter one is an ordinary word of a developer's machine, and part of any answer
 _LATCHED: Final = "Entity store is not available"
 _PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
 _NOT_THIS_LML: Final = frozenset({401, 403, 404, 405})
@@ -214,9 +214,11 @@ class Lml:
 
 
 def _without(key: settings.Secret, body: bytearray) -> bytearray:
-    """Return a body without the key, should the server have repeated it."""
-    text = key.get() or ""
-    return body.replace(text.encode(), b"***") if len(text) >= _SHORTEST_KEY else body
+    """Return a body without the key, should the server have repeated it, escaped or not."""
+    secret = key.get()
+    if secret is None:
+        return body
+    return bytearray(hide(secret, body.decode("latin-1"), "***").encode("latin-1"))  # a key is ASCII
 
 
 def _decoded(body: bytearray) -> object:

@@ -48,7 +48,7 @@ class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     message: Count = 0
     part: Count = 0
     identity_ids: Annotated[tuple[IdentityId, ...], msgspec.Meta(min_length=1, max_length=LML_REFRESH_BATCH_CAP)]
-    failed: dict[int, Attempts] = {}
+    failed: dict[IdentityId, Attempts] = {}
     carried: Carried | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:

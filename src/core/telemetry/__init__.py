@@ -11,10 +11,10 @@ import sentry_sdk
 from sentry_sdk.crons import capture_checkin
 
 from core.environment import SettingsError
+from core.redaction import Redaction
 from core.telemetry import _sentry
 from core.telemetry._logs import TOOL, Logs, Step
 from core.telemetry._metrics import ACCOUNTS, NAMESPACE, MetricName, Metrics, Trigger
-from core.telemetry._redaction import Redaction
 from core.telemetry._sentry import TraceHeaders
 
 if TYPE_CHECKING:

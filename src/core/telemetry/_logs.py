@@ -7,7 +7,7 @@ from typing import Final, Literal, TextIO, TypeAlias
 
 from aws_lambda_powertools import Logger
 
-from core.telemetry._redaction import Redaction
+from core.redaction import Redaction
 
 TOOL: Final = "rotation-artist-backfill"
 

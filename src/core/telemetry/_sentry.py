@@ -12,8 +12,8 @@ from sentry_sdk.traces import StreamedSpan, continue_trace, start_span
 from sentry_sdk.transport import HttpTransport
 
 from core import tls
+from core.redaction import Redaction
 from core.telemetry._logs import TOOL
-from core.telemetry._redaction import Redaction
 
 if TYPE_CHECKING:
     from sentry_sdk._types import Attributes as SdkAttributes

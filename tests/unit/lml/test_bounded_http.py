@@ -1,12 +1,20 @@
 """A request that is given up, wherever that happens, leaves a client that works."""
 
+import gzip
+import socket
 import sys
+import threading
+import time
+import tracemalloc
 import types
+import zlib
 from itertools import count
 
 import pytest
 
-from core.lml.http import BoundedHttp, NoReplyError
+from core.lml.gate import Github
+from core.lml.http import BODY_LIMIT, BoundedHttp, NoReplyError
+from core.settings import Secret
 from tests.wire import Wire, reply
 
 
@@ -77,3 +85,95 @@ def test_a_request_on_a_kept_connection_searches_for_no_package(monkeypatch):
         http.send("GET", server.url, limit=30)
 
     assert searched == []
+
+
+# Bodies that are packed
+
+
+def body_of(body, encoding):
+    with Wire(reply(200, body, {"Content-Encoding": encoding})) as wire, BoundedHttp() as http:
+        return bytes(http.send("GET", wire.url, limit=30).body)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (b"[1]", "identity"),
+        (b"[1]", ""),
+        (gzip.compress(b"[1]"), "gzip"),
+        (gzip.compress(b"[1]"), "GZIP"),
+        (gzip.compress(b"[1]"), "identity, x-gzip"),
+        (zlib.compress(b"[1]"), "deflate"),
+    ],
+)
+def test_a_body_that_a_server_packs_unasked_is_read(body, encoding):
+    assert body_of(body, encoding) == b"[1]"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "told"),
+    [
+        (b"[1]", "gzip", "not in the encoding"),
+        (gzip.compress(gzip.compress(b"[1]")), "gzip, gzip", "packed 2 times"),
+        (gzip.compress(gzip.compress(gzip.compress(b"[1]"))), "gzip, deflate, gzip", "packed 3 times"),
+    ],
+)
+def test_a_body_that_cannot_be_unpacked_is_refused_in_words(body, encoding, told):
+    with pytest.raises(NoReplyError, match=told) as refused:
+        body_of(body, encoding)
+
+    assert refused.value.cause == "malformed"
+
+
+def test_a_small_body_that_unpacks_to_gigabytes_is_refused_within_the_memory_that_is_promised():
+    packed = zlib.compressobj(9, wbits=31)
+    block = packed.compress(bytes(1 << 20))
+    body = block + b"".join(packed.compress(bytes(1 << 20)) for _ in range(200)) + packed.flush()
+
+    tracemalloc.start()
+    with pytest.raises(NoReplyError, match="longer than 16 MiB"):
+        body_of(body, "gzip")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 4 * BODY_LIMIT
+
+
+# Names
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Have the resolver hang, for a minute, at every name under .example."""
+    ended, ask = threading.Event(), socket.getaddrinfo
+
+    def answer(host, *args, **hints):
+        if ".example" in str(host):
+            ended.wait(60)
+        return ask(host, *args, **hints)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    yield
+    ended.set()
+
+
+@pytest.mark.usefixtures("hanging")
+def test_a_request_ends_at_its_limit_while_its_host_is_being_looked_up_and_so_does_its_client():
+    begun = time.monotonic()
+
+    with BoundedHttp() as http, pytest.raises(NoReplyError, match=r"no complete answer within 0\.1 s") as given_up:
+        http.send("GET", "http://lml.example:9/", limit=0.1)
+
+    assert time.monotonic() - begun < 5
+    assert given_up.value.cause == "timeout"
+
+
+@pytest.mark.usefixtures("hanging")
+def test_the_gate_goes_on_at_its_limit_while_github_is_being_looked_up(monkeypatch):
+    monkeypatch.setattr("core.lml.gate._GITHUB_LIMIT", 0.1)
+    begun = time.monotonic()
+
+    with pytest.raises(LookupError, match="GitHub gave no answer"):
+        Github(Secret("GITHUB_TOKEN", fetch=lambda _arn, _anew: ""), url="http://github.example").compare("abc")
+
+    assert time.monotonic() - begun < 5

@@ -4,6 +4,7 @@ Each class owns one kind of item. A method is one request, or one request repeat
 between two of them leaves behind is repaired by whoever reads next.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,7 +44,7 @@ class Ledger(msgspec.Struct, frozen=True):
     progress: ProgressItems
 
 
-def open_ledger(client: "DynamoDBClient", table_name: str) -> Ledger:
-    """Wire a ledger to its table; makes no request."""
-    table = Table(client, table_name)
+def open_ledger(client: "DynamoDBClient", table_name: str, redact: Callable[[str], str] = str) -> Ledger:
+    """Wire a ledger to its table, in which every text is written as `redact` leaves it; makes no request."""
+    table = Table(client, table_name, redact=redact)
     return Ledger(Runs(table), Messages(table), Lock(table), PaceItem(table), ProgressItems(table))
