@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from core.aws.queues import RefreshQueue
 from core.environment import shown
@@ -212,4 +213,5 @@ def _more(run: Run) -> Sequence[str]:
     if run.closed_at is None:
         return [f"`rotation status {run.run_id} --follow` shows the rest"]
     scanned, failed, left = run.totals.identities_scanned, run.totals.lml_error, run.totals.not_attempted
-    return [f"{scanned} of {run.planned} scanned, {failed} failed, {left} not attempted"]
+    reason = [escape(run.reason)] if run.reason else []
+    return [*reason, f"{scanned} of {run.planned} scanned, {failed} failed, {left} not attempted"]

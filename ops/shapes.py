@@ -57,10 +57,18 @@ Run = msgspec.defstruct(
 )
 RunStatus = msgspec.defstruct(
     "RunStatus",
-    [("seconds_left", int | None), ("failures", dict[str, int])],
+    [
+        ("seconds_left", int | None),
+        ("rests", str | None),
+        ("verdicts", int),
+        ("trouble", str | None),
+        ("failures", dict[str, int]),
+    ],
     bases=(Run,),
     kw_only=True,
-    namespace={"__doc__": "A run, wall seconds until it may be done (an estimate), and why ids failed, by reason."},
+    namespace={
+        "__doc__": "A run with the verdicts of parts under way, an estimate in wall seconds, and what is wrong."
+    },
 )
 
 

@@ -36,7 +36,7 @@ def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
 def look(target: Target, run: Run) -> View:
     """Return one look at a run."""
     pace, _ = target.ledger.pace.read_pace()
-    return watch.look(run, pace, target.clock())
+    return watch.look(run, pace, target.clock(), target.ledger.progress.all(run.run_id))
 
 
 def _failures(target: Target, run: Run) -> Counter[str]:
@@ -49,7 +49,7 @@ def _data(view: View, why: Counter[str]) -> dict[str, object]:
     left = None if view.seconds_left is None else round(view.seconds_left)
     return (
         summary(view.run)
-        | {"seconds_left": left, "rests": view.rests}
+        | {"seconds_left": left, "rests": view.rests, "verdicts": view.scanned, "trouble": view.trouble}
         | {"failures": dict(why.most_common(REASONS_SHOWN))}
     )
 
@@ -62,15 +62,17 @@ def _lines(view: View, why: Counter[str]) -> Iterator[str]:
         yield f"  {escape(run.reason)}"
     yield f"  began {run.started_at}" + (f", ended {run.closed_at}" if run.closed_at else "")
     yield (
-        f"  {totals.identities_scanned} of {run.planned} ids done, "
+        f"  {view.scanned} of {run.planned} ids done, "
         f"{run.messages_done} of {run.messages_planned} messages; "
         f"{totals.lml_error} failed, {totals.not_found} not found, {totals.not_attempted} not attempted"
     )
     if run.is_open:
         if view.left is not None:
-            yield f"  about {view.left}"
+            yield f"  {view.left}"
         if view.rests is not None:
             yield f"  {escape(view.rests)}"
+        if view.trouble is not None:
+            yield f"  {escape(view.trouble)}"
     yield from (f"  {rested}" for rested in totals.rested)
     if totals.warmed_without_artists:
         again = f"`rotation replay {run.run_id} --without-artists` asks again"

@@ -1,17 +1,19 @@
 """A run as it goes on, read from the ledger alone: the same for the demo's cloud and for a real one."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from core.budget.pacing import Pace
 from core.clock import Clock
 from core.runs.ledger import Ledger, Run
+from core.runs.ledger import Progress as Noted
 from core.runs.totals import TOTALS
 from ops.target import Target
 
@@ -28,11 +30,21 @@ class View:
     rests: str | None
     """Why nothing is sent now, and for how long."""
     seconds_left: float | None
+    """An estimate: what is left takes as long for each id as what is done."""
+    under_way: int = 0
+    """Verdicts of parts that are not in the run's totals yet."""
+    trouble: str | None = None
+    """What went wrong with the last request to LML, and since when it has not answered; None while it answers."""
+
+    @property
+    def scanned(self) -> int:
+        """How many ids have a verdict."""
+        return min(self.run.planned, self.run.totals.identities_scanned + self.under_way)
 
     @property
     def ids(self) -> int:
-        """How many ids are done, of the parts that are committed."""
-        return self.run.totals.identities_scanned + self.run.totals.not_attempted
+        """How many ids are done: with a verdict, or not attempted."""
+        return min(self.run.planned, self.scanned + self.run.totals.not_attempted)
 
     @property
     def left(self) -> str | None:
@@ -40,7 +52,7 @@ class View:
         seconds = self.seconds_left
         if seconds is None:
             return None
-        return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+        return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
     def __str__(self) -> str:
         """Tell it in less than the rest of an 80 column line, what matters most first."""
@@ -48,21 +60,35 @@ class View:
         parts = (
             run.status if run.status != "running" else None,
             f"{self.ids}/{run.planned} ids",
+            f"{run.totals.lml_error} failed" if run.totals.lml_error else None,
             self.left,
             f"{run.messages_done}/{run.messages_planned} messages",
-            "rests" if self.rests else None,
+            "rests" if self.rests else "LML fails" if self.trouble else None,
         )
         return ", ".join(filter(None, parts))
 
 
-def look(run: Run, pace: Pace, clock: Clock) -> View:
-    """Look at a run: what is left takes as long for each id as what is done."""
-    rests = pace.says(clock.pace()) if run.is_open else None
-    view = View(run=run, rests=rests, seconds_left=None)
-    if not (run.is_open and view.ids and run.planned > view.ids):
+def look(run: Run, pace: Pace, clock: Clock, parts: Iterable[Noted] = ()) -> View:
+    """Look at a run, of which these parts are under way."""
+    if not run.is_open:
+        return View(run=run, rests=None, seconds_left=None)
+    noted = sorted(parts, key=lambda part: part.at)
+    under_way = sum(part.totals.identities_scanned for part in noted)
+    rests, trouble = pace.says(clock.pace()), _trouble(noted)
+    view = View(run=run, rests=rests, seconds_left=None, under_way=under_way, trouble=trouble)
+    if not 0 < view.ids < run.planned:
         return view
     elapsed = max(0.0, (clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds())
     return replace(view, seconds_left=(run.planned - view.ids) * elapsed / view.ids)
+
+
+def _trouble(noted: Sequence[Noted]) -> str | None:
+    """Return what the newest request of all parts met, if that was no answer; `noted` are sorted by time."""
+    if not noted or noted[-1].error is None:
+        return None
+    answered = max(part.answered_at or "" for part in noted)
+    since = f"LML has not answered well since {answered[:19]}Z" if answered else "LML has not answered yet"
+    return f"{since}: {noted[-1].error}"
 
 
 class NeverBegunError(Exception):
@@ -71,7 +97,7 @@ class NeverBegunError(Exception):
 
 def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iterator[View]:
     """Look at a run until it has ended and its totals are told; raises `NeverBegunError` after `patience` seconds."""
-    began = time.monotonic()
+    began, most = time.monotonic(), 0
     while True:
         run = ledger.runs.read(run_id)
         waited = time.monotonic() - began
@@ -79,7 +105,9 @@ def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iter
             raise NeverBegunError(f"{run_id} is not in the ledger after {waited:.0f} s")
         if run is not None:
             pace, _ = ledger.pace.read_pace()
-            yield look(run, pace, clock)
+            view = look(run, pace, clock, ledger.progress.all(run_id))
+            most = max(most, view.scanned)  # a part's verdicts are away while they go over into the run's totals
+            yield replace(view, under_way=most - run.totals.identities_scanned)
             if run.emitted_at is not None or run.status in {"refused", "failed"}:
                 return
         time.sleep(POLL)
@@ -91,7 +119,11 @@ def show(views: Iterator[View], console: Console) -> Run:
         return _show_lines(views, console)
     with Progress(BarColumn(10), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
+        told = None
         for view in views:
+            if view.trouble and view.trouble != told:
+                bar.console.print(escape(view.trouble), highlight=False, soft_wrap=True)
+            told = view.trouble
             bar.update(task, description=str(view), total=view.run.planned or None, completed=view.ids)
     return view.run
 
@@ -101,7 +133,8 @@ def _show_lines(views: Iterator[View], console: Console) -> Run:
     for view in views:
         if time.monotonic() - told >= LINE_EVERY:
             told = time.monotonic()
-            console.print(str(view), highlight=False, soft_wrap=True)
+            more = view.rests or view.trouble
+            console.print(escape(f"{view}: {more}" if more else str(view)), highlight=False, soft_wrap=True)
     return view.run
 
 

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.queues import Headers
+from core.refresh.progress import ObservedLml
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
-from core.runs.ledger import Commit, Run
-from core.runs.messages import Delivery, Located, MessageStore
+from core.runs.ledger import Commit, Progress, Run
+from core.runs.messages import ClaimedError, Delivery, Located, MessageStore
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
 from core.runs.totals import Totals
 
@@ -39,7 +41,22 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         until = now + timedelta(seconds=time_left())
         self.store.claim(located, delivery.request_id, now, until)
         with self._span(run.headers, delivery, left):
-            return self._conclude(delivery, located, self._work(run, left, time_left))
+            observed, lml = self._observed(run, item.number)
+            result = observed._work(run, left, time_left)  # noqa: SLF001 - of this class
+            lml.hand_over()
+            return self._conclude(delivery, located, result)
+
+    def _observed(self, run: Run, message: int) -> "tuple[RefreshConsumer, ObservedLml]":
+        """Return this consumer with an LML whose answers are noted in the ledger, for people who watch."""
+        ledger, clock = self.store.lifecycle.ledger, self.worker.clock
+
+        def note(progress: Progress) -> None:
+            with suppress(BotoCoreError, ClientError):  # a run goes on without anybody watching it
+                ledger.progress.write(run.run_id, message, progress, clock.utc())
+
+        lml = ObservedLml(self.worker.lml, clock, note)
+        worker = msgspec.structs.replace(self.worker, lml=lml)
+        return msgspec.structs.replace(self, worker=worker), lml
 
     def _work(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> PartResult:
         if not run.goes_on or self._is_late(run):

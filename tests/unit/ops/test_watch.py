@@ -9,7 +9,7 @@ from rich.console import Console
 
 from core.budget import pacing
 from core.budget.pacing import Pace
-from core.runs.ledger import Run
+from core.runs.ledger import Progress, Run
 from core.runs.totals import Totals
 from core.utc import moment_text
 from ops import status, watch
@@ -36,8 +36,56 @@ def run_at(clock, *, planned=40, state="running", scanned=0, not_attempted=0):
     )
 
 
-def look(clock, run, pace=Pace()):  # noqa: B008 - frozen
-    return watch.look(run, pace, clock)
+def look(clock, run, pace=Pace(), parts=()):  # noqa: B008 - frozen
+    return watch.look(run, pace, clock, parts)
+
+
+def part(clock, verdicts=0, error=None, answered_at=None):
+    totals = Totals(identities_scanned=verdicts)
+    return Progress(totals=totals, error=error, answered_at=answered_at, at=moment_text(clock.utc()))
+
+
+def test_the_verdicts_of_parts_under_way_count_and_attempts_do_not(clock):
+    clock.advance(60)
+    view = look(clock, run_at(clock, scanned=10), parts=[part(clock, 3), part(clock, 0, "refused")])
+    assert (view.ids, view.scanned) == (13, 13)
+
+
+def test_a_dead_lml_climbs_nowhere_and_is_named(clock):
+    view = look(clock, run_at(clock), parts=[part(clock, 0, "POST refresh: connection refused")])
+    assert str(view) == "0/40 ids, 0/1 messages, LML fails"
+    assert view.trouble == "LML has not answered yet: POST refresh: connection refused"
+    assert "LML has not answered yet" in "\n".join(status._lines(view, Counter()))
+
+
+def test_since_when_lml_has_not_answered_is_told(clock):
+    answered = moment_text(clock.utc())
+    earlier = part(clock, 5, None, answered)
+    clock.advance(300)
+    view = look(clock, run_at(clock), parts=[part(clock, 0, "POST refresh: timeout"), earlier])
+    assert view.trouble == f"LML has not answered well since {answered[:19]}Z: POST refresh: timeout"
+
+
+def test_an_lml_that_answers_again_is_no_trouble(clock):
+    before = part(clock, 0, "POST refresh: timeout")
+    clock.advance(10)
+    assert look(clock, run_at(clock), parts=[part(clock, 1, None, moment_text(clock.utc())), before]).trouble is None
+
+
+def test_failures_stand_on_the_line(clock):
+    run = replace(run_at(clock), totals=Totals(identities_scanned=8, lml_error=3))
+    assert str(look(clock, run)).startswith("8/40 ids, 3 failed")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_trouble_is_shown_while_a_run_is_watched(clock, terminal, monkeypatch):
+    monkeypatch.setattr(watch, "LINE_EVERY", 0.0)
+    view = look(clock, run_at(clock), parts=[part(clock, 0, "POST refresh: connection refused")])
+    written = StringIO()
+
+    watch.show(iter([view, view]), Console(file=written, force_terminal=terminal, width=80, color_system=None))
+
+    assert "LML has not answered yet: POST refresh: connection refused" in written.getvalue()
 
 
 def test_who_waits_is_told_how_long_by_what_is_done(clock):
@@ -71,7 +119,7 @@ def test_how_long_a_run_has_rested_and_what_came_without_artists_is_told_afterwa
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(None, None), (8.4, "8 s left"), (99.9, "100 s left"), (130, "2 min left")]
+    ("seconds", "words"), [(None, None), (8.4, "about 8 s left"), (99.9, "about 100 s left"), (130, "about 2 min left")]
 )
 def test_what_is_left_is_told_in_seconds_or_minutes(clock, seconds, words):
     view = View(run=run_at(clock), rests=None, seconds_left=seconds)
@@ -85,7 +133,7 @@ def test_a_terminal_of_80_columns_shows_all_of_it(clock):
 
     watch.show(iter([view]), Console(file=written, force_terminal=True, width=80, color_system=None))
 
-    assert " 3400/3500 ids, 1200 min left, 68/70 messages, rests\n" in written.getvalue()
+    assert " 3400/3500 ids, about 1200 min left, 68/70 messages, rests\n" in written.getvalue()
 
 
 def test_ids_that_were_not_attempted_are_not_done(clock):

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from core.aws.table import Table
+from core.aws.table import Item, Table
 from core.runs.ledger._runs import expiry
 from core.runs.totals import Totals
 from core.utc import moment_text
@@ -38,7 +38,8 @@ class ProgressItems(msgspec.Struct, frozen=True):
     def write(self, run_id: str, message: int, progress: Progress, now: datetime) -> None:
         told = msgspec.structs.replace(progress, at=moment_text(now))
         pk, sk = f"RUN#{run_id}", f"PROGRESS#{message:05}"
-        self.table.write_all([{"pk": pk, "sk": sk, "progress": _encode(told).decode(), "expires_at": expiry(now)}])
+        item: Item = {"pk": pk, "sk": sk, "progress": _encode(told).decode(), "expires_at": expiry(now)}
+        self.table.put(item, "attribute_exists(pk) OR attribute_not_exists(pk)")
 
     def all(self, run_id: str) -> Iterator[Progress]:
         for item in self.table.query(f"RUN#{run_id}", "PROGRESS#"):
