@@ -76,7 +76,7 @@ def look(run: Run, pace: Pace, clock: Clock, parts: Iterable[Noted] = ()) -> Vie
     under_way = sum(part.totals.identities_scanned for part in noted)
     rests, trouble = pace.says(clock.pace()), _trouble(noted)
     view = View(run=run, rests=rests, seconds_left=None, under_way=under_way, trouble=trouble)
-    if not 0 < view.ids < run.planned:
+    if trouble or not 0 < view.ids < run.planned:
         return view
     elapsed = max(0.0, (clock.utc() - datetime.fromisoformat(run.started_at)).total_seconds())
     return replace(view, seconds_left=(run.planned - view.ids) * elapsed / view.ids)
