@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from ops.answer import Answer, at_a_target
+from ops.output import write_whole
 from ops.report.material import Material, gather
 from ops.report.page import duration, render
 from ops.target import HOME, OperatorError, Target
@@ -43,11 +44,9 @@ def report(target: Target, *, run_id: str | None, output: Path | None) -> Answer
 def write_report(material: Material, path: Path | None = None) -> Path:
     """Write a run's page, whole or not at all, and return its path; raises OperatorError."""
     chosen = path or REPORTS / f"{material.run.run_id.replace(':', '-')}.html"
-    draft = chosen.with_name(f"{chosen.name}.draft")
     try:
         chosen.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(render(material), encoding="utf-8")
-        draft.replace(chosen)
+        write_whole(chosen, render(material).encode())
     except OSError as error:
         raise OperatorError(f"the report cannot be written: {error}") from None
     return chosen.absolute()

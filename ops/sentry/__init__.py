@@ -13,6 +13,7 @@ from rich.markup import escape
 from core.schedule import Schedule
 from core.utc import utc_text
 from ops.answer import Answer, answers, sure, yes_option
+from ops.output import write_whole
 from ops.sentry import changes, keep, migrate
 from ops.sentry.api import Api, Object, SentryError
 from ops.target import HOME, OperatorError, find
@@ -217,6 +218,6 @@ def _objects(count: int) -> str:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
         raise OperatorError(f"{path} cannot be written, and nothing was changed in Sentry: {error}") from None
