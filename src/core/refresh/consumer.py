@@ -13,7 +13,7 @@ from core.refresh.progress import ObservedLml
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
 from core.runs.ledger import Commit, Progress, Run
-from core.runs.messages import ClaimedError, Delivery, Located, MessageStore
+from core.runs.messages import Delivery, Located, MessageStore
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
 from core.runs.totals import Totals
 
@@ -41,14 +41,14 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         until = now + timedelta(seconds=time_left())
         self.store.claim(located, delivery.request_id, now, until)
         with self._span(run.headers, delivery, left):
-            observed, lml = self._observed(run, item.number)
+            observed, lml = self._observed(run, located.item.number)
             result = observed._work(run, left, time_left)  # noqa: SLF001 - of this class
             lml.hand_over()
             return self._conclude(delivery, located, result)
 
     def _observed(self, run: Run, message: int) -> "tuple[RefreshConsumer, ObservedLml]":
         """Return this consumer with an LML whose answers are noted in the ledger, for people who watch."""
-        ledger, clock = self.store.lifecycle.ledger, self.worker.clock
+        ledger, clock = self.store.ledger, self.worker.clock
 
         def note(progress: Progress) -> None:
             with suppress(BotoCoreError, ClientError):  # a run goes on without anybody watching it
