@@ -36,9 +36,12 @@ INSTALL = pip install -qq --no-deps --require-hashes -r
 # The project itself, editable; its build backend is one of the pins.
 INSTALL_PROJECT = pip install -qq --no-deps --no-build-isolation -e .
 
-.PHONY: demo test test-both test-long load loadtest-full check policy build deploy bench cost lock clean
+.PHONY: help demo test test-both test-long load loadtest-full check policy build deploy bench cost lock clean
 .PHONY: check-sam check-style check-template check-types
 .DEFAULT_GOAL := demo
+
+help:
+	@sed -n '/^# make/!q; s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.demo
 	@$(BIN)/rotation demo $(ARGS)
