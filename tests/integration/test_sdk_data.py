@@ -38,6 +38,7 @@ CALLS = {
         "KeyConditionExpression": "pk = :pk",
         "ExpressionAttributeValues": {":pk": {"S": "p"}},
     },
+    ("dynamodb", "scan"): {**TABLE, "ProjectionExpression": "pk"},
     ("dynamodb", "delete_item"): {**TABLE, "Key": KEY},
     ("sqs", "send_message"): {**QUEUE, "MessageBody": "body", "DelaySeconds": 1},
     ("sqs", "send_message_batch"): {**QUEUE, "Entries": [{"Id": "0", "MessageBody": "body"}]},
