@@ -315,6 +315,11 @@ class Book:
         left = sum(len(message.left.identity_ids) for message in messages if message.left)
         assert sum(len(message.not_attempted) for message in messages) + left == totals.not_attempted
 
+    def asked_twice(self, run_id: str = RUN) -> list[int]:
+        """The ids whose release came without any artist: an answer in doubt, for which LML is asked once more."""
+        messages = self.ledger.messages.all(run_id, self.run(run_id).messages_planned)
+        return [identity for message in messages for identity in message.without_artists]
+
     def assert_world(self, ids: Sequence[int] = IDS, run_id: str = RUN) -> None:
         """The totals are what the stand-in's world holds of these ids."""
         expected = WORLD.expected(ids)

@@ -77,6 +77,7 @@ def book(sdk, lml, rows):
     def undelayed(params, **_):
         if (delay := params.pop("DelaySeconds", 0)) > 0:
             book.delays.append(delay)
+            book.clock.advance(delay)  # nobody sees the message before
 
     sdk.sqs.meta.events.register("before-parameter-build.sqs.SendMessage", undelayed)
     yield book
