@@ -546,6 +546,40 @@ def test_the_budget_starts_fresh_and_is_read_back(ledger):
     assert ledger.pace.read_pace() == (Pace(next_start=17.5), 1)
 
 
+def test_every_field_of_the_pace_is_an_attribute_that_a_person_can_read(ledger, table):
+    pace = Pace(next_start=1_770_000_000.25, rest="trial", rest_since=1_770_000_000.0, trial=17)
+
+    assert ledger.pace.write_pace(pace, 0)
+
+    assert ledger.pace.read_pace() == (pace, 1)
+    assert table.read("PACE", "discogs") == {
+        "pk": "PACE",
+        "sk": "discogs",
+        "next_start": 1_770_000_000.25,
+        "revision": 1,
+        "rest": "trial",
+        "rest_since": 1_770_000_000.0,
+        "trial": 17,
+    }
+
+
+def test_a_pace_of_an_older_shape_leaves_nothing_to_wait_for(ledger, table):
+    state = '{"paid_until":9e9,"charges":[{"id":"a","at":1.0,"cost":4.0,"ids":1}],"samples":[],"others_mean":20.0}'
+    table.put({"pk": "PACE", "sk": "discogs", "state": state, "revision": 7}, "attribute_not_exists(pk)")
+
+    assert ledger.pace.read_pace() == (Pace(), 7)
+    assert ledger.pace.write_pace(Pace(next_start=5.0), 7)
+    assert ledger.pace.read_pace() == (Pace(next_start=5.0), 8)
+
+
+@pytest.mark.parametrize("field", [{"next_start": "soon"}, {"rest": "for ever"}, {"trial": "x"}])
+def test_a_pace_that_cannot_be_read_is_an_error_so_that_nothing_is_sent_unpaced(ledger, table, field):
+    table.put({"pk": "PACE", "sk": "discogs", "revision": 1, **field}, "attribute_not_exists(pk)")
+
+    with pytest.raises(msgspec.ValidationError):
+        ledger.pace.read_pace()
+
+
 @pytest.mark.parametrize("revision", [0, 1], ids=["first write", "later write"])
 def test_of_two_slots_that_read_the_same_budget_one_writes(ledger, revision):
     for earlier in range(revision):

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -25,6 +26,7 @@ _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 _PROBE_LIMIT: Final = 10.0
 _RETRY_AFTER_CAP: Final = 3600.0
 _DETAIL: Final = 300  # characters
+_BETWEEN_VALUES: Final = re.compile(r",(?!\s*[0-9]{1,2}[ -][A-Za-z])")  # a date has a comma of its own
 _LATCHED: Final = "Entity store is not available"
 _PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
 _NOT_THIS_LML: Final = frozenset({401, 403, 404, 405})
@@ -195,8 +197,12 @@ class Lml:
             detail=self._head(reply),
         )
 
-    def _retry_after(self, value: str) -> float | None:
-        """Read delta-seconds or an HTTP date (RFC 9110 §10.2.3); None for anything else."""
+    def _retry_after(self, header: str) -> float | None:
+        """Read delta-seconds or an HTTP date (RFC 9110 §10.2.3), the longest of several; None for anything else."""
+        values = (self._pause(value.strip()) for value in _BETWEEN_VALUES.split(header))
+        return max((seconds for seconds in values if seconds is not None), default=None)
+
+    def _pause(self, value: str) -> float | None:
         if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
             return min(float(value), _RETRY_AFTER_CAP)
         try:
@@ -207,10 +213,20 @@ class Lml:
         return min(max(0.0, wait * self._clock.speed), _RETRY_AFTER_CAP)
 
     def _head(self, reply: Reply, fault: str = "") -> str:
-        """Return the fault and the head of a body on one line."""
-        text = reply.body[: 4 * _DETAIL].decode(errors="replace")
+        """Return the fault and what the body tells, or its head, on one line."""
+        text = _told(reply.body) or reply.body[: 4 * _DETAIL].decode(errors="replace")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return (fault + line)[:_DETAIL]
+
+
+def _told(body: bytearray) -> str | None:
+    """What LML says in an error body, `{"message": ..., "details"?: ...}`; None for a body of another shape."""
+    with suppress(ValueError):
+        body_ = _decoded(body)
+        if isinstance(body_, dict) and isinstance(message := body_.get("message"), str):
+            details = body_.get("details")
+            return message if details in (None, "", {}, []) else f"{message}: {json.dumps(details, ensure_ascii=False)}"
+    return None
 
 
 def _without(key: settings.Secret, body: bytearray) -> bytearray:

@@ -135,6 +135,10 @@ NOW = datetime(2026, 2, 3, 4, 30, tzinfo=UTC)
         pytest.param("Tue, 03 Feb 2026 04:31:30 -0000", 90, id="date-without-zone"),
         pytest.param("Tue, 03 Feb 2026 04:00:00 GMT", 0, id="past-date"),
         pytest.param("Tue, 03 Feb 2099 04:00:00 GMT", 3600, id="far-date"),
+        pytest.param("120, 120", 120, id="repeated"),
+        pytest.param("7, soon, 60", 60, id="repeated: the longest that can be read"),
+        pytest.param("Tue, 03 Feb 2026 04:31:30 GMT, 30", 90, id="a date and seconds"),
+        pytest.param("Tue, 03 Feb 2026 04:31:30 GMT, Tue, 03 Feb 2026 04:31:30 GMT", 90, id="a date, repeated"),
         pytest.param("Tue, 31 Feb 2026 04:00:00 GMT", None, id="no-such-date"),
         pytest.param("Tue, 03 Feb 999999999999999999999 04:00:00 GMT", None, id="no-such-year"),
     ],
@@ -414,6 +418,28 @@ def test_fetching_the_key_is_no_time_of_lml(lml):
         client = lml(wire.url, key=Secret("LML_API_KEY", arn="arn:key", fetch=slow_vault), clock=clock)
 
         assert client.refresh([1], limit=5).elapsed == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"message": "Entity store is not available"}', "Entity store is not available"),
+        (b'{"message": "bad", "details": null}', "bad"),
+        (b'{"message": "bad", "details": {"identity_ids": ["too many"]}}', 'bad: {"identity_ids": ["too many"]}'),
+        (b'{"message": "two\\nlines"}', "two lines"),
+        (b'{"message": 7}', '{"message": 7}'),
+        (b'{"detail": "no such thing"}', '{"detail": "no such thing"}'),
+        (b'{"message": "cut', '{"message": "cut'),
+        (b"[" * 5000, "[" * 300),
+    ],
+)
+def test_what_lml_says_in_an_error_body_is_the_detail(lml, body, detail):
+    with Wire(reply(503, body)) as wire:
+        error = failure(lml(wire.url))
+
+    assert error.detail == detail
+    assert error.is_latched == ("Entity store" in detail)
+    assert error.counts_as_attempt == (not error.is_latched)
 
 
 def test_the_detail_is_the_head_of_the_body_on_one_line(lml):
