@@ -16,8 +16,10 @@ from typing import Any
 
 import boto3
 import httpx
+from botocore.session import Session
 
 from core import clock
+from core.aws import client
 from core.lml.http import BoundedHttp
 from tests.virtual import VirtualClock
 
@@ -90,8 +92,8 @@ def _warm_up() -> None:
 
 
 def _hook_aws() -> None:
-    boto3.setup_default_session()
-    events = boto3.DEFAULT_SESSION.events
+    events = Session()
+    client._session = lambda: events  # every client of the functions is made of this one
     events.register("before-call", lambda model, params, **_: GATE.before(name_of(model.name, str(params["body"]))))
     events.register("after-call", lambda **_: GATE.after())
     # Here a message that is held back would have to be waited for.

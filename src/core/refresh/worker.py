@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from core.aws.queues import LONGEST_DELAY
 from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, request_limit
 from core.clock import Clock
 from core.lml.answer import Reading, Verdict, read_answer
@@ -106,7 +107,7 @@ class _Part:
             if permit is None:
                 break
             self._send(permit)
-        result.next_part = self._list.next_part(self._message, self._clock.pace())
+        result.next_part = self._list.next_part(self._message, self._clock.pace(), LONGEST_DELAY * self._clock.speed)
         result.totals += Totals(discogs_calls_estimated=self._discogs_calls)
         return result
 

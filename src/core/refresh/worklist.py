@@ -80,13 +80,16 @@ class Worklist:
         self.in_doubt[identity] = now
         self._doubted.append(identity)
 
-    def next_part(self, message: RefreshMessage, now: float) -> RefreshMessage | None:
-        """The message that carries on with what is left; None where nothing is."""
+    def next_part(self, message: RefreshMessage, now: float, longest_delay: float) -> RefreshMessage | None:
+        """The message that carries on with what is left; None where nothing is.
+
+        A back-off goes with it only if the queue cannot hold the message back so long.
+        """
         left = {identity: self.failures[identity] for identity in (*self._fresh, *self._again, *self._doubted)}
         carried = Carried(
             in_doubt={identity: math.ceil(self.in_doubt[identity]) for identity in self._doubted},
             artists_shed={i: count for i, count in self.artists_shed.items() if i in left},
             discogs_up=math.floor(self.discogs_up) if self._doubted else 0,
-            not_before=math.ceil(self.not_before) if self.not_before > now else 0,
+            not_before=math.ceil(self.not_before) if self.not_before > now + longest_delay else 0,
         )
         return message.next_part(left, carried) if left else None
