@@ -199,7 +199,7 @@ class _Starting:
 
 
 def _emulator(directory: Path, processes: list[Process]) -> _Starting:
-    """Start ministack as LOCAL.md says: functions inherit its environment, so that it gets a clean one."""
+    """Start ministack as docs/design/local.md says: functions inherit its environment, so that it gets a clean one."""
     for folder in ("home", "tmp", "state", "s3"):
         (directory / folder).mkdir(parents=True)
     url = f"http://{LOOPBACK}:{_free_port()}"

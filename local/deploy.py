@@ -1,6 +1,6 @@
 """The project's own template, put into an AWS emulator: transformed offline, changed where the emulator falls short.
 
-`python -m local.deploy` prints the transformed template, for cfn-lint (LOCAL.md, "The template: three checks").
+`python -m local.deploy` prints the transformed template, for cfn-lint (docs/design/local.md#the-template-three-checks).
 """
 
 import io

@@ -51,7 +51,7 @@ class Postgres:
         return "" if self.home else f", in schema {self.schema} of DATABASE_URL's {where}"
 
     def environment(self) -> dict[str, str]:
-        """Return the database settings of the functions (DESIGN §10)."""
+        """Return the database settings of the functions (docs/design/settings.md)."""
         return {
             "DB_HOST": self.host,
             "DB_PORT": str(self.port),

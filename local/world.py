@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def active(self) -> bool:
-        """Whether `kill_date IS NULL OR kill_date > CURRENT_DATE` (DESIGN §10)."""
+        """Whether `kill_date IS NULL OR kill_date > CURRENT_DATE` (docs/design/settings.md)."""
         return self.killed is None or self.killed > 0
 
 
@@ -119,7 +119,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         return {release.id for release in real}, {artist for release in real for artist in release.real_artists}
 
     def expected(self, identity_ids: Iterable[int]) -> dict[str, int]:
-        """Return the totals of DESIGN §4 when nothing goes wrong, and beside them `artist_errors`, `discogs_calls`."""
+        """Return the totals when nothing goes wrong (docs/design/formats.md), `artist_errors`, `discogs_calls`."""
         ids = list(identity_ids)
         totals = dict.fromkeys(
             (

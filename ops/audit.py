@@ -44,7 +44,7 @@ class Evidence:
 
 
 def audit(run: Run, evidence: Evidence) -> list[Finding]:
-    """Check every identity of DESIGN §4 on a closed run, against all who have seen a part of it."""
+    """Check every identity of docs/design/formats.md on a closed run, against all who have seen a part of it."""
     return [
         *_accounts(run),
         *_database(evidence),

@@ -26,7 +26,7 @@ from ops.target import Target, database_of, find, no_secret
 CHECKS: Final = ("gate", "empty-list", "too-many-ids", "one-id", "stale-id")
 UNKNOWN_ID: Final = 2_147_483_647
 """The highest that PostgreSQL's integer holds: of an identity that no table has got to."""
-LIMIT: Final = 60.0  # seconds for a request of one id (DESIGN §6, "Handing on")
+LIMIT: Final = 60.0  # seconds for a request of one id (docs/design/throttle.md#handing-on)
 _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 
 
@@ -43,7 +43,7 @@ class _Source(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """What LML says of an id, as LML.md has it; new values may appear in its enums."""
+    """What LML says of an id, as docs/design/lml.md has it; new values may appear in its enums."""
 
     identity_id: int
     status: str

@@ -44,7 +44,7 @@ def gate(plan: Plan) -> Finding:
 
 
 def coverage(plan: Plan, here: Mapping[str, str] | None) -> Finding:
-    """Ask whether enough active rows carry an identity (PICKER.md); `here` holds variables over the function's."""
+    """Ask if enough rows carry an identity (docs/design/settings.md); `here` holds variables over the function's."""
     environment = dict(plan.environment)
     if here is not None:
         own = {name: here[name] for name in DATABASE if here.get(name)}

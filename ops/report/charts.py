@@ -13,7 +13,7 @@ from ops.report import figures
 from ops.report.figures import Part, Request
 
 DISCOGS_LIMIT: Final = 60
-"""Calls that Discogs allows everybody who uses the station's token, in a moving minute (LML.md)."""
+"""Calls that Discogs allows everybody who uses the station's token, in a moving minute (docs/design/lml.md)."""
 POINTS: Final = 240
 """Points across a line, and gaps that a time line can show: more than a phone has room for."""
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400)

@@ -1,4 +1,4 @@
-"""Time, passed in: real for ids, leases and deadlines; paced for the budget and every wait (DESIGN §10)."""
+"""Time, passed in: real for ids, leases and deadlines; paced for pace and every wait (docs/design/settings.md)."""
 
 import time
 from datetime import UTC, datetime

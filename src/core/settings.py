@@ -1,4 +1,4 @@
-"""Everything the functions take from their environment: read once, checked whole, frozen (DESIGN §10)."""
+"""Everything the functions take from their environment: read once, checked whole, frozen (docs/design/settings.md)."""
 
 import re
 from collections.abc import Mapping
@@ -251,7 +251,7 @@ class SettingsReader(Reader):
 
 
 def _sample_rate(value: str) -> float:
-    """Return a rate in 0..1; a wrong one must not cost the run its telemetry, so it is 1.0 (DESIGN §9)."""
+    """Return a rate in 0..1; a wrong one must not cost the run its telemetry, so 1.0 (docs/design/telemetry.md)."""
     try:
         rate = float(value)
     except ValueError:

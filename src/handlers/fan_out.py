@@ -1,4 +1,4 @@
-"""Starts a run: `{"scheduled_time": "..."}` from the schedule, or what a person sends (DESIGN §4)."""
+"""Starts a run: `{"scheduled_time": "..."}` from the schedule, or what a person sends (docs/design/formats.md)."""
 
 from functools import cache, partial
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A worker killed at every point of DESIGN §7, alone and beside others: the accounts stay exact."""
+"""A worker killed at every point of docs/design/ledger.md, alone and beside others: the accounts stay exact."""
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -60,7 +60,7 @@ def beside_the_dead_letter(stage: Stage, scene: Scene, point: Point, *, at: int)
     stopped = stage.deliver(scene, message, stop_at=point)
     if stopped.pid:
         stage.delete(message)
-        scene.now += timedelta(seconds=61)  # the visibility time-out is a minute longer than the function's (DESIGN §8)
+        scene.now += timedelta(seconds=61)  # visibility is a minute above the time-out (docs/design/errors.md)
         done = stage.handle(scene, message)
         stage.kill(stopped)
         if done.outcome != "returned":

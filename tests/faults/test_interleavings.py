@@ -1,4 +1,4 @@
-"""The ledger under random interleavings of deliveries, duplicates, crashes, stops and clock steps (DESIGN §7).
+"""The ledger under random interleavings of deliveries, duplicates, crashes, stops, clock steps (docs/design/ledger.md).
 
 Everything is real but DynamoDB's machines (moto), SQS (a list: the model needs to hold messages back) and LML's work
 (drawn). The oracle is at the end: ten lines that know nothing of parts, claims or commits.

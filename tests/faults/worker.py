@@ -53,7 +53,7 @@ GATE = Gate()
 
 
 def name_of(operation: str, body: str) -> str:
-    """What a request to AWS does, in DESIGN §7's words."""
+    """What a request to AWS does, in docs/design/ledger.md's words."""
     steps = {
         "TransactWriteItems": {"next_part = :next": "commit", "sent_part = :part": "mark sent", "closed_at": "close"},
         "UpdateItem": {

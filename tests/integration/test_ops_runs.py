@@ -95,7 +95,7 @@ def test_a_second_up_is_refused_and_changes_nothing(desk):
 
 
 def test_what_sam_local_needs_names_every_variable_of_every_function(desk):
-    """SAM passes on a variable only if its template names it, and only the value of its file (LOCAL.md)."""
+    """SAM passes on a variable only if its template names it, and only the value of its file (docs/design/local.md)."""
     environments = json.loads((desk.directory / ".local/sam-env.json").read_text())
     template = json.loads((desk.directory / ".local/template.json").read_text())
     code = desk.directory / ".local" / template["Globals"]["Function"]["CodeUri"]

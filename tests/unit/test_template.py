@@ -95,7 +95,7 @@ def listed(value: object) -> list[object]:
 
 
 def test_the_schedule_is_off_until_somebody_turns_it_on():
-    """The job that this replaces must be off first (DESIGN §12)."""
+    """The job that this replaces must be off first (docs/design/architecture.md#network-and-rights)."""
     schedule = RESOURCES["DailySchedule"]["Properties"]
 
     assert resolve(schedule["ScheduleExpression"]) == PARAMETERS["ScheduleExpression"]["Default"]
@@ -401,7 +401,7 @@ def test_pages_of_the_given_origins_may_read_the_answers():
 
 
 def test_lml_sees_five_requests_of_the_picker_at_once():
-    """The walk one, DJs four: the permits of one process are not enough where there are several (PICKER.md)."""
+    """The walk one, DJs four: the permits of one process are not enough for several (docs/design/picker.md)."""
     reserved = {name: FUNCTIONS[name]["ReservedConcurrentExecutions"] for name in FUNCTIONS if "Tracks" in name}
     assert reserved == {"RotationTracksFunction": 4, "WarmTracksFunction": 1}
 

@@ -16,7 +16,7 @@ MINUTE: Final = 60.0
 EXPECTED_COST: Final = 4
 """Calls that an identity is taken to cost until its answer is there: a release and three artists."""
 DEAREST_COST: Final = 21
-"""The most calls that one identity costs: a release and its artists (LML.md)."""
+"""The most calls that one identity costs: a release and its artists (docs/design/lml.md)."""
 CALLS_AT_ONCE: Final = 2
 """Discogs calls that LML makes side by side for this kind of request."""
 FASTEST_CALL: Final = 0.15

@@ -24,7 +24,7 @@ _LOOK_AGAIN: Final = 1.0
 _LOOK_AGAIN_AT_REST: Final = 15.0
 """The same while everybody rests, when only a stop of the run can end the wait."""
 _DOWN: Final = frozenset({"upstream-error", "auth-error", "network-error", "timeout", "error", "unavailable"})
-"""What `services.discogs_api` says while LML takes Discogs' failures for empty answers (LML.md)."""
+"""What `services.discogs_api` says while LML takes Discogs' failures for empty answers (docs/design/lml.md)."""
 
 
 class PaceStore(Protocol):

@@ -1,4 +1,4 @@
-"""What an answer of LML counts for: the rules of DESIGN §5. Pure, and tolerant of any JSON."""
+"""What an answer of LML counts for: the rules of docs/design/counting.md. Pure, and tolerant of any JSON."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal

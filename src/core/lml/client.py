@@ -1,4 +1,4 @@
-"""The client of LML, the service that caches what Discogs knows (LML.md); all times are paced seconds."""
+"""The client of LML, the service that caches what Discogs knows (docs/design/lml.md); all times are paced seconds."""
 
 import json
 import math
@@ -63,7 +63,7 @@ class LmlError(Exception):
 
     @property
     def counts_as_attempt(self) -> bool:
-        """False when LML did not try but asked for a pause (DESIGN §6, "Push-back")."""
+        """False when LML did not try but asked for a pause (docs/design/throttle.md#push-back)."""
         paused = self.status == 503 and (self.retry_after is not None or self.is_latched)
         return not (self.status == 429 or paused)
 

@@ -65,7 +65,7 @@ class Rotation:
         self._sql = sql
 
     def coverage(self) -> Coverage:
-        """Count active rows with and without an identity (PICKER.md has the formula); raises DatabaseError."""
+        """Count active rows with and without an identity (docs/design/settings.md); raises DatabaseError."""
         return Coverage(*self._run("coverage")[0])
 
     def uncovered_rows(self) -> list[UncoveredRow]:

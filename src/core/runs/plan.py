@@ -1,4 +1,4 @@
-"""Identity ids to refresh messages: the wire format of DESIGN §4 and the batching rule."""
+"""Identity ids to refresh messages: the wire format of docs/design/formats.md and the batching rule."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -9,10 +9,10 @@ import msgspec
 from core.settings import LML_REFRESH_BATCH_CAP
 
 MAX_PARTS: Final = 100
-"""Parts of one message before what is left counts as not attempted (DESIGN §6)."""
+"""Parts of one message before what is left counts as not attempted (docs/design/throttle.md)."""
 
 MAX_PARTS_BY_HAND: Final = 10
-"""The same for a message without a run, which no ledger watches (DESIGN §4)."""
+"""The same for a message without a run, which no ledger watches (docs/design/formats.md)."""
 
 IdentityId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]

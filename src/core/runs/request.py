@@ -1,4 +1,4 @@
-"""What starts a run: the schedule's input or a person's, checked whole, and the name that the run gets (DESIGN §4)."""
+"""What starts a run: the schedule's input or a person's, checked whole, and the run's name (docs/design/formats.md)."""
 
 import secrets
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The accounts of a part and of a run (DESIGN §4)."""
+"""The accounts of a part and of a run (docs/design/formats.md)."""
 
 from typing import Final
 
@@ -44,6 +44,6 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 TOTALS: Final = Totals.__struct_fields__
 REPORTED_TOTALS: Final = TOTALS[:7]
-"""The totals that alert rules, dashboards and the span know by name (DESIGN §4)."""
+"""The totals that alert rules, dashboards and the span know by name (docs/design/formats.md)."""
 ERROR_TOTALS: Final = Totals(identities_scanned=1, lml_error=1)
 """The share of an identity whose last attempt failed."""

@@ -1,4 +1,4 @@
-"""What the job tells people: JSON logs, Sentry spans, events and check-ins, CloudWatch metrics (DESIGN §9)."""
+"""What the job tells people: logs, spans, events, check-ins, metrics (docs/design/telemetry.md)."""
 
 import logging
 import time
@@ -164,7 +164,7 @@ class Telemetry:
     ) -> None:
         """Tell the accounts of a run that has ended, or of a replay by hand (no run id): one span, one EMF line.
 
-        `totals` has the seven of DESIGN §4 and `not_attempted`; `run_seconds` is None when nobody measured them.
+        `totals` has those of docs/design/formats.md; `run_seconds` is None when nobody measured them.
         `backfill.not_found_percent` is rounded up, which leaves the alert rule's `> 1 %` exact.
         """
         accounts = {name: int(totals[name]) for name in ACCOUNTS}

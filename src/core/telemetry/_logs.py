@@ -1,4 +1,4 @@
-"""One JSON object a line, on standard output (DESIGN §9)."""
+"""One JSON object a line, on standard output (docs/design/telemetry.md)."""
 
 import logging
 import sys

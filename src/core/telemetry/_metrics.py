@@ -1,4 +1,4 @@
-"""CloudWatch metrics as EMF lines on standard output (DESIGN §9); alarms and dashboard use these names."""
+"""CloudWatch metrics, EMF lines on standard output (docs/design/telemetry.md); alarms and dashboard use the names."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, get_args

@@ -31,7 +31,7 @@ Attributes: TypeAlias = Mapping[str, str | int | None]
 
 RUN_OP: Final = "job.run"
 TOTALS_OP: Final = f"{TOOL}.totals"
-FLUSH_SECONDS: Final = 2.0  # DESIGN §8
+FLUSH_SECONDS: Final = 2.0  # docs/design/errors.md
 _PUBLIC_KEY: Final = "sentry-public_key="  # an item of the baggage
 
 
@@ -100,7 +100,7 @@ class _Transport(HttpTransport):
 def start(sentry: "settings.Sentry", redact: Redaction) -> None:
     """Begin reporting to Sentry, or to nobody when there is no DSN; raises when it is malformed or cannot be fetched.
 
-    Nothing is automatic: what is not used costs start-up time (LOCAL.md), and could send what nobody looked at.
+    Nothing is automatic: what is not used costs start-up time (docs/design/local.md) and could send what nobody saw.
     """
     sentry_sdk.get_global_scope().set_client(None)
     dsn = sentry.dsn.get()

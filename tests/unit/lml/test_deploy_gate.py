@@ -1,4 +1,4 @@
-"""The deploy gate: every row of LML.md's table, with an LML and a GitHub that answer over real sockets."""
+"""The deploy gate: every row of docs/design/lml.md's table, with an LML and a GitHub that answer over real sockets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The table of DESIGN §5, row by row, and whatever else LML may answer."""
+"""The table of docs/design/counting.md, row by row, and whatever else LML may answer."""
 
 import json
 

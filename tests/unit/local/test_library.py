@@ -17,7 +17,7 @@ PATIENT_DISCOGS = Limits(discogs_per_minute=math.inf)
 
 
 def totals(results):
-    """Return the tally of DESIGN §5, in the words of `World.expected`."""
+    """Return the tally of docs/design/counting.md, in the words of `World.expected`."""
     statuses = Counter(result.status for result in results)
     sources = [source for result in results if result.status == "warmed" for source in (result.sources or {}).values()]
     artists = Counter(artist.outcome for source in sources for artist in source.artists)

@@ -1,4 +1,4 @@
-"""What a DJ's request is answered with (PICKER.md, "The answer")."""
+"""What a DJ's request is answered with (docs/design/picker.md#the-answer)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The accounts of every run, in one DynamoDB table (DESIGN §7).
+"""The accounts of every run, in one DynamoDB table (docs/design/ledger.md).
 
 Each class owns one kind of item. A method is one request, or one request repeated until it is answered; what a crash
 between two of them leaves behind is repaired by whoever reads next.

@@ -101,7 +101,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runs(msgspec.Struct, frozen=True):
-    """Every change is conditional on the status that it starts from (DESIGN §7)."""
+    """Every change is conditional on the status that it starts from (docs/design/ledger.md)."""
 
     table: Table
 
