@@ -9,7 +9,7 @@ from ops.target import OperatorError, local_target
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.xdist_group("cloud")
-ALLOWED = "LML runs the gate commit 8a1344c"
+ALLOWED = "LML runs the gate commit 8a1344c; its refresh endpoint is there (answered 422 to an empty list)"
 REFUSED = "LML is not healthy: GET /health answered 503"
 BOTH = pytest.mark.parametrize("started", [ALLOWED, REFUSED], ids=["allowed", "refused"], indirect=True)
 

@@ -154,7 +154,8 @@ class FanOut(msgspec.Struct, frozen=True):
             self._check_in(run, earlier)
             with self._ended_if_it_fails(run):
                 gate = self.gate()
-                run = replace(run, gate_reason=gate.reason)
+            run = replace(run, gate_reason=gate.reason)
+            with self._ended_if_it_fails(run):
                 telemetry.gate_span(allowed=gate.allowed, reason=gate.reason)
                 telemetry.info("deploy_guard", gate.reason, allowed=gate.allowed)
                 if not gate.allowed:
