@@ -169,8 +169,9 @@ def sam_environments(target: Target) -> dict[str, dict[str, str]]:
         "AWS_SECRET_ACCESS_KEY": "test",
     }
     environments = {name: target.environment(name) | aws for name in FUNCTIONS}
-    # The picker is served by a process of its own here; by hand it takes what fan-out has.
-    return environments | {name: _picked(name, environments["FanOutFunction"]) for name in PICKER_FUNCTIONS}
+    # The picker is served by a process of its own here, and has no table: by hand it takes what fan-out has.
+    picker = environments["FanOutFunction"] | {"PICKER_TABLE": environments["FanOutFunction"]["LEDGER_TABLE"]}
+    return environments | {name: _picked(name, picker) for name in PICKER_FUNCTIONS}
 
 
 def _picked(function: str, environment: dict[str, str]) -> dict[str, str]:

@@ -137,7 +137,7 @@ def test_a_placeholder_that_nobody_filled_in_is_todays_run_with_a_warning(book, 
 
 
 def test_a_start_that_cannot_be_read_changes_nothing(book):
-    with pytest.raises(StartError, match="dry_run: Expected `bool`"):
+    with pytest.raises(StartError, match="dry_run: it must be true or false"):
         book.start({"dry_run": "yes"})
 
     assert book.sdk.dynamodb.scan(TableName="ledger")["Count"] == 0
