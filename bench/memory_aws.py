@@ -98,13 +98,17 @@ class MemoryAws:
         self._write(item)
         return {}
 
+    def _delete_item(self, asked: Item) -> Item:
+        key = asked["Key"]
+        self._items.execute("DELETE FROM items WHERE pk = ? AND sk = ?", (key["pk"]["S"], key["sk"]["S"]))
+        return {}
+
     def _transact_write_items(self, asked: Item) -> Item:
         for action in asked["TransactItems"]:
             if "Update" in action:
                 self._update_item(action["Update"])
             else:
-                key = action["Delete"]["Key"]
-                self._items.execute("DELETE FROM items WHERE pk = ? AND sk = ?", (key["pk"]["S"], key["sk"]["S"]))
+                self._delete_item(action["Delete"])
         return {}
 
     def _batch_write_item(self, asked: Item) -> Item:
@@ -150,6 +154,7 @@ METHODS: Final = {
     "GetItem": "get_item",
     "PutItem": "put_item",
     "UpdateItem": "update_item",
+    "DeleteItem": "delete_item",
     "TransactWriteItems": "transact_write_items",
     "BatchWriteItem": "batch_write_item",
     "Query": "query",

@@ -60,14 +60,15 @@ def test_an_lml_of_ones_own_is_asked_with_its_key():
     assert "a-key-of-its-own" not in finished.stdout + finished.stderr
 
 
-def test_a_wrong_key_stops_the_run_and_the_demo_fails():
-    """The gate lets a known commit pass, so that the refresh is what meets the refusal."""
+def test_a_wrong_key_is_refused_before_anything_is_sent_and_the_demo_fails():
+    """The gate tries the key also where it knows the commit."""
     with serve.in_thread(app.build(World.seeded(12), speed=100, token="right")) as url:
         finished = demo("--identities", "12", "--speed", "100", "--lml-url", url, "--lml-api-key", "wrong")
 
     summary = last_line(finished)
-    assert (finished.returncode, summary["status"]) == (1, "stopped"), finished.stdout
-    assert (summary["identities_scanned"], summary["not_attempted"]) == (0, 12)
+    assert (finished.returncode, summary["status"]) == (1, "refused"), finished.stdout
+    assert (summary["planned"], summary["identities_scanned"]) == (0, 0)
+    assert "LML_API_KEY" in finished.stdout + finished.stderr
 
 
 def test_an_unreachable_lml_is_refused_with_the_reason():
