@@ -56,6 +56,15 @@ class Book:
         assert ledger.runs.open(run)
         return run
 
+    def forget_today(self) -> None:
+        """Nobody has run the day yet, whatever tests before this one did."""
+        runs, today = self.target.ledger.runs, SystemClock().utc().date()
+        for key in (
+            (f"DAY#{today}", "DAY"),
+            *((f"RUN#{name}", "RUN") for name in (f"scheduled-{today}", f"scheduled-{today}T04:30:00Z")),
+        ):
+            runs.table.delete(*key, "attribute_exists(pk)")
+
     def plan(self, ids: Sequence[int]) -> Run:
         """A run past the commit point of which no message is in the queue."""
         ledger, now = self.target.ledger, SystemClock().utc()
@@ -143,6 +152,7 @@ def test_the_last_start_is_shown_where_nothing_goes_on(desk, book):
 
 def test_the_day_has_one_full_run_whoever_starts_it_until_it_is_forced(desk, book):
     nightly = f"scheduled-{SystemClock().utc().date()}T04:30:00Z"
+    book.forget_today()
     book.enter("failed", nightly)
     first = desk.data("run", "--wait")
     assert (first["run_id"], first["status"], first["trigger"]) == (nightly, "complete", "scheduled")
