@@ -123,6 +123,18 @@ def bare(aws: MemoryAws, database: settings.Database) -> None:
     aws.dynamodb.get_item(TableName=TABLE, Key=key, ConsistentRead=True)
     aws.dynamodb.put_item(TableName=TABLE, Item={**key, "planned": {"N": "0"}})
     aws.dynamodb.put_item(TableName=TABLE, Item={"pk": {"S": "LOCK"}, "sk": {"S": "refresh"}})
+    # What lets a start that died be found: runs that are not sent whole, and the run of this request.
+    unsent = {"pk": {"S": "UNSENT"}, "sk": key["pk"]}
+    aws.dynamodb.query(
+        TableName=TABLE,
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+        ExpressionAttributeValues={":pk": unsent["pk"], ":prefix": {"S": "RUN#"}},
+        ConsistentRead=True,
+    )
+    aws.dynamodb.put_item(TableName=TABLE, Item=unsent)
+    start = {"pk": {"S": "START#request"}, "sk": {"S": "START"}}
+    aws.dynamodb.get_item(TableName=TABLE, Key=start, ConsistentRead=True)
+    aws.dynamodb.put_item(TableName=TABLE, Item={**start, "run_id": {"S": run}})
     begin = postgres.filled(sql["begin"], {"statement_timeout": database.statement_timeout_ms})
     connection = postgres.begun(database, begin)
     for name in ("unusable_ids", "coverage"):
@@ -163,6 +175,7 @@ def bare(aws: MemoryAws, database: settings.Database) -> None:
         actions: list[Any] = [{"Update": {"TableName": TABLE, "Key": each, **marks}} for each in keys]
         aws.dynamodb.transact_write_items(TransactItems=actions)
     aws.dynamodb.update_item(**status, **change)
+    aws.dynamodb.delete_item(TableName=TABLE, Key=unsent)
     aws.dynamodb.get_item(TableName=TABLE, Key=key, ConsistentRead=True)
 
 
