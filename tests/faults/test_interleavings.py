@@ -86,7 +86,8 @@ class Lml:
         *,
         time_left: Callable[[], float],  # noqa: ARG002 - the model's time does not run out
         run_goes_on: Callable[[], bool],
-        lml_is_known: bool,  # noqa: ARG002 - and has no wrong address
+        note: Callable[[object], None],  # noqa: ARG002 - nobody watches it
+        lml_is_known: bool,  # noqa: ARG002 - and it has no wrong address
     ) -> PartResult:
         left, result = message.attempts, PartResult(next_part=message)
         self.clock.advance(1)

@@ -9,7 +9,6 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.queues import Headers
-from core.refresh.progress import ObservedLml
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
 from core.runs.ledger import Commit, Progress, Run
@@ -41,22 +40,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         until = now + timedelta(seconds=time_left())
         self.store.claim(located, delivery.request_id, now, until)
         with self._span(run.headers, delivery, left):
-            observed, lml = self._observed(run, located.item.number)
-            result = observed._work(run, left, time_left)  # noqa: SLF001 - of this class
-            lml.hand_over()
-            return self._conclude(delivery, located, result)
-
-    def _observed(self, run: Run, message: int) -> "tuple[RefreshConsumer, ObservedLml]":
-        """Return this consumer with an LML whose answers are noted in the ledger, for people who watch."""
-        ledger, clock = self.store.ledger, self.worker.clock
-
-        def note(progress: Progress) -> None:
-            with suppress(BotoCoreError, ClientError):  # a run goes on without anybody watching it
-                ledger.progress.write(run.run_id, message, progress, clock.utc())
-
-        lml = ObservedLml(self.worker.lml, clock, note)
-        worker = msgspec.structs.replace(self.worker, lml=lml)
-        return msgspec.structs.replace(self, worker=worker), lml
+            return self._conclude(delivery, located, self._work(run, left, time_left))
 
     def _work(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> PartResult:
         if not run.goes_on or self._is_late(run):
@@ -66,10 +50,15 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             now = self.store.ledger.runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)
 
+        def note(progress: Progress) -> None:
+            with suppress(BotoCoreError, ClientError):  # a run goes on without anybody watching it
+                self.store.ledger.progress.write(run.run_id, left.message, progress, self.worker.clock.utc())
+
         return self.worker.work(
             left,
             time_left=self._paced(time_left),
             run_goes_on=run_goes_on,
+            note=note,
             lml_is_known=run.totals.identities_scanned > 0,
         )
 

@@ -1,16 +1,19 @@
 """What a part has come to so far, noted after each request to LML for people who watch; no account rests on it."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from core.clock import Clock
 from core.lml.answer import read_answer
 from core.lml.client import Answer, LmlError
-from core.refresh.worker import Upstream
 from core.runs.ledger import Progress
 from core.runs.totals import Totals
 from core.utc import moment_text
+
+if TYPE_CHECKING:
+    from core.refresh.worker import Upstream
 
 
 class ObservedLml:
@@ -19,7 +22,7 @@ class ObservedLml:
     An identity counts once, when LML has given its verdict and kept nothing of it for its breaker's sake.
     """
 
-    def __init__(self, lml: Upstream, clock: Clock, note: Callable[[Progress], None]) -> None:
+    def __init__(self, lml: "Upstream", clock: Clock, note: Callable[[Progress], None]) -> None:
         self._lml = lml
         self._clock = clock
         self._note = note

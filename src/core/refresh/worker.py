@@ -11,8 +11,10 @@ from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, req
 from core.clock import Clock
 from core.lml.answer import Reading, Verdict, read_answer
 from core.lml.client import Answer, Kind, LmlError
+from core.refresh.progress import ObservedLml
 from core.refresh.result import PartResult, Stop
 from core.refresh.worklist import Worklist
+from core.runs.ledger import Progress
 from core.runs.plan import RefreshMessage
 from core.runs.totals import ERROR_TOTALS, Totals
 from core.telemetry import MetricName, Step
@@ -58,13 +60,19 @@ class Worker(msgspec.Struct, frozen=True):
         *,
         time_left: Callable[[], float],
         run_goes_on: Callable[[], bool],
+        note: Callable[[Progress], None] = lambda _progress: None,
         lml_is_known: bool = False,
     ) -> PartResult:
         """Work on a part until its ids have verdicts, the run ends, or `time_left` (paced seconds) gets short.
 
-        `lml_is_known` says that LML has answered this run before: a 404 is then no wrong address.
+        `note` is told what the part has come to, after each request and at its end. `lml_is_known` says that LML has
+        answered this run before: a 404 is then no wrong address.
         """
-        return _Part(self, message, time_left, run_goes_on, lml_is_known=lml_is_known).work()
+        lml = ObservedLml(self.lml, self.clock, note)
+        observed = msgspec.structs.replace(self, lml=lml)
+        result = _Part(observed, message, time_left, run_goes_on, lml_is_known=lml_is_known).work()
+        lml.hand_over()
+        return result
 
 
 class _Part:
