@@ -11,13 +11,13 @@ from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, req
 from core.clock import Clock
 from core.lml.answer import Reading, Verdict, read_answer
 from core.lml.client import Answer, Kind, LmlError
-from core.refresh.progress import ObservedLml
 from core.refresh.result import PartResult, Stop
 from core.refresh.worklist import Worklist
 from core.runs.ledger import Progress
 from core.runs.plan import RefreshMessage
 from core.runs.totals import ERROR_TOTALS, Totals
 from core.telemetry import MetricName, Step
+from core.utc import moment_text
 
 STAYS_SO: Final = 8
 """Requests of a part in a row after which a refusal is no passing fault: some four minutes of back-off."""
@@ -68,11 +68,7 @@ class Worker(msgspec.Struct, frozen=True):
         `note` is told what the part has come to, after each request and at its end. `lml_is_known` says that LML has
         answered this run before: a 404 is then no wrong address.
         """
-        lml = ObservedLml(self.lml, self.clock, note)
-        observed = msgspec.structs.replace(self, lml=lml)
-        result = _Part(observed, message, time_left, run_goes_on, lml_is_known=lml_is_known).work()
-        lml.hand_over()
-        return result
+        return _Part(self, message, time_left, run_goes_on, note, lml_is_known=lml_is_known).work()
 
 
 class _Part:
@@ -82,6 +78,7 @@ class _Part:
         message: RefreshMessage,
         time_left: Callable[[], float],
         run_goes_on: Callable[[], bool],
+        note: Callable[[Progress], None],
         *,
         lml_is_known: bool,
     ) -> None:
@@ -93,6 +90,8 @@ class _Part:
         self._message = message
         self._time_left = time_left
         self._run_goes_on = run_goes_on
+        self._note = note
+        self._progress = Progress()
         self._lml_is_known = lml_is_known
         self._limit = request_limit(time_left())
         self._list = Worklist(message, worker.clock.pace())
@@ -100,7 +99,6 @@ class _Part:
         self._refused_in_a_row = 0
         self._bare_in_a_row = 0
         self._asked_health = False
-        self._discogs_calls = 0
         self._warned: set[str] = set()
         self._result = PartResult()
 
@@ -116,7 +114,8 @@ class _Part:
                 break
             self._send(permit)
         result.next_part = self._list.next_part(self._message, self._clock.pace(), LONGEST_DELAY * self._clock.speed)
-        result.totals += Totals(discogs_calls_estimated=self._discogs_calls)
+        if result.totals.lml_requests:
+            self._noted(msgspec.structs.replace(self._progress, totals=Totals()))  # the run's own will hold them
         return result
 
     def _measure_round_trip(self) -> None:
@@ -172,13 +171,25 @@ class _Part:
             calls = self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed)
             self._settled(calls if error.may_have_cost else 0, error.elapsed)
             self._take_failure(ids, error)
+            seen = msgspec.structs.replace(self._progress, error=str(error))
         else:
             self._take_answer(permit, ids, reading, answer.elapsed)
+            seen = self._seen(reading)
+        self._noted(msgspec.structs.replace(seen, totals=self._result.totals))
+
+    def _seen(self, reading: Reading) -> Progress:
+        if reading.malformed:
+            return msgspec.structs.replace(self._progress, error=reading.malformed)
+        return Progress(answered_at=moment_text(self._clock.utc()), error=next(iter(reading.failed.values()), None))
+
+    def _noted(self, progress: Progress) -> None:
+        self._progress = progress
+        self._note(progress)
 
     def _settled(self, calls: int, elapsed: float) -> None:
         self._telemetry.metric("LmlRequestMillis", elapsed * 1000)
         self._telemetry.metric("DiscogsCallsEstimated", calls)
-        self._discogs_calls += calls
+        self._result.totals += Totals(discogs_calls_estimated=calls)
 
     def _take_answer(self, permit: Permit, ids: list[int], reading: Reading, elapsed: float) -> None:
         again = [identity for identity in ids if self._is_asked_again(identity, reading, permit)]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -17,6 +18,9 @@ from core.runs.totals import Totals
 from core.settings import Pacing
 from tests.fleet import MemoryStore, Script, ScriptedLml, Told, failure, warmed
 from tests.virtual import VirtualClock
+
+if TYPE_CHECKING:
+    from core.runs.ledger import Progress
 
 HOUR = 3600.0
 
@@ -50,6 +54,7 @@ class Bench:
         self.clock = VirtualClock()
         self.script = Script(answer=in_turn(*answers), seconds=lambda _: seconds)
         self.told = Told()
+        self.noted: list[Progress] = []
         lml = ScriptedLml(self.script, self.clock)
         luck = Random(1)  # noqa: S311
         throttle = Throttle(MemoryStore(), lml, self.clock, Pacing(slice_max=slice_max), luck)
@@ -67,7 +72,9 @@ class Bench:
         if carried is not None:
             message = replace(message, carried=carried)
         ends = self.clock.pace() + seconds
-        return self.worker.work(message, time_left=lambda: ends - self.clock.pace(), run_goes_on=goes_on)
+        return self.worker.work(
+            message, time_left=lambda: ends - self.clock.pace(), run_goes_on=goes_on, note=self.noted.append
+        )
 
     @property
     def times(self) -> list[float]:
@@ -672,3 +679,52 @@ def test_the_estimate_of_discogs_calls_is_what_was_charged():
 
     assert result.totals.discogs_calls_estimated == 8
     assert sum(value for name, value in bench.told.metrics if name == "DiscogsCallsEstimated") == 8
+
+
+def test_after_each_request_is_noted_what_the_run_will_get_and_at_the_end_nothing_twice():
+    """Whoever watches adds it to the run's totals, which get it when the part is committed."""
+    bench = Bench(all_with("warmed"), all_with("error"), all_with("not_found"))
+
+    result = bench.work(1, 2, 3)
+
+    *underway, handed_over = [it.totals for it in bench.noted]
+    assert [it.identities_scanned for it in underway] == [1, 1, 2, 3]
+    assert [it.lml_requests for it in underway] == [1, 2, 3, 4]
+    assert underway[-1] == result.totals
+    assert handed_over == Totals()
+    assert bench.noted[-1].answered_at == bench.noted[-2].answered_at is not None
+
+
+def test_an_id_that_is_given_up_is_noted_as_failed_at_once():
+    bench = Bench(failure(422), all_with("warmed"))
+
+    bench.work(1, 2)
+
+    assert [it.totals.lml_error for it in bench.noted] == [1, 1, 0]
+
+
+def test_a_dead_lml_comes_to_no_verdict_and_its_word_is_noted():
+    bench = Bench(*[failure(503, detail="out of order")] * 2, all_with("not_found"))
+
+    bench.work(1)
+
+    assert [it.totals.identities_scanned for it in bench.noted] == [0, 0, 1, 0]
+    assert ["out of order" in (it.error or "") for it in bench.noted] == [True, True, False, False]
+    assert [it.answered_at is None for it in bench.noted] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("body", [None, [], {"results": None}, {"results": [5]}])
+def test_a_body_of_another_form_is_noted_as_an_error_and_no_verdict(body):
+    bench = Bench(body)
+
+    bench.work(1)
+
+    assert bench.noted[0].totals.identities_scanned == 0
+    assert bench.noted[0].error
+    assert bench.noted[1].error is None
+
+
+def test_nothing_is_noted_of_a_part_that_asked_nothing():
+    bench = Bench()
+    bench.work(1, goes_on=lambda: False)
+    assert bench.noted == []
