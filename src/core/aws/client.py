@@ -1,5 +1,6 @@
 """How clients of AWS are made: botocore's own, with one TLS context for all of them."""
 
+import socket
 from collections.abc import Iterator, Mapping
 from functools import cache
 from io import BytesIO
@@ -27,6 +28,8 @@ _SECONDS: Final = (3.0, 10.0)
 
 botocore would wait 60.
 """
+_AT_ONCE: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+"""As botocore's own pool has it: else a request's last packet waits 40 ms for the server's word on the one before."""
 CLIENT: Final = Config(user_agent="rotation-artist-backfill", connect_timeout=_SECONDS[0], read_timeout=_SECONDS[1])
 """The name that CloudTrail shows; botocore would make up a longer one for every call, a tenth of what a call costs."""
 
@@ -59,7 +62,7 @@ def create_client(service: str, *, rehearsed: bool = False) -> Any:
         events.unregister("before-send", _answer_nothing)
     if _session().get_config_variable("ca_bundle") is None:  # else botocore has to read that one
         proxies = get_environ_proxies(client.meta.endpoint_url)
-        pool = _Pool(timeout=_SECONDS, proxies=proxies)  # type: ignore[arg-type]  # of pairs its stub knows nothing
+        pool = _Pool(timeout=_SECONDS, proxies=proxies, socket_options=_AT_ONCE)  # type: ignore[arg-type]  # of pairs its stub knows nothing
         client._endpoint.http_session = pool  # noqa: SLF001 - botocore lets nobody choose it
     return client
 
