@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 
 import msgspec
 
+from core.runs.totals import REPORTED_TOTALS
 from local import names
 
 KILLED_PER_IDENTITY: Final = 70
@@ -121,20 +122,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     def expected(self, identity_ids: Iterable[int]) -> dict[str, int]:
         """Return the totals when nothing goes wrong (docs/design/formats.md), `artist_errors`, `discogs_calls`."""
         ids = list(identity_ids)
-        totals = dict.fromkeys(
-            (
-                "identities_scanned",
-                "identities_resolved",
-                "warmed_releases",
-                "warmed_artists",
-                "not_found",
-                "not_implemented",
-                "lml_error",
-                "artist_errors",
-                "discogs_calls",
-            ),
-            0,
-        )
+        totals = dict.fromkeys((*REPORTED_TOTALS, "artist_errors", "discogs_calls"), 0)
         totals["identities_scanned"] = totals["identities_resolved"] = len(ids)
         for identity in map(self.identities.get, ids):
             if identity is None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.runs.ledger import Message, Run
-from core.runs.totals import REPORTED_TOTALS
-from core.telemetry import TOOL
+from core.runs.totals import REPORTED_TOTALS, SUMMARY_TOTALS, UNWARMED
+from core.telemetry import TOOL, metric_of
 from local.sentry import Span
 
 
@@ -57,14 +57,9 @@ def audit(run: Run, evidence: Evidence) -> list[Finding]:
 def _accounts(run: Run) -> Iterator[Finding]:
     totals = run.totals
     yield Finding("the run is complete", run.status == "complete", f"{run.status}: {run.reason or 'no reason given'}")
-    yield _same("planned = scanned + not attempted", run.planned, totals.identities_scanned + totals.not_attempted)
-    yield _same(
-        "scanned = resolved + lml_error", totals.identities_scanned, totals.identities_resolved + totals.lml_error
-    )
-    inside = totals.not_found + totals.not_implemented
-    yield Finding(
-        "not_found and not_implemented lie inside resolved", inside <= totals.identities_resolved, str(inside)
-    )
+    yield _same("planned = scanned + not attempted", run.planned, totals.accounted)
+    inside = " and ".join(UNWARMED)
+    yield Finding(f"scanned = resolved + lml_error, and {inside} lie inside resolved", totals.balanced, str(totals))
 
 
 def _database(evidence: Evidence) -> Iterator[Finding]:
@@ -80,7 +75,7 @@ def _lml(run: Run, evidence: Evidence) -> Iterator[Finding]:
     yield _same("LML was asked for every planned id and no other", set(asked.last_status), planned)
     yield _same("LML counted the same requests", asked.requests, run.totals.lml_requests)
     statuses = list(asked.last_status.values())
-    for name in ("not_found", "not_implemented"):
+    for name in UNWARMED:
         yield _same(f"LML's last answers hold the same {name}", statuses.count(name), getattr(run.totals, name))
     ours = {name: getattr(run.totals, name) for name in REPORTED_TOTALS}
     yield _same("the totals are what LML's world says", ours, {name: expected[name] for name in REPORTED_TOTALS})
@@ -89,7 +84,7 @@ def _lml(run: Run, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _told(run: Run, evidence: Evidence) -> Iterator[Finding]:
-    totals = {name: getattr(run.totals, name) for name in (*REPORTED_TOTALS, "not_attempted")}
+    totals = {name: getattr(run.totals, name) for name in SUMMARY_TOTALS}
     spans = [span for span in evidence.spans if span.name == f"{TOOL}.run.totals"]
     told = [{name: span.attributes.get(f"backfill.{name}") for name in totals} for span in spans]
     yield _same("Sentry received the totals once", told, [totals])
@@ -105,7 +100,7 @@ def _told(run: Run, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _metric(line: dict[str, Any], name: str) -> int:
-    (value,) = line["".join(part.capitalize() for part in name.split("_"))]
+    (value,) = line[metric_of(name)]
     return int(value)
 
 

@@ -21,7 +21,7 @@ from core.rotation import table as rotation
 from core.rotation.table import Row
 from core.runs.ledger import Run, open_ledger
 from core.runs.request import Start
-from core.runs.totals import REPORTED_TOTALS, TOTALS, Totals
+from core.runs.totals import SUMMARY_TOTALS, TOTALS, Totals
 from local import cloud, started
 from local.cloud import Cloud, Options
 from local.deploy import DeployError
@@ -280,7 +280,7 @@ def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
         "run_id": None if run is None else run.run_id,
         "status": "not_started" if run is None else run.status,
         "planned": 0 if run is None else run.planned,
-        **{name: getattr(totals, name) for name in (*REPORTED_TOTALS, "not_attempted")},
+        **{name: getattr(totals, name) for name in SUMMARY_TOTALS},
         "seconds": 0.0 if report is None else round(report.run.seconds, 1),
         "beside": None if report is None or report.beside is None else msgspec.to_builtins(report.beside),
         "report": None if report is None or report.page is None else str(report.page),

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from core.runs.ledger import Status, Trigger
-from core.runs.totals import TOTALS
+from core.runs.ledger import Status
+from core.runs.totals import SUMMARY_TOTALS, TOTALS, Trigger
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "commands.schema.json"
 
@@ -183,7 +183,7 @@ Demo = msgspec.defstruct(
         ("run_id", str | None),
         ("status", str),
         ("planned", int),
-        *((name, int) for name in (*TOTALS[:7], "not_attempted")),
+        *((name, int) for name in SUMMARY_TOTALS),
         ("seconds", float),
         ("report", str | None),
     ],

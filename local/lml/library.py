@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from core.runs.totals import Status
 from local.lml.discogs import Answer
 from local.lml.limits import Clock, Limits
 from local.lml.process import DiscogsBreakerOpenError, Process
@@ -32,7 +33,7 @@ class Source(msgspec.Struct, frozen=True):
 
 class Result(msgspec.Struct, frozen=True):
     identity_id: int
-    status: Literal["warmed", "not_found", "not_implemented", "error"]
+    status: Status | Literal["error"]
     sources: dict[str, Source] | None = None
     message: str | None = None
 
@@ -126,7 +127,7 @@ def _tells(answer: Answer) -> bool:
     return answer.status is not None and (answer.status < 300 or answer.status == _MISSING)
 
 
-def _status(sources: dict[str, Source]) -> Literal["warmed", "not_implemented", "error"]:
+def _status(sources: dict[str, Source]) -> Status | Literal["error"]:
     """Roll sources up as LML does: one that is not wired hides another's error."""
     outcomes = {source.release_outcome for source in sources.values()}
     if "success" in outcomes:

@@ -9,19 +9,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.runs.ledger import Run
-from core.runs.totals import TOTALS
+from core.runs.totals import TOTALS, UNWARMED, Totals
 from ops.report import charts, figures
 from ops.report.material import Material
 
 TABLE_ROWS: Final = 500
 """Rows of a table; ids beyond them follow as numbers, so that a page stays under 1 MB whatever the run."""
-_KINDS: Final = (
-    ("warmed", "good"),
-    ("not found", "stale"),
-    ("not implemented", "idle"),
-    ("LML error", "bad"),
-    ("not attempted", "faint"),
-)
+_COLOURS: Final = {"warmed": "good", "not_found": "stale", "lml_error": "bad", "not_attempted": "faint"}
+"""Of the page's style sheet, by total; what is not in it is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ def render(material: Material) -> str:
     return _PAGE.render(
         run=run,
         totals=[("planned", run.planned), *((name, getattr(run.totals, name)) for name in TOTALS)],
-        kinds=[(*kind, count) for kind, count in zip(_KINDS, kinds(run), strict=True)],
+        kinds=kinds(run.totals),
         accounts=_accounts(run),
         charts=_charts(material, found, requests),
         parts=found,
@@ -70,18 +65,17 @@ def render(material: Material) -> str:
     )
 
 
-def kinds(run: Run) -> list[int]:
-    """How many identities ended in each verdict: warmed, not found, not implemented, error, not attempted."""
-    totals = run.totals
-    warmed = totals.identities_resolved - totals.not_found - totals.not_implemented
-    return [warmed, totals.not_found, totals.not_implemented, totals.lml_error, totals.not_attempted]
+def kinds(totals: Totals) -> list[tuple[str, str, int]]:
+    """What became of the planned identities, each in one kind: (its words, its colour, how many)."""
+    names = ("warmed", *UNWARMED, "lml_error", "not_attempted")
+    return [(_words(name), _COLOURS.get(name, "idle"), getattr(totals, name)) for name in names]
 
 
 def _accounts(run: Run) -> list[tuple[str, bool]]:
     totals = run.totals
     return [
-        ("planned = scanned + not attempted", run.planned == totals.identities_scanned + totals.not_attempted),
-        ("scanned = resolved + lml error", totals.identities_scanned == totals.identities_resolved + totals.lml_error),
+        ("planned = scanned + not attempted", run.planned == totals.accounted),
+        ("scanned = resolved + lml error", totals.balanced),
     ]
 
 
@@ -90,10 +84,7 @@ def _charts(
 ) -> dict[str, Markup]:
     drawn: dict[str, Markup] = {}
     if material.run.planned:
-        verdicts = zip(_KINDS, kinds(material.run), strict=True)
-        drawn["verdicts"] = charts.bars(
-            "Identities by verdict", [(kind, colour, count) for (kind, colour), count in verdicts]
-        )
+        drawn["verdicts"] = charts.bars("Identities by verdict", kinds(material.run.totals))
     if requests:
         drawn["pace"] = charts.pace(requests, material.limits)
         drawn["slots"] = charts.time_line(found)

@@ -18,8 +18,9 @@ from typing import Any, Final, Literal, NamedTuple, Self, get_args
 import httpx
 
 from core.runs.ledger import open_ledger
-from core.runs.totals import TOTALS
+from core.runs.totals import SUMMARY_TOTALS
 from core.settings import FASTEST_PACE
+from core.telemetry import metric_of
 from core.utc import utc_text
 from local import cloud, deploy, postgres, serve
 from local.lml import app
@@ -248,7 +249,7 @@ class Stage:
         failed = {identity for message in messages for identity in message.failed}
         if planned != IDS or run.planned != len(IDS):
             yield f"planned {planned}"
-        if run.planned != run.totals.identities_scanned + run.totals.not_attempted:
+        if run.planned != run.totals.accounted or not run.totals.balanced:
             yield f"{run.planned} planned, {run.totals}"
         if unasked := set(IDS) - self.asked().keys() - failed:
             yield f"nobody asked for {unasked}"
@@ -261,7 +262,7 @@ class Stage:
         if run.emitted_at is None:
             yield "its totals are not marked as told"
         told = list(self._told(scene))
-        wanted = {name: getattr(run.totals, name) for name in TOTALS[:8]}
+        wanted = {name: getattr(run.totals, name) for name in SUMMARY_TOTALS}
         if not told or any(totals != wanted for totals in told):
             yield f"told {told} where the ledger holds {wanted}"
         if any(self.sqs.receive_message(QueueUrl=url).get("Messages") for url in self.queues.values()):
@@ -279,7 +280,7 @@ class Stage:
         for line in "".join(scene.printed).splitlines():
             if '"RunCompleted"' in line and line.startswith("{"):
                 metrics = json.loads(line)
-                pascal = {name: "".join(part.capitalize() for part in name.split("_")) for name in TOTALS[:8]}
+                pascal = {name: metric_of(name) for name in SUMMARY_TOTALS}
                 yield {name: int(metrics[there][0]) for name, there in pascal.items()}
 
     def _say(self, **job: Any) -> dict[str, Any]:

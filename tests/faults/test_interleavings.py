@@ -30,7 +30,7 @@ from core.runs.ledger import Message, open_ledger
 from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import ClaimedError, Delivery, MessageStore
 from core.runs.plan import RefreshMessage
-from core.runs.totals import ERROR_TOTALS, Totals
+from core.runs.totals import errors, resolved
 from core.telemetry import Telemetry
 from tests.faults.worker import name_of
 from tests.integration.accounts import Crash, secret
@@ -103,9 +103,9 @@ class Lml:
             del left[identity]
             if verdict == "failed":
                 result.failed[identity] = "drawn"
-                result.totals += ERROR_TOTALS
+                result.totals += errors(1)
             else:
-                result.totals += Totals(identities_scanned=1, identities_resolved=1)
+                result.totals += resolved("warmed")
         result.next_part = message.next_part(left) if left else None
         return result
 
@@ -318,8 +318,8 @@ class Interleavings(RuleBasedStateMachine):
         failed = [identity for message in messages for identity in message.failed]
         assert sorted(planned) == list(IDS) == sorted(set(planned))
         totals = run.totals
-        assert run.planned == len(IDS) == totals.identities_scanned + totals.not_attempted
-        assert totals.identities_scanned == totals.identities_resolved + totals.lml_error
+        assert run.planned == len(IDS) == totals.accounted
+        assert totals.balanced
         assert totals.lml_error == len(failed) == len(set(failed))
         assert all("failed" in self.lml.said[identity] for identity in failed)
         left = {identity for message in messages for identity in (*message.not_attempted, *_waiting(message))}

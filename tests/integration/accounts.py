@@ -302,8 +302,8 @@ class Book:
         run = self.run(run_id)
         totals = run.totals
         assert run.status in {"complete", "stopped"}
-        assert run.planned == totals.identities_scanned + totals.not_attempted
-        assert totals.identities_scanned == totals.identities_resolved + totals.lml_error
+        assert run.planned == totals.accounted
+        assert totals.balanced
         assert run.emitted_at is not None
         held = self.ledger.lock.holder(self.clock.utc())
         assert held is None or held.run_id != run_id

@@ -5,14 +5,14 @@ import json
 import re
 from collections import defaultdict
 from math import isnan, nan
-from typing import get_args
 
 import pytest
 
 from core import telemetry
 from core.environment import Secret
+from core.runs.totals import ACCOUNTS, UNWARMED, Totals
 from core.settings import Sentry
-from core.telemetry import ACCOUNTS, Telemetry
+from core.telemetry import Telemetry
 from local import deploy
 
 RESOURCES = deploy.transform(deploy.read())["Resources"]
@@ -346,9 +346,7 @@ def test_the_dashboard_shows_metrics_that_are_written(recorded):
     recorded.run(identities_scanned=1)
     recorded.run(trigger="manual", identities_scanned=1)
     written = {(namespace, name, dimensions) for namespace, name, dimensions in recorded._points}
-    any_time = {
-        (telemetry.NAMESPACE, name, frozenset({("service", telemetry.TOOL)})) for name in get_args(telemetry.MetricName)
-    }
+    any_time = {(telemetry.NAMESPACE, name, frozenset({("service", telemetry.TOOL)})) for name in telemetry.METRICS}
     ours = {
         (namespace, name, frozenset(zip(words[::2], words[1::2], strict=True)))
         for _, namespace, name, words in shown_metrics()
@@ -357,6 +355,25 @@ def test_the_dashboard_shows_metrics_that_are_written(recorded):
 
     assert len(ours) >= 12
     assert ours <= written | any_time
+
+
+def test_the_dashboard_shows_in_which_verdict_each_identity_ended():
+    """A verdict that the dashboard does not know would be drawn as warmed."""
+    (widget,) = [it for it in dashboard()["widgets"] if "identities a day" in it["properties"]["title"]]
+    rows = widget["properties"]["metrics"]
+    numbers = {name: number for number, name in enumerate((*UNWARMED, "lml_error", "not_attempted"), start=2)}
+    resolved = 1 + sum(numbers[name] for name in UNWARMED)
+    totals = Totals(identities_scanned=resolved + numbers["lml_error"], identities_resolved=resolved, **numbers)
+    values = {row[-1]["id"]: getattr(totals, total_of(row[1])) for row in rows if isinstance(row[0], str)}
+    visible = [values[row[-1]["id"]] for row in rows if isinstance(row[0], str) and row[-1].get("visible", True)]
+    (warmed,) = [worked_out(row[0]["expression"], values) for row in rows if isinstance(row[0], dict)]
+
+    assert warmed == totals.warmed == 1
+    assert sorted(visible) == sorted(numbers.values())
+
+
+def total_of(metric):
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", metric).lower()
 
 
 def test_the_dashboard_shows_every_queue():

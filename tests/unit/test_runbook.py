@@ -24,7 +24,7 @@ ALARMS = {
     if it["Type"] == "AWS::CloudWatch::Alarm"
 }
 SECTIONS = dict(re.findall(r"^### (\S+)\n(.*?)(?=^### |\Z)", ALARMS_TEXT, re.DOTALL | re.MULTILINE))
-ACCOUNTS = {name.title().replace("_", "") for name in TOTALS}
+ACCOUNTS = set(map(telemetry.metric_of, TOTALS))
 ATTRIBUTES = {"backfill.dry_run", "backfill.trigger", "backfill.not_found_percent"}
 NAMED = {
     *ALARMS,
@@ -36,7 +36,7 @@ NAMED = {
     *TEMPLATE["Outputs"],
     *(value for it in TEMPLATE["Parameters"].values() for value in map(str, it.get("AllowedValues", []))),
     *(variable.name for variable in settings.VARIABLES),
-    *get_args(telemetry.MetricName),
+    *telemetry.METRICS,
     *get_args(telemetry.Step),
     *get_args(Status),
     telemetry.TOOL,

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,16 +14,19 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import sentry_sdk
 
 from core.environment import Secret
+from core.runs.totals import ACCOUNTS
 from core.schedule import CHECK_IN_MARGIN, LONGEST_ON_TIME, Schedule
 from core.settings import Sentry
-from core.telemetry import Telemetry
+from core.telemetry import METRICS, Telemetry, metric_of
 
+ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdefdsnmarker0123456"
 RUN = "scheduled-2026-02-03T04:30:00Z"
 TOTALS = {
@@ -898,3 +902,17 @@ class TestBadDsn:
         assert (line["level"], line["error"]) == ("WARNING", "PermissionError")
         assert "marker" not in json.dumps(line)
         assert telemetry.flush()
+
+
+def test_every_metric_that_the_code_adds_is_listed_with_its_unit_and_no_other_is():
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    added = set(re.findall(r'\.metric\(\s*"(\w+)"', source))
+
+    assert added | {"RunSeconds", "RunCompleted", *map(metric_of, ACCOUNTS)} == METRICS.keys()
+
+
+def test_a_metric_that_is_not_listed_is_refused_instead_of_being_counted_in_some_unit(environment):
+    telemetry = environment()
+
+    with pytest.raises(KeyError):
+        telemetry.metric("BackOffSeconds", 2.5)

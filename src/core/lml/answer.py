@@ -1,13 +1,11 @@
 """What an answer of LML counts for: the rules of docs/design/counting.md. Pure, and tolerant of any JSON."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final, cast
 
 import msgspec
 
-from core.runs.totals import Totals
-
-Status = Literal["warmed", "not_found", "not_implemented"]
+from core.runs.totals import UNWARMED, Status, Totals, resolved
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -23,15 +21,12 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def totals(self) -> Totals:
         """This identity's share of the totals."""
-        return Totals(
-            identities_scanned=1,
-            identities_resolved=1,
+        return resolved(
+            self.status,
             warmed_releases=self.warmed_releases,
             warmed_artists=self.warmed_artists,
             warmed_without_artists=self.warmed_without_artists,
             artist_errors=self.artist_errors,
-            not_found=int(self.status == "not_found"),
-            not_implemented=int(self.status == "not_implemented"),
         )
 
 
@@ -81,6 +76,8 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
         of_artists = [message for source in sources.values() for message in source.of_artists]
         if any(_SHED in message for message in messages + of_artists):
             shed.add(identity)
+        if status == "not_implemented" and "discogs_release" in sources and sources["discogs_release"].failed:
+            status = "error"  # the source that is not wired hides it
         if status == "warmed":
             verdicts[identity] = Verdict(
                 "warmed",
@@ -89,16 +86,13 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
                 warmed_without_artists=sum(source.is_bare for source in sources.values()),
                 artist_errors=sum(source.artist_errors for source in sources.values()),
             )
-        elif status == "not_found":
-            verdicts[identity] = Verdict("not_found")
-        elif status == "not_implemented" and not ("discogs_release" in sources and sources["discogs_release"].failed):
-            verdicts[identity] = Verdict("not_implemented")
-            continue
+        elif status in UNWARMED:
+            verdicts[identity] = Verdict(cast("Status", status))
         else:
-            failed[identity] = _reason("error" if status == "not_implemented" else status, messages + of_artists)
-            if status not in ("error", "not_implemented"):
+            failed[identity] = _reason(status, messages + of_artists)
+            if status != "error":
                 unknown.add(_line(status))
-        outcomes += sum(source.outcomes for source in sources.values())
+        outcomes += 0 if status == "not_implemented" else sum(source.outcomes for source in sources.values())
     failed |= {identity: malformed or "no result" for identity in asked if identity in wanted}
     return Reading(
         verdicts=verdicts,

@@ -7,7 +7,7 @@ import msgspec
 from core.runs.ledger import Commit
 from core.runs.messages import ClaimedError, Delivery, MessageStore
 from core.runs.plan import MalformedMessageError, decode
-from core.runs.totals import Totals
+from core.runs.totals import errors
 
 _DEAD: Final = "received 5 times and never finished"
 
@@ -33,11 +33,10 @@ class DeadLetterConsumer(msgspec.Struct, frozen=True):
         run, item, left = located.run, located.item, located.left
         if item.is_claimed(lifecycle.clock.utc(), by_other_than=delivery.request_id):
             raise ClaimedError(f"an invocation is still at message {item.number} part {item.next_part} of {run.run_id}")
-        count = len(left.identity_ids)
         commit = Commit(
             message=item,
             request_id=delivery.request_id,
-            totals=Totals(identities_scanned=count, lml_error=count),
+            totals=errors(len(left.identity_ids)),
             failed=dict.fromkeys(left.identity_ids, f"dead letter: {_DEAD}"),
         )
         self.store.commit(run, commit)

@@ -15,8 +15,8 @@ from core.refresh.result import PartResult, Stop
 from core.refresh.worklist import Worklist
 from core.runs.ledger import Progress
 from core.runs.plan import RefreshMessage
-from core.runs.totals import ERROR_TOTALS, Totals
-from core.telemetry import MetricName, Step
+from core.runs.totals import Totals, errors
+from core.telemetry import Step
 from core.utc import moment_text
 
 STAYS_SO: Final = 8
@@ -38,7 +38,7 @@ class Span(Protocol):
 class Reporter(Protocol):
     """What a part tells; `core.telemetry.Telemetry` is one."""
 
-    def metric(self, name: MetricName, value: float) -> None: ...
+    def metric(self, name: str, value: float) -> None: ...
 
     def warning(self, step: Step, message: str, **fields: object) -> None: ...
 
@@ -308,7 +308,7 @@ class _Part:
             self._list.ask_again(identity)
 
     def _give_up(self, identity: int, reason: str) -> None:
-        self._result.totals += ERROR_TOTALS
+        self._result.totals += errors(1)
         self._result.failed[identity] = reason[:120]
 
     def _push_back(self, retry_after: float | None) -> None:

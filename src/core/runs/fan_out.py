@@ -14,12 +14,12 @@ from core.aws.queues import RefreshQueue, SendError
 from core.lml.gate import Gate
 from core.rotation.table import Coverage, Rotation
 from core.runs import request
-from core.runs.ledger import Ledger, Run, Trigger
+from core.runs.ledger import Ledger, Run
 from core.runs.lifecycle import RunLifecycle, send_unsent
 from core.runs.plan import RefreshMessage, batches
 from core.runs.replay import still_open
 from core.runs.request import Start
-from core.runs.totals import Totals
+from core.runs.totals import Totals, Trigger
 from core.telemetry import Telemetry
 from core.utc import moment_text
 

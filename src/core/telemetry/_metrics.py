@@ -1,29 +1,33 @@
 """CloudWatch metrics, EMF lines on standard output (docs/design/telemetry.md); alarms and dashboard use the names."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from core.runs.totals import REPORTED_TOTALS
+from core.runs.totals import ACCOUNTS, Trigger
 from core.telemetry._logs import TOOL
 
 NAMESPACE: Final = "RotationArtistBackfill"
 
-MetricName: TypeAlias = Literal[
-    "IdentityCoveragePercent",
-    "RunRefused",
-    "DeadLettered",
-    "LmlRequestMillis",
-    "PacingWaitMillis",
-    "DiscogsCallsEstimated",
-]
-"""Metrics of any time; the name ends in the unit where that is not a count."""
 
-ACCOUNTS: Final = (*REPORTED_TOTALS, "not_attempted", "warmed_without_artists")
-"""What a closed run tells of its totals, on the span and in CloudWatch."""
+def metric_of(total: str) -> str:
+    """Name the metric that a total is reported as: `not_found` is `NotFound`."""
+    return total.title().replace("_", "")
 
-Trigger: TypeAlias = Literal["scheduled", "manual"]
+
+METRICS: Final[Mapping[str, MetricUnit]] = {
+    "IdentityCoveragePercent": MetricUnit.Percent,
+    "RunRefused": MetricUnit.Count,
+    "DeadLettered": MetricUnit.Count,
+    "LmlRequestMillis": MetricUnit.Milliseconds,
+    "PacingWaitMillis": MetricUnit.Milliseconds,
+    "DiscogsCallsEstimated": MetricUnit.Count,
+    "RunSeconds": MetricUnit.Seconds,
+    "RunCompleted": MetricUnit.Count,
+    **dict.fromkeys(map(metric_of, ACCOUNTS), MetricUnit.Count),
+}
+"""Every metric of the job, and its unit; alarms and dashboard know them by these names."""
 
 
 class Metrics:
@@ -32,8 +36,9 @@ class Metrics:
     def __init__(self) -> None:
         self._any_time = _line({})
 
-    def add(self, name: MetricName, value: float) -> None:
-        self._any_time.add_metric(name, _UNITS[name], value)
+    def add(self, name: str, value: float) -> None:
+        """Keep a value of a metric until `flush`; raises KeyError for one that METRICS does not know."""
+        self._any_time.add_metric(name, METRICS[name], value)
 
     def describe(self, facts: Mapping[str, object]) -> None:
         """Put facts on this invocation's lines beside the metrics: no dimensions, for whoever reads the log."""
@@ -57,23 +62,14 @@ class Metrics:
     ) -> None:
         """Write the accounts; those of a manual or dry run under a second dimension, which no alarm looks at."""
         line = _line({"trigger": trigger} if dry_run or trigger == "manual" else {})
-        for name in ACCOUNTS:
-            line.add_metric(name.title().replace("_", ""), MetricUnit.Count, totals[name])
-        if run_seconds is not None:
-            line.add_metric("RunSeconds", MetricUnit.Seconds, run_seconds)
-        line.add_metric("RunCompleted", MetricUnit.Count, int(completed))
+        values: dict[str, float] = {metric_of(name): totals[name] for name in ACCOUNTS}
+        values |= {} if run_seconds is None else {"RunSeconds": run_seconds}
+        values["RunCompleted"] = int(completed)
+        for name, value in values.items():
+            line.add_metric(name, METRICS[name], value)
         if run_id is not None:
             line.add_metadata("run_id", run_id)
         line.flush_metrics()
-
-
-def _unit(name: MetricName) -> MetricUnit:
-    if name.endswith("Millis"):
-        return MetricUnit.Milliseconds
-    return MetricUnit.Percent if name.endswith("Percent") else MetricUnit.Count
-
-
-_UNITS: Final[dict[MetricName, MetricUnit]] = {name: _unit(name) for name in get_args(MetricName)}
 
 
 def _line(extra_dimensions: Mapping[str, str]) -> EphemeralMetrics:

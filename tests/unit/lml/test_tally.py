@@ -1,14 +1,18 @@
 """The table of docs/design/counting.md, row by row, and whatever else LML may answer."""
 
+import ast
 import json
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from core.lml import answer as answer_module
 from core.lml.answer import read_answer
-from core.runs.totals import ERROR_TOTALS, REPORTED_TOTALS, TOTALS, Totals
+from core.runs.totals import REPORTED_TOTALS, TOTALS, UNWARMED, Status, Totals, errors
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800"),
@@ -18,7 +22,7 @@ JSON = st.recursive(
 OUTCOMES = st.sampled_from(["success", "error", "not_implemented", "tomorrow's", None]) | JSON
 ARTISTS = st.none() | st.lists(st.none() | st.fixed_dictionaries({}, optional={"outcome": OUTCOMES}) | JSON)
 SOURCE = st.none() | JSON | st.fixed_dictionaries({}, optional={"release_outcome": OUTCOMES, "artists": ARTISTS | JSON})
-STATUSES = st.sampled_from(["warmed", "not_found", "not_implemented", "error", "tomorrow's"]) | JSON
+STATUSES = st.sampled_from([*get_args(Status), "error", "tomorrow's"]) | JSON
 RESULT = JSON | st.fixed_dictionaries(
     {},
     optional={
@@ -198,7 +202,7 @@ def test_without_a_verdict_an_id_is_tried_again_and_told_why(answer, reason):
 
 
 def test_an_id_that_failed_for_good_is_scanned_and_an_error():
-    assert Totals(identities_scanned=1, lml_error=1) == ERROR_TOTALS
+    assert errors(1) == Totals(identities_scanned=1, lml_error=1)
 
 
 def test_a_status_never_seen_before_is_named_once_for_a_warning():
@@ -285,6 +289,29 @@ def test_the_seven_totals_have_the_names_that_alert_rules_know():
     assert set(REPORTED_TOTALS) < set(TOTALS)
 
 
+def test_no_verdict_is_given_that_the_totals_do_not_know():
+    tree = ast.parse(Path(answer_module.__file__).read_text(encoding="utf-8"))
+    given = {
+        call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Verdict"
+        if isinstance(call.args[0], ast.Constant)
+    }
+
+    assert given <= set(get_args(Status))
+
+
+@pytest.mark.parametrize("status", UNWARMED)
+def test_a_verdict_that_warmed_nothing_is_a_reported_total_of_its_own(status):
+    """LML's answer, read whole: a verdict without a total would be counted as warmed, and nobody would see it."""
+    reading = read(result(status))
+    totals = reading.verdicts[7].totals
+
+    assert status in REPORTED_TOTALS
+    assert counted(reading) == RESOLVED | {status: 1}
+    assert (totals.warmed, totals.unwarmed) == (0, 1)
+
+
 @given(st.lists(st.integers(0, 1000), min_size=2 * len(TOTALS), max_size=2 * len(TOTALS)))
 def test_totals_add_up_field_by_field(counts):
     one, other = counts[: len(TOTALS)], counts[len(TOTALS) :]
@@ -302,10 +329,10 @@ def test_any_answer_leaves_exact_accounts(asked, body):
 
     assert reading.verdicts.keys() | reading.failed.keys() == set(asked)
     assert not reading.verdicts.keys() & reading.failed.keys()
-    totals = sum((ERROR_TOTALS for _ in reading.failed), Totals())
+    totals = errors(len(reading.failed))
     totals = sum((verdict.totals for verdict in reading.verdicts.values()), totals)
-    assert totals.identities_scanned == len(asked) == totals.identities_resolved + totals.lml_error
-    assert totals.not_found + totals.not_implemented <= totals.identities_resolved
+    assert totals.identities_scanned == len(asked)
+    assert totals.balanced
     assert reading.outcomes >= totals.warmed_releases + totals.warmed_artists
     assert reading.malformed is None or reading.failed
     json.dumps(reading.failed).encode()

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace as changed
 
 from core.runs.ledger import Message, Run
-from core.runs.totals import REPORTED_TOTALS, Totals
+from core.runs.totals import REPORTED_TOTALS, SUMMARY_TOTALS, Totals
+from core.telemetry import metric_of
 from local.sentry import Attribute, Span
 from ops.audit import Asked, Evidence, audit
 
@@ -18,7 +19,6 @@ TOTALS = Totals(
     not_found=1,
     lml_requests=3,
 )
-NAMES = (*REPORTED_TOTALS, "not_attempted")
 
 
 def a_run(**changes):
@@ -38,7 +38,7 @@ def a_run(**changes):
 
 
 def a_totals_span(**values):
-    told = {name: getattr(TOTALS, name) for name in NAMES} | values
+    told = {name: getattr(TOTALS, name) for name in SUMMARY_TOTALS} | values
     return Span(
         name="rotation-artist-backfill.run.totals",
         trace_id="1" * 32,
@@ -49,7 +49,7 @@ def a_totals_span(**values):
 
 
 def a_metrics_line():
-    return {"".join(part.capitalize() for part in name.split("_")): [getattr(TOTALS, name)] for name in NAMES}
+    return {metric_of(name): [getattr(TOTALS, name)] for name in SUMMARY_TOTALS}
 
 
 def sound_evidence():

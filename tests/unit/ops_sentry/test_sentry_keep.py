@@ -3,6 +3,7 @@
 import pytest
 
 from core import telemetry
+from core.runs.totals import ACCOUNTS
 from core.schedule import Schedule
 from local.sentry_api import ORGANIZATION, PROJECT_ID, TOKEN, Fault
 from ops.sentry import changes, keep
@@ -45,7 +46,7 @@ def test_the_monitor_is_the_one_that_check_ins_bring():
 
 
 def test_widgets_ask_for_attributes_that_are_written():
-    accounts = {f"backfill.{name}" for name in telemetry.ACCOUNTS}
+    accounts = {f"backfill.{name}" for name in ACCOUNTS}
     known = accounts | {"backfill.not_found_percent", "backfill.dry_run", "backfill.trigger"}
     used = set()
     for widget in keep.wanted("dashboards", WORDS)["widgets"]:

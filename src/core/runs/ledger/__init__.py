@@ -14,7 +14,7 @@ from core.runs.ledger._lock import Lock
 from core.runs.ledger._messages import Commit, CommitOutcome, Message, Messages
 from core.runs.ledger._pace import PaceItem
 from core.runs.ledger._progress import Progress, ProgressItems
-from core.runs.ledger._runs import OPEN, Run, Runs, Status, Trigger
+from core.runs.ledger._runs import OPEN, Run, Runs, Status
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -30,7 +30,6 @@ __all__ = [
     "Progress",
     "Run",
     "Status",
-    "Trigger",
 ]
 
 

@@ -9,11 +9,10 @@ import msgspec
 
 from core.aws.table import Action, Item, Table, TransactionRefusedError
 from core.runs.ledger._lock import Lock
-from core.runs.totals import TOTALS, Totals
+from core.runs.totals import TOTALS, Totals, Trigger
 from core.utc import moment_text
 
 Status = Literal["planning", "sending", "running", "stopping", "complete", "stopped", "refused", "failed"]
-Trigger = Literal["scheduled", "manual"]
 
 OPEN: Final = ("sending", "running", "stopping")
 """Statuses under which messages are worked on and committed."""
