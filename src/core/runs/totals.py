@@ -1,4 +1,4 @@
-"""The accounts of a part and of a run (docs/design/formats.md#the-totals).
+"""The accounts of a part and of a run (docs/design/formats.md).
 
 Whoever counts, reports, checks or shows totals takes their names and their rules from here.
 """
