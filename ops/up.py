@@ -1,6 +1,7 @@
 """`rotation up` and `rotation down`: the demo's cloud, left running on this machine."""
 
 import json
+import os
 import platform
 import shutil
 import sys
@@ -26,6 +27,13 @@ from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, home, 
 
 FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
 PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
+AUTHORIZER: Final = "AuthorizeFunction"
+NO_ISSUER: Final = {
+    "PICKER_JWKS_URL": "http://127.0.0.1:9/jwks",
+    "PICKER_JWT_ISSUER": "https://auth.example",
+    "PICKER_JWT_AUDIENCE": "https://api.example",
+}
+"""The authorizer's, where nobody names an issuer: there is none on this machine, and no token can be checked."""
 SAM_ENVIRONMENT: Final = HOME / "sam-env.json"
 SAM_TEMPLATE: Final = HOME / "template.json"
 SENTRY_ENVIRONMENT: Final = HOME / "sentry.env"
@@ -171,7 +179,13 @@ def sam_environments(target: Target) -> dict[str, dict[str, str]]:
     environments = {name: target.environment(name) | aws for name in FUNCTIONS}
     # The picker is served by a process of its own here, and has no table: by hand it takes what fan-out has.
     picker = environments["FanOutFunction"] | {"PICKER_TABLE": environments["FanOutFunction"]["LEDGER_TABLE"]}
-    return environments | {name: _picked(name, picker) for name in PICKER_FUNCTIONS}
+    picked = {name: _picked(name, picker) for name in PICKER_FUNCTIONS}
+    return environments | picked | {AUTHORIZER: aws | {"LOCAL_DEV": "1"} | NO_ISSUER | _issuer()}
+
+
+def _issuer() -> dict[str, str]:
+    """The issuer of tokens that the operator's own environment names, if it names one."""
+    return {name: os.environ[name] for name in NO_ISSUER if os.environ.get(name)}
 
 
 def _picked(function: str, environment: dict[str, str]) -> dict[str, str]:

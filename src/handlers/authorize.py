@@ -6,6 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from core import authorization
+from core.aws import http_api
+from handlers import init
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -20,23 +22,22 @@ class UnauthorizedError(Exception):
 
 @cache
 def authorizer() -> authorization.Authorizer:
-    return authorization.authorizer(authorization.read(os.environ))
+    return authorization.authorizer(authorization.read(os.environ), authorization.fetch_patiently)
 
 
-def handler(event: object, _context: "LambdaContext") -> dict[str, bool]:
+def handler(event: object, _context: "LambdaContext") -> dict[str, object]:
+    headers = event.get("headers") if isinstance(event, dict) and event.get("version") != "1.0" else None
+    if not isinstance(headers, dict):  # a test of the console, a ping, payload 1.0: no request that could get in
+        return http_api.REFUSED
+    authorization_header = next((str(headers[name]) for name in headers if str(name).lower() == "authorization"), None)
     try:
-        decision = authorizer().decide(_authorization(event))
+        decision = authorizer().decide(authorization_header)
     except authorization.KeysUnavailableError as error:
-        logging.getLogger().error("%s", error)  # noqa: TRY400 - Lambda logs the stack itself; an alarm waits for the words
-        raise
+        logging.getLogger().error("%s", error)  # noqa: TRY400 - its words are what an alarm waits for
+        return http_api.let_in("keys_unavailable")
     if decision == "unauthenticated":
         raise UnauthorizedError
-    return {"isAuthorized": decision == "allowed"}
+    return http_api.let_in("allowed") if decision == "allowed" else http_api.REFUSED
 
 
-def _authorization(event: object) -> str | None:
-    """Return the header of a request; None in an event that is no request, such as the console's test."""
-    headers = event.get("headers") if isinstance(event, dict) else None
-    if not isinstance(headers, dict):
-        return None
-    return next((str(headers[name]) for name in headers if str(name).lower() == "authorization"), None)
+init.make_now(authorizer)

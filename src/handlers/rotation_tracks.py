@@ -19,6 +19,9 @@ def handler(event: object, context: "LambdaContext") -> dict[str, object]:
         asked = api.asked(event)
         if isinstance(asked, api.Reply):  # needs no tracks
             return asked.for_lambda()
+        turned_away = api.turned_away(event, needs_decision=not picker_bootstrap.picker().local_dev)
+        if turned_away is not None:
+            return turned_away.for_lambda()
         patience = min(PATIENCE, context.get_remaining_time_in_millis() / 1000 - _MARGIN)
         return picker_bootstrap.picker().reply_to(*asked, patience=patience).for_lambda()
 

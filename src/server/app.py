@@ -130,7 +130,7 @@ class Tracks:
             decision = await asyncio.get_running_loop().run_in_executor(self._checks, authorizer.decide, authorization)
         except KeysUnavailableError as error:
             self._picker.telemetry.error("picker", str(error), error=type(error).__name__)
-            return api.busy("no token can be checked now; try again in a moment", 5)
+            return api.busy(api.NO_KEYS, 5)
         if decision == "unauthenticated":
             why = ' error="invalid_token"' if authorization else ""
             return api.problem(401, "Unauthorized", www_authenticate=f"Bearer{why}")

@@ -67,6 +67,8 @@ def test_every_event_does_what_the_readme_says(running_cloud, tmp_path):
         200,
         [],
     )  # the demo's row is not here
+    (unchecked,) = answers("AuthorizeFunction").values()
+    assert unchecked["context"] == {"decision": "keys_unavailable"}
     walk = answers("WarmTracksFunction")["warm-tracks"]
     assert walk["done"]
     assert walk["counters"]["scanned"] > 0

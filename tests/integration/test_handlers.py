@@ -15,6 +15,7 @@ from handlers import dead_letter, fan_out, refresh, secrets
 from tests.eventually import eventually
 from tests.integration.accounts import IDS, KEY, RUN, TABLE
 from tests.integration.build import Context
+from tests.odd_events import ODD_EVENTS, SAMPLE_OF_SQS
 
 pytest_plugins = ("tests.integration.fixtures",)
 
@@ -156,16 +157,52 @@ def test_every_event_is_for_the_run_of_the_schedule():
         assert json.loads(body_of(name))["run_id"] == RUN
 
 
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("function", [fan_out, refresh, dead_letter], ids=["fan_out", "refresh", "dead_letter"])
+@pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
+def test_a_test_of_the_console_or_a_ping_is_answered_and_changes_nothing(book, told, function, odd):
+    answer = function.handler(odd, Context())
+
+    assert answer["outcome"] == "ignored"
+    json.dumps(answer)
+    assert [(line["level"], line["message"]) for line in told("init")] == [("WARNING", answer["hint"])]
+    assert not [line for line in told() if line.get("level") == "ERROR" or "_aws" in line], "nothing rings an alarm"
+    assert book.sdk.dynamodb.scan(TableName=TABLE)["Count"] == 0
+    assert (book.waiting(), book.waiting("parked"), book.lml.asked()) == ([], [], [])
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_message_without_its_envelope_is_answered_with_where_there_is_one():
+    answer = refresh.handler(json.loads(body_of("refresh-message")), Context())
+    assert "events/refresh-message.json is one" in answer["hint"]
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("function", [refresh, dead_letter], ids=["refresh", "dead_letter"])
+def test_the_console_s_sample_of_a_message_is_not_parked(book, function):
+    assert function.handler(SAMPLE_OF_SQS, Context()) == {"batchItemFailures": []}
+    assert book.waiting("parked") == []
+
+
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("function", [refresh, dead_letter], ids=["refresh", "dead_letter"])
 @pytest.mark.parametrize(
-    "wrong", [{}, [], None, json.loads(body_of("refresh-message"))], ids=["empty", "a list", "null", "bare"]
+    "record", [{"eventSource": "aws:sqs"}, {"body": None}, {"body": {}}, {"body": "x", "messageId": 7}]
 )
-@pytest.mark.usefixtures("environment")
-def test_what_is_no_sqs_event_is_refused_with_an_example(told, function, wrong):
+def test_a_message_of_sqs_that_has_no_body_fails_so_that_sqs_keeps_it(told, function, record):
     with pytest.raises(ValueError, match=r"not an SQS event \(events/refresh-message\.json is one\)"):
-        function.handler(wrong, Context())
+        function.handler({"Records": [record]}, Context())
 
     assert told("slice_error")[0]["error"] == "ValueError"
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("mistyped", [{"dryrun": True}, {"dryRun": True}, {"identityIds": [1]}, {"replay": "x"}])
+def test_a_key_that_somebody_has_mistyped_is_an_error_and_starts_nothing(book, mistyped):
+    with pytest.raises(StartError, match="no such key; there are scheduled_time, dry_run"):
+        fan_out.handler(mistyped, Context())
+
+    assert book.sdk.dynamodb.scan(TableName=TABLE)["Count"] == 0
 
 
 @pytest.mark.usefixtures("environment")

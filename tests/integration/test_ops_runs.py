@@ -111,7 +111,7 @@ def test_what_sam_local_needs_names_every_variable_of_every_function(desk):
 
     assert (code / "Makefile").is_file()
     functions = {name for name, it in template["Resources"].items() if it["Type"] == "AWS::Serverless::Function"}
-    assert environments.keys() == functions - {"AuthorizeFunction"}  # there is no issuer of tokens here
+    assert environments.keys() == functions
     for name, environment in environments.items():
         assert template["Resources"][name]["Properties"]["Environment"]["Variables"].keys() == environment.keys()
         assert environment["AWS_ENDPOINT_URL"] == desk.running.cloud.aws_url

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import authorization, settings, telemetry
+from core.aws import http_api
 from core.picker import api
 from core.picker import config as picker_settings
 from local import deploy
@@ -377,11 +378,22 @@ def test_every_route_of_the_picker_is_the_code_s_and_reading_tracks_asks_the_aut
     assert authorizer == {
         "type": "request",
         "identitySource": ["$request.header.Authorization"],
-        "authorizerResultTtlInSeconds": 300,
+        "authorizerResultTtlInSeconds": http_api.CACHED_SECONDS,
         "authorizerPayloadFormatVersion": "2.0",
         "enableSimpleResponses": True,
     }
     assert "AuthorizeFunction" in str(RESOURCES["PickerApiTokensAuthorizerPermission"]["Properties"]["FunctionName"])
+
+
+def test_only_a_function_that_looks_at_the_authorizer_s_decision_is_behind_it():
+    """It lets through what nobody could check, for that function to answer 503: another one would serve it."""
+    guarded = [
+        name
+        for name, it in TEMPLATE["Resources"].items()
+        for event in it.get("Properties", {}).get("Events", {}).values()
+        if "Auth" in event["Properties"]
+    ]
+    assert guarded == ["RotationTracksFunction"]
 
 
 def test_what_api_gateway_cannot_make_fails_the_deploy():

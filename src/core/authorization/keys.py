@@ -57,6 +57,14 @@ def fetch(url: str) -> bytes:
     return bytes(reply.body)
 
 
+def fetch_patiently(url: str) -> bytes:
+    """Fetch once more what failed, where a failure is remembered for as long as API Gateway remembers an answer."""
+    try:
+        return fetch(url)
+    except KeysUnavailableError:
+        return fetch(url)
+
+
 def parsed(body: bytes) -> dict[str, Key]:
     """Return the usable keys of a key set by their ids; raises KeysUnavailableError where it has none.
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from core.aws import http_api
 from core.picker.limiter import RefusedError
 from core.picker.lookup import AnswerError
 from core.picker.tracks import Answer, Track
@@ -18,6 +19,7 @@ HIGHEST_ID: Final = 2_147_483_647
 """The largest integer of PostgreSQL, which `rotation.id` is."""
 KEPT: Final = "private, max-age=30"
 """A browser keeps tracks for as long as this service keeps their row."""
+NO_KEYS: Final = "no token can be checked now; try again in a moment"
 _JSON: Final = "application/json"
 _NO_ID: Final = "rotation_id must be a positive integer"
 _encode = msgspec.json.Encoder().encode
@@ -63,6 +65,22 @@ def asked(event: object) -> Asked | Reply:
     if not isinstance(rotation_id, str) or number(rotation_id) is None:
         return problem(400, _NO_ID)
     return Asked(rotation_id, if_none_match if isinstance(if_none_match, str) else None)
+
+
+def turned_away(event: object, *, needs_decision: bool) -> Reply | None:
+    """Answer a request for tracks that nobody has proven to be allowed; None for one that is.
+
+    A developer's machine has no authorizer, and needs no decision.
+    """
+    match http_api.decision(event) if isinstance(event, dict) else None:
+        case "allowed":
+            return None
+        case "keys_unavailable":
+            return busy(NO_KEYS, http_api.CACHED_SECONDS)
+        case None if not needs_decision:
+            return None
+        case _:
+            return problem(401, "Unauthorized")
 
 
 def number(rotation_id: str) -> int | None:
@@ -138,7 +156,7 @@ def openapi() -> bytes:
         "400": "The id is no integer from 1 to 2147483647.",
         "401": "There is no valid token.",
         "403": "The token's owner may not read tracks.",
-        "500": "The station's database cannot be read, or no token can be checked.",
+        "500": "The station's database cannot be read.",
         "502": "The catalogue service is in trouble.",
         "503": "This service spares the catalogue service, still waits for it, or cannot check tokens: try again.",
         "504": "The catalogue service did not answer in time.",

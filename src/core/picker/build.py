@@ -23,6 +23,8 @@ class Picker(msgspec.Struct, frozen=True):
     resolver: Resolver
     warmer: Warmer
     telemetry: Telemetry
+    local_dev: bool = False
+    """Whether functions answer without an authorizer before them."""
 
     def reply_to(self, rotation_id: str, if_none_match: str | None = None, *, patience: float = PATIENCE) -> api.Reply:
         """Answer a DJ's request within so many seconds; what goes wrong is reported to Sentry and the log."""
@@ -67,4 +69,4 @@ def build(config: PickerSettings, telemetry: Telemetry, table: Table | None = No
         live_lookback_refused=config.live_lookback_refused,
         releases=config.warm_releases,
     )
-    return Picker(resolver, warmer, telemetry)
+    return Picker(resolver, warmer, telemetry, config.local_dev)

@@ -14,6 +14,7 @@ _LOOKBACK: Final = "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS"
 
 
 class PickerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    local_dev: bool
     clock_speed: float
     table: str | None
     """Where the caches have their second level, a table of the picker's own; a process that lives long needs none."""
@@ -38,6 +39,7 @@ def read(environ: Mapping[str, str], fetch: SecretFetcher, *, needs_table: bool 
     lookback, refused = _live_lookback(environ.get(_LOOKBACK))
     return reader.checked(
         PickerSettings(
+            local_dev=reader.local_dev,
             clock_speed=reader.clock_speed(),
             table=table,
             lml=reader.lml(),

@@ -6,6 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from core.aws import events
 from core.picker.walk import SUBSYSTEM, TAGS, Cursor, StoppedError, Walker, WarmCounters
 
 AGAIN_SECONDS: Final = 20 * 3600.0
@@ -63,9 +64,14 @@ class Warmer(Walker):
         """Walk as one invocation of Lambda, from the beginning or from the cursor that an earlier one left.
 
         Returns the counters so far and whether that was all. `hand_over` gets the next invocation's event. What the
-        walk raises is told to Sentry and raised again, so that Lambda tries once more.
+        walk raises is told to Sentry and raised again, so that Lambda tries once more. A test of the console or a ping
+        is answered, and walks nowhere.
         """
         self._telemetry.bind(run_id=None)
+        if not _starts_a_walk(event):
+            hint = "this starts no walk; {} does (events/warm-tracks.json)"
+            self._telemetry.warning("warm", hint)
+            return events.ignored(hint)
         try:
             cursor = self._handed(event) or self.begin()
             done = self.walk(cursor, time_left)
@@ -127,6 +133,11 @@ class Warmer(Walker):
     def _tell_failure(self, error: Exception) -> None:
         self._telemetry.error("warm", f"the warm-up failed: {error}", error=type(error).__name__)
         self._telemetry.exception(error, step="warm", tags=TAGS)
+
+
+def _starts_a_walk(event: object) -> bool:
+    """Say whether this is what a deploy, a schedule, a person or an earlier invocation sends."""
+    return isinstance(event, dict) and (not event or "cursor" in event or events.is_of_eventbridge(event))
 
 
 __all__ = ["AGAIN_SECONDS", "RETRY_SECONDS", "SUBSYSTEM", "WalkStatus", "WarmCounters", "Warmer"]

@@ -10,6 +10,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import asdict, replace
 
+from core.aws import events
 from core.aws.queues import RefreshQueue, SendError
 from core.lml.gate import Gate
 from core.rotation.table import Coverage, Rotation
@@ -60,10 +61,15 @@ class FanOut(msgspec.Struct, frozen=True):
     def start(self, event: object, request_id: str) -> Outcome:
         """Start what an event asks for; the same run is started once however often it is asked for.
 
-        Raises `StartError`, `RunRefusedError`, `DatabaseError`, or what AWS raises; a retry takes up where it failed.
+        A test of the console or a ping is answered, and starts nothing. Raises `StartError`, `RunRefusedError`,
+        `DatabaseError`, or what AWS raises; a retry takes up where it failed.
         """
-        asked = request.read_start(event)
         now, telemetry = self.lifecycle.clock.utc(), self.telemetry
+        if not request.is_start(event):
+            hint = f"this is no start, and nothing was started; a start has none or some of the keys {request.KEYS}"
+            telemetry.warning("init", hint)
+            return events.ignored(hint)
+        asked = request.read_start(event)
         if asked.placeholder is not None:
             telemetry.warning(
                 "init", "scheduled_time was not filled in: today stands in for it", value=asked.placeholder

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from core.aws import events
 from core.aws.queues import Headers, ParkedQueue, RefreshQueue
 from core.runs.ledger import Commit, CommitOutcome, Ledger, Message, Run
 from core.runs.lifecycle import RunLifecycle
@@ -28,6 +29,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     message_id: str = ""
     """SQS's own, by which a delivery is given back."""
+    is_sample: bool = False
+    """The console's, which lies in no queue: what cannot be read of it is nobody's loss."""
 
 
 class _Attribute(msgspec.Struct):
@@ -37,6 +40,7 @@ class _Attribute(msgspec.Struct):
 class _Record(msgspec.Struct):
     body: str
     messageId: str = ""  # noqa: N815 - SQS's name
+    receiptHandle: object = ""  # noqa: N815 - SQS's name
     attributes: dict[str, str] = {}
     messageAttributes: dict[str, _Attribute] = {}  # noqa: N815 - SQS's name
 
@@ -58,6 +62,7 @@ def read_deliveries(event: object, request_id: str) -> list[Delivery]:
             receive_count=int(record.attributes.get("ApproximateReceiveCount", "1")),
             request_id=request_id,
             message_id=record.messageId,
+            is_sample=events.is_sample(record.receiptHandle),
         )
         for record in records
     ]
@@ -69,7 +74,12 @@ def handle_each(
     """Handle the deliveries of an SQS event; returns those that SQS is to deliver again, as Lambda wants it told.
 
     A delivery that another invocation is at is given back, and is no error: SQS delivers every message at least once.
+    An event without messages, such as a test of the console, is answered and changes nothing.
     """
+    if not events.is_of_sqs(event):
+        hint = "this is no SQS event, and nothing was done; events/refresh-message.json is one"
+        telemetry.warning("init", hint)
+        return events.ignored(hint)
     given_back = []
     for delivery in read_deliveries(event, request_id):
         try:
@@ -128,6 +138,9 @@ class MessageStore(msgspec.Struct, frozen=True):
 
     def park(self, delivery: Delivery, reason: str) -> None:
         """Put a body aside for a person, with the reason."""
+        if delivery.is_sample:
+            self.telemetry.warning("slice_error", f"the console's sample message does nothing: {reason}")
+            return
         self.telemetry.error("slice_error", f"message parked: {reason}")
         self.parked.park(delivery.body, self.telemetry.redacted(reason))
 

@@ -3,10 +3,12 @@
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from typing import Annotated, Final, cast
 
 import msgspec
 
+from core.aws import events
 from core.runs.plan import IdentityId
 from core.utc import utc_text
 
@@ -60,6 +62,8 @@ _KEYS: Final[Mapping[str, object]] = {
     "without_artists": bool,
 }
 
+KEYS: Final = ", ".join(_KEYS)
+"""The keys of a start, for a message."""
 _FORMS: Final = {
     "scheduled_time": "a text like 2026-02-03T04:30:00Z",
     "dry_run": "true or false",
@@ -69,13 +73,29 @@ _FORMS: Final = {
 }
 
 
+_TYPING_ERROR: Final = 0.8
+"""Likeness from which a key is taken for one of ours that somebody has mistyped: `dryrun`, `identityIds`."""
+
+
+def is_start(event: object) -> bool:
+    """Say whether somebody means to start a run; else it is a test of the console, or a ping.
+
+    The schedule's and a rule's events do, an empty object, and one with a key of a start, mistyped ones too.
+    """
+    if not isinstance(event, dict):
+        return False
+    if "detail-type" in event:
+        return events.is_of_eventbridge(event)
+    return not event or any(get_close_matches(str(key).lower(), _KEYS, 1, _TYPING_ERROR) for key in event)
+
+
 def read_start(event: object) -> Start:
     """Check an event, or take the `time` of an EventBridge rule's; raises `StartError` with every problem."""
     if not isinstance(event, dict):
         raise StartError(f"a start is a JSON object, not {type(event).__name__}")
     if "detail-type" in event:
         event = {"scheduled_time": event.get("time")}
-    problems = [f"{key[:40]!r}: no such key; there are {', '.join(_KEYS)}" for key in event.keys() - _KEYS.keys()]
+    problems = [f"{key[:40]!r}: no such key; there are {KEYS}" for key in event.keys() - _KEYS.keys()]
     fields: dict[str, object] = {}
     for key in _KEYS.keys() & event.keys():
         try:

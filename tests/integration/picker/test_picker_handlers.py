@@ -10,6 +10,7 @@ from core.environment import SettingsError
 from handlers import picker_bootstrap, rotation_tracks, warm_tracks
 from tests.integration.build import KEY, TABLE
 from tests.integration.picking import RELEASE
+from tests.odd_events import ODD_EVENTS
 from tests.wire import Wire, reply
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -106,6 +107,28 @@ def test_what_a_dj_could_not_wait_for_is_kept_before_the_environment_freezes(sta
     environment()
     assert opened(row)[0] == 200
     assert len(lml.asked()) == 1
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
+def test_a_test_of_the_console_or_a_ping_is_answered_and_walks_nowhere(station, lml, odd):
+    station.row(release=11)
+
+    assert rotation_tracks.handler(odd, CONTEXT)["statusCode"] == 400
+    assert warm_tracks.handler(odd, CONTEXT)["outcome"] == "ignored"
+    assert lml.asked() == []
+
+
+def test_a_route_without_its_authorizer_serves_nobody(station, environment):
+    """Should somebody take it off, in the console or the template."""
+    environment(LOCAL_DEV="0", LIBRARY_METADATA_URL="https://lml.invalid", DB_TLS="verify")
+    row = station.row(release=11)
+    request = event("rotation-tracks")
+    request["pathParameters"]["rotation_id"] = str(row)
+
+    for authorizer, status in (({}, 401), ({"lambda": None}, 401), ({"lambda": {"decision": "keys_unavailable"}}, 503)):
+        request["requestContext"]["authorizer"] = authorizer
+        assert rotation_tracks.handler(request, CONTEXT)["statusCode"] == status
 
 
 def test_the_openapi_document_is_served():

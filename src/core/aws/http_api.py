@@ -1,0 +1,27 @@
+"""What the authorizer of an HTTP API tells the functions behind it (payload 2.0, simple responses).
+
+API Gateway knows two answers of an authorizer, in and out, and passes on what stands beside the first. So "in" is not yet
+a yes: a function answers with data only where it finds `allowed` there.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+Decision: TypeAlias = Literal["allowed", "keys_unavailable"]
+"""`keys_unavailable`: nobody could check the token; the function says so with 503, which an authorizer cannot."""
+
+CACHED_SECONDS: Final = 300
+"""For which API Gateway gives the same answer to the same token (`ReauthorizeEvery` of the template)."""
+REFUSED: Final[dict[str, object]] = {"isAuthorized": False}
+
+
+def let_in(decision: Decision) -> dict[str, object]:
+    """Return what an authorizer answers to let a request through to its function, and what that is to do."""
+    return {"isAuthorized": True, "context": {"decision": decision}}
+
+
+def decision(event: dict[str, object]) -> object:
+    """Return what the authorizer told of a request; None where none was asked."""
+    found: object = event
+    for name in ("requestContext", "authorizer", "lambda", "decision"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
