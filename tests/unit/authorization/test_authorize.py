@@ -64,7 +64,7 @@ def test_a_role_that_may_not_read_is_refused(issued):
 @pytest.mark.parametrize("token", ["Bearer x", "", "Basic eDp5"], ids=["no token", "empty", "another scheme"])
 def test_no_valid_token_is_what_the_api_answers_401_to(issued, token):
     issued("http://127.0.0.1:9")
-    with pytest.raises(authorize.UnauthorizedError, match="^Unauthorized$"):
+    with pytest.raises(authorize.UnauthorizedError, match=r"^Unauthorized$"):
         asked(token)
 
 
