@@ -1,7 +1,7 @@
 """What the authorizer of an HTTP API tells the functions behind it (payload 2.0, simple responses).
 
-API Gateway knows two answers of an authorizer, in and out, and passes on what stands beside the first. So "in" is no yes:
-a function answers with data only where it finds `allowed` there.
+API Gateway knows two answers of an authorizer, in and out, and passes on what stands beside the first. So "in" is not
+yet a yes: a function answers with data only where it finds `allowed` there.
 """
 
 from typing import Final, Literal, TypeAlias
