@@ -32,7 +32,7 @@ from core.aws.client import CLIENT
 from core.aws.queues import ParkedQueue, RefreshQueue
 from core.budget.throttle import Throttle
 from core.clock import SystemClock
-from core.lml.client import Answer, Health, Lml
+from core.lml.client import Health, RefreshAnswer, RefreshClient
 from core.lml.gate import Gate
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.worker import Worker
@@ -61,12 +61,12 @@ class _Clock(SystemClock):
         """Wait not at all."""
 
 
-class _Noted(Lml):
+class _Noted(RefreshClient):
     """LML's client, which notes among the calls of DynamoDB what it is asked."""
 
     calls: list[Call | Asked]
 
-    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
         self.calls.append(list(ids))
         return super().refresh(ids, limit=limit)
 

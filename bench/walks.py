@@ -24,9 +24,9 @@ from core.environment import Secret
 from core.picker.limiter import Limiter
 from core.picker.lookup import LookupClient
 from core.picker.resolver import Resolver
-from core.picker.rows import Row, Rows
+from core.picker.rows import PickerRow, Rows
 from core.picker.shared import SharedAnswers, SharedMeter, SharedTurns
-from core.picker.tracks import Credit, Pick, Release
+from core.picker.tracks import Credit, Pick, ReleaseTracks
 from core.picker.warm import Warmer
 from core.settings import Sentry
 from core.telemetry import Telemetry
@@ -77,12 +77,12 @@ class VirtualClock(Clock):
 
 class _Rows(Rows):
     def __init__(self, rows: int) -> None:
-        self._rows = {number: Row(None, None, "Artist", f"Album {number}", None) for number in range(1, rows + 1)}
+        self._rows = {number: PickerRow(None, None, "Artist", f"Album {number}", None) for number in range(1, rows + 1)}
 
-    def row(self, rotation_id: int) -> Row | None:
+    def row(self, rotation_id: int) -> PickerRow | None:
         return self._rows.get(rotation_id)
 
-    def active(self) -> dict[int, Row]:
+    def active(self) -> dict[int, PickerRow]:
         return self._rows
 
 
@@ -120,10 +120,10 @@ class _Lookups(LookupClient):
         self.lookups[number] += 1
         return Pick(number) if artist else Pick()
 
-    def release(self, release_id: int) -> Release:
+    def release(self, release_id: int) -> ReleaseTracks:
         self._now.sleep(self._lml.release)
         self.calls += 1
-        return Release(release_id > 0, "Artist", (Credit("1", "Title"),))
+        return ReleaseTracks(release_id > 0, "Artist", (Credit("1", "Title"),))
 
 
 def week(rows: int, lml: Lml) -> Week:
@@ -145,7 +145,7 @@ def week(rows: int, lml: Lml) -> Week:
             clock,
             _raise,
             shared_picks=SharedAnswers(table, "PICK", Pick, clock, _raise),
-            shared_releases=SharedAnswers(table, "RELEASE", Release, clock, _raise),
+            shared_releases=SharedAnswers(table, "RELEASE", ReleaseTracks, clock, _raise),
             shared_turns=SharedTurns(table, clock, _raise),
         )
         began = clock.utc()

@@ -25,7 +25,7 @@ _EXTENSION: Final = "/2020-01-01/extension"
 _TIMEOUT: Final = 900.0  # seconds that an invocation is told it has
 
 
-class Runtime(ThreadingHTTPServer):
+class RuntimeApi(ThreadingHTTPServer):
     """Hands one event after the other to a runtime, and keeps what comes back."""
 
     daemon_threads = True
@@ -82,7 +82,7 @@ class Runtime(ThreadingHTTPServer):
 
 
 class _Invocation(BaseHTTPRequestHandler):
-    server: Runtime
+    server: RuntimeApi
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # else an answer is two packets, and the second waits for the first: 88 ms a call
     disable_nagle_algorithm = True
@@ -129,9 +129,9 @@ class _Invocation(BaseHTTPRequestHandler):
 @contextmanager
 def running(
     handler: str, environment: Mapping[str, str], log: Path, *options: str, python: str = sys.executable
-) -> Iterator[Runtime]:
+) -> Iterator[RuntimeApi]:
     """Run a handler in Lambda's own runtime client, with this environment and no more; `options` are Python's."""
-    with Runtime() as runtime:
+    with RuntimeApi() as runtime:
         Thread(target=runtime.serve_forever, daemon=True).start()
         here = {
             "PATH": os.environ["PATH"],

@@ -27,7 +27,7 @@ DECODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
 }
 
 
-class Item(msgspec.Struct, frozen=True):
+class EnvelopeItem(msgspec.Struct, frozen=True):
     """One item of an envelope; a payload that is no JSON is kept as text."""
 
     header: dict[str, object]
@@ -36,7 +36,7 @@ class Item(msgspec.Struct, frozen=True):
 
 class Envelope(msgspec.Struct, frozen=True):
     header: dict[str, object]
-    items: list[Item]
+    items: list[EnvelopeItem]
 
 
 class Attribute(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         return {name: attribute.value for name, attribute in self.wire.items()}
 
 
-class Fault(msgspec.Struct, forbid_unknown_fields=True):
+class EnvelopeFault(msgspec.Struct, forbid_unknown_fields=True):
     """What goes wrong with the next `times` envelopes (null: with all); those are not kept."""
 
     status: int = 503
@@ -112,7 +112,7 @@ def parse(body: bytes) -> Envelope:
         length = item.get("length", rest.find(b"\n") if b"\n" in rest else len(rest))
         if not isinstance(length, int) or not 0 <= length <= len(rest):
             raise ValueError(f"an item of length {length}, where {len(rest)} bytes are left")
-        items.append(Item(item, _payload(rest[:length])))
+        items.append(EnvelopeItem(item, _payload(rest[:length])))
         rest = rest[length:].removeprefix(b"\n")
     return Envelope(header, items)
 
@@ -120,7 +120,7 @@ def parse(body: bytes) -> Envelope:
 def build() -> Starlette:
     """Return a fresh stand-in as an ASGI app: what an SDK sends to, and the web API of one organization."""
     envelopes: list[Envelope] = []
-    faults: list[Fault] = []
+    faults: list[EnvelopeFault] = []
 
     async def receive(request: Request) -> Response:
         body = await request.body()
@@ -141,7 +141,7 @@ def build() -> Starlette:
 
     async def order_faults(request: Request) -> Response:
         try:
-            faults.extend(msgspec.json.decode(await request.body(), type=list[Fault]))
+            faults.extend(msgspec.json.decode(await request.body(), type=list[EnvelopeFault]))
         except msgspec.DecodeError as error:
             return Response(str(error), 400)
         return Response(status_code=204)
@@ -162,7 +162,7 @@ def build() -> Starlette:
     )
 
 
-async def _failed(faults: list[Fault]) -> Response:
+async def _failed(faults: list[EnvelopeFault]) -> Response:
     fault = faults[0]
     if fault.times is not None:
         fault.times -= 1

@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Fault:
+class ApiFault:
     """What goes wrong with requests of this method whose path ends so; `done` first does what was asked."""
 
     method: str
@@ -38,7 +38,7 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Span:
+class StoredSpan:
     """A span that Sentry has received, so many hours ago."""
 
     name: str
@@ -56,8 +56,8 @@ class SentryApi:
     """The organization; a test reads and writes `objects` and `spans`, orders `faults`, and sees all `writes`."""
 
     objects: dict[str, dict[str, Object]] = field(default_factory=lambda: {name: {} for name in COLLECTIONS})
-    spans: list[Span] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    spans: list[StoredSpan] = field(default_factory=list)
+    faults: list[ApiFault] = field(default_factory=list)
     writes: list[tuple[str, str]] = field(default_factory=list)
     before_write: Callable[[], None] = lambda: None
     """Called ahead of each write: the place for somebody else to change something."""
@@ -165,7 +165,7 @@ def _collection(request: Request) -> str:
     return next(name for name in COLLECTIONS if rest.startswith(name))
 
 
-def _shown(span: Span) -> Object:
+def _shown(span: StoredSpan) -> Object:
     at = datetime.now(UTC) - timedelta(hours=span.hours_ago)
     return {"id": "f" * 16, "span.description": span.name, "timestamp": at.isoformat(timespec="seconds")}
 

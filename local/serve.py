@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 START_SECONDS: Final = 20.0
 
 
-class StartError(RuntimeError):
+class ServerStartError(RuntimeError):
     """A server that did not begin to listen."""
 
 
@@ -59,7 +59,7 @@ def in_thread(app: ASGIApp) -> Iterator[str]:
         thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()
         if not listening.wait(START_SECONDS):
-            raise StartError("the server's thread does not listen")
+            raise ServerStartError("the server's thread does not listen")
         try:
             yield urls[0]
         finally:

@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from core import settings
 from core.clock import SystemClock
 from core.rotation import table as rotation
-from core.rotation.table import Row
+from core.rotation.table import RotationRow
 from core.runs.ledger import Run, open_ledger
 from core.runs.request import Start
 from core.runs.totals import SUMMARY_TOTALS, TOTALS, Totals
@@ -59,7 +59,7 @@ class Report:
 
     run: Run
     findings: Sequence[Finding]
-    stale: Sequence[Row]
+    stale: Sequence[RotationRow]
     failed: Mapping[int, str]
     beside: Beside | None
     """What DJs met; None beside a real LML, of which nobody here knows."""

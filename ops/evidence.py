@@ -12,8 +12,8 @@ from core.runs.ledger import Message
 from local import sentry
 from local.cloud import Cloud
 from local.lml.breaker import Opening
-from local.lml.discogs import Call, busiest_minute
-from local.lml.readers import Order, Reading
+from local.lml.discogs import DiscogsCall, busiest_minute
+from local.lml.readers import Order, ReaderCall
 from local.world import World
 from ops.audit import Asked, Evidence
 from ops.target import database_of, no_secret
@@ -43,8 +43,8 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 class _Seen(msgspec.Struct):
-    calls: list[Call] = []
-    readings: list[Reading] = []
+    calls: list[DiscogsCall] = []
+    readings: list[ReaderCall] = []
     openings: list[Opening] = []
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from core import settings
 from core.clock import SystemClock
 from core.lml import gate as deploy_gate
-from core.lml.client import LML_REFRESH_BATCH_CAP, Lml
+from core.lml.client import LML_REFRESH_BATCH_CAP, RefreshClient
 from core.lml.http import Bearer, BoundedHttp, NoReplyError
 from core.rotation import table as rotation
 from core.rotation.table import DatabaseError
@@ -70,13 +70,13 @@ class Contract:
         return dict(zip(CHECKS, made, strict=True))
 
     def _gate(self) -> Finding:
-        with Lml(self.lml, SystemClock()) as client:
+        with RefreshClient(self.lml, SystemClock()) as client:
             github = deploy_gate.Github(self.github_token)
             gate = deploy_gate.check(client, local_dev=self.local_dev, github=github)
         return Finding(gate.allowed, gate.reason, "" if gate.allowed else "put LML right: no run would start")
 
     def _empty_list(self) -> Finding:
-        with Lml(self.lml, SystemClock()) as client:
+        with RefreshClient(self.lml, SystemClock()) as client:
             client.round_trip()
         return Finding(ok=True, reason="refused with 422")
 
@@ -115,7 +115,7 @@ class Contract:
 
     def _refreshed(self, identity_id: int) -> Result:
         """Have one id refreshed; raises LmlError, and CannotLookError for an answer of another form."""
-        with Lml(self.lml, SystemClock()) as client:
+        with RefreshClient(self.lml, SystemClock()) as client:
             body = client.refresh([identity_id], limit=LIMIT).body
         try:
             results = msgspec.convert(body, _Body).results

@@ -67,7 +67,7 @@ class Target:
     def ledger(self) -> Ledger:
         return open_ledger(self.client("dynamodb"), self.names["LedgerTable"])
 
-    def refresh_settings(self) -> settings.Refresh:
+    def refresh_settings(self) -> settings.RefreshSettings:
         """Read the refresh function's settings: its clock and its budget are what a run goes by."""
         return settings.refresh(self.environment("RefreshFunction"), no_secret)
 

@@ -10,7 +10,7 @@ from typing import Any
 from core.budget.pacing import EXPECTED_COST, Pace
 from core.budget.throttle import OutOfTime, Permit, Stopped, Throttle
 from core.clock import Clock
-from core.lml.client import Answer, Health, LmlError
+from core.lml.client import Health, LmlError, RefreshAnswer
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage
@@ -49,7 +49,7 @@ class ScriptedLml:
         self._script = script
         self._clock = clock
 
-    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
         self._script.asked.append((self._clock.pace(), list(ids)))
         started, seconds = self._clock.pace(), self._script.seconds(ids)
         self._clock.sleep(min(seconds, limit))
@@ -60,7 +60,7 @@ class ScriptedLml:
         except LmlError as error:
             error.elapsed = seconds
             raise
-        return Answer(body, self._clock.pace() - started)
+        return RefreshAnswer(body, self._clock.pace() - started)
 
     def round_trip(self) -> float:
         return 0.0

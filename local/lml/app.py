@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from local.lml import control
-from local.lml.limits import Clock, Limits
+from local.lml.limits import Limits, LmlClock
 from local.lml.picker import PickerRoutes
 from local.lml.service import StandIn
 from local.world import World
@@ -24,6 +24,6 @@ def build(
     commit_sha: str | None = GATE_COMMIT,
 ) -> Starlette:
     """Return a fresh LML process that knows this world; without a token everybody is let in."""
-    lml = StandIn(world, Clock(speed), limits or Limits(), token, commit_sha)
+    lml = StandIn(world, LmlClock(speed), limits or Limits(), token, commit_sha)
     lml_routes = [Route(REFRESH_PATH, lml.refresh, methods=["POST"]), Route("/health", lml.health)]
     return Starlette(routes=[*lml_routes, *PickerRoutes(lml, world).routes(), *control.routes(lml)])

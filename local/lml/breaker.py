@@ -5,7 +5,7 @@ It opens on an answer that says that hardly anything is left of Discogs' minute,
 
 from typing import Final, Literal, NamedTuple
 
-State = Literal["closed", "open", "half-open"]
+BreakerState = Literal["closed", "open", "half-open"]
 
 LONGEST_TRIAL: Final = 20.0
 """Times the cool-down, 60 s at least: a trial that takes longer is given up as lost. LML's code has it, no document."""
@@ -16,7 +16,7 @@ class Opening(NamedTuple):
     """When the breaker opened, and from which state: from half-open it is the same harm, gone on for another while."""
 
     at: float
-    after: State
+    after: BreakerState
 
 
 class Breaker:
@@ -32,7 +32,7 @@ class Breaker:
         self._failures = 0
         self._since = 0.0
         self._ticket = 0
-        self.state: State = "closed"
+        self.state: BreakerState = "closed"
         self.openings: list[Opening] = []
 
     def admit(self, now: float) -> int | None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.lml.discogs import MINUTE, Trouble, busiest_minute
+from local.lml.discogs import MINUTE, DiscogsTrouble, busiest_minute
 from local.lml.faults import Fault
 from local.lml.readers import Order
 from local.lml.service import StandIn
@@ -83,7 +83,7 @@ def routes(lml: StandIn) -> list[Route]:
         lml.lml.staging.start(msgspec.json.decode(await request.body(), type=Order))
 
     async def discogs(request: Request) -> None:
-        lml.lml.discogs.be(msgspec.json.decode(await request.body(), type=Trouble))
+        lml.lml.discogs.be(msgspec.json.decode(await request.body(), type=DiscogsTrouble))
 
     async def release(_: Request) -> None:
         lml.release()

@@ -7,16 +7,16 @@ from random import Random
 
 from local.lml.discogs import Discogs
 from local.lml.library import Library, Stored
-from local.lml.limits import Clock, Limits
-from local.lml.process import Process
+from local.lml.limits import Limits, LmlClock
+from local.lml.process import LmlProcess
 from local.lml.readers import Readers
 from local.world import World
 
 
-class Worker:
+class LmlWorker:
     """One process with what it knows of the world."""
 
-    def __init__(self, process: Process, library: Library) -> None:
+    def __init__(self, process: LmlProcess, library: Library) -> None:
         self.process = process
         self.library = library
 
@@ -42,23 +42,23 @@ class Worker:
 class Deployment:
     """All of LML that one address stands for; which process answers is chance."""
 
-    def __init__(self, world: World, clock: Clock, limits: Limits, made: type[Process] = Process) -> None:
+    def __init__(self, world: World, clock: LmlClock, limits: Limits, made: type[LmlProcess] = LmlProcess) -> None:
         self.discogs = Discogs(clock, limits, world.seed)
         stored = Stored(world)
         processes = [made(self.discogs, clock, limits, f"{world.seed}/{n}") for n in range(limits.workers)]
         self.stored = stored
-        self.workers = [Worker(process, Library(world, stored, process, clock, limits)) for process in processes]
+        self.workers = [LmlWorker(process, Library(world, stored, process, clock, limits)) for process in processes]
         self._luck = Random(f"{world.seed}/worker")  # noqa: S311  reproducible, not secret
         self.readers = Readers(processes, clock)
         self.others = Readers(processes, clock, "other")
-        self.staging = Readers([Process(self.discogs, clock, limits, f"{world.seed}/staging")], clock, "staging")
+        self.staging = Readers([LmlProcess(self.discogs, clock, limits, f"{world.seed}/staging")], clock, "staging")
 
-    def worker(self) -> Worker:
+    def worker(self) -> LmlWorker:
         """Return the process that a request comes to."""
         return self.workers[0] if len(self.workers) == 1 else self._luck.choice(self.workers)
 
     @property
-    def processes(self) -> list[Process]:
+    def processes(self) -> list[LmlProcess]:
         return [worker.process for worker in self.workers]
 
     def forget(self) -> None:

@@ -12,16 +12,16 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from local.lml.limits import Clock, Limits
+from local.lml.limits import Limits, LmlClock
 
 MINUTE: Final = 60.0
 
-Kind = Literal["refresh", "runtime", "health", "other", "staging"]
+Caller = Literal["refresh", "runtime", "health", "other", "staging"]
 """On whose behalf: the job, DJs, the check of `/health`, another job, or another LML with the same token."""
 Condition = Literal["well", "down", "unauthorized", "rate-limited", "unreachable", "slow"]
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DiscogsTrouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Discogs is for `seconds` from now (null: until told otherwise)."""
 
     condition: Condition
@@ -34,15 +34,15 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds until a slow answer: LML gives up after 10."""
 
 
-class Call(NamedTuple):
+class DiscogsCall(NamedTuple):
     """A call that Discogs saw: paced time, on whose behalf, and the status; None where no answer came in time."""
 
     at: float
-    kind: Kind
+    kind: Caller
     status: int | None
 
 
-class Answer(NamedTuple):
+class DiscogsAnswer(NamedTuple):
     """What came back: an HTTP status and what is left of the minute; without a status why none came."""
 
     status: int | None
@@ -51,14 +51,14 @@ class Answer(NamedTuple):
     lost: Literal["timeout", "network"] | None = None
 
 
-_WELL: Final = Trouble(condition="well")
+_WELL: Final = DiscogsTrouble(condition="well")
 _STATUS: Final = {"well": 200, "slow": 200, "down": 503, "unauthorized": 401, "rate-limited": 429}
 
 
 class Discogs:
     """One token's Discogs, with a record of every call. A call that is refused counts in the minute too (not known)."""
 
-    def __init__(self, clock: Clock, limits: Limits, seed: int) -> None:
+    def __init__(self, clock: LmlClock, limits: Limits, seed: int) -> None:
         self._clock = clock
         self._limits = limits
         self._minute: deque[float] = deque()
@@ -67,19 +67,19 @@ class Discogs:
         self._until = math.inf
         self._mu = math.log(limits.discogs_median_seconds) if limits.discogs_median_seconds else -math.inf
         # A generator for each kind: readers meet the same latencies whether or not a refresh runs beside them.
-        self._luck = {kind: Random(f"{seed}/{kind}") for kind in get_args(Kind)}  # noqa: S311  reproducible, not secret
-        self.calls: list[Call] = []
+        self._luck = {kind: Random(f"{seed}/{kind}") for kind in get_args(Caller)}  # noqa: S311  reproducible, not secret
+        self.calls: list[DiscogsCall] = []
 
-    def be(self, trouble: Trouble) -> None:
+    def be(self, trouble: DiscogsTrouble) -> None:
         """Be so from now on, for as long as it says."""
         self._trouble = trouble
         self._until = math.inf if trouble.seconds is None else self._clock.now() + trouble.seconds
 
     @property
-    def trouble(self) -> Trouble:
+    def trouble(self) -> DiscogsTrouble:
         return self._trouble if self._clock.now() < self._until else _WELL
 
-    async def ask(self, kind: Kind, *, patience: float, missing: bool = False) -> Answer:
+    async def ask(self, kind: Caller, *, patience: float, missing: bool = False) -> DiscogsAnswer:
         """Answer a call within the caller's `patience` (seconds), or not at all; `missing`: there is no such thing."""
         now, trouble = self._clock.now(), self.trouble
         used = self._used(now)
@@ -91,11 +91,11 @@ class Discogs:
         remaining = None if silent or self._unlimited else int(max(0, self._limits.discogs_per_minute - used))
         if latency > patience:
             status = None
-        self.calls.append(Call(now, kind, status))
+        self.calls.append(DiscogsCall(now, kind, status))
         await self._clock.sleep(min(latency, patience))
         if status is None:
-            return Answer(None, lost="timeout" if latency > patience else "network")
-        return Answer(status, remaining, trouble.retry_after)
+            return DiscogsAnswer(None, lost="timeout" if latency > patience else "network")
+        return DiscogsAnswer(status, remaining, trouble.retry_after)
 
     def _used(self, now: float) -> int:
         """Count a call, and return how many lie in its minute."""
@@ -105,7 +105,7 @@ class Discogs:
         minute.append(now)
         return len(minute)
 
-    def _latency(self, kind: Kind) -> float:
+    def _latency(self, kind: Caller) -> float:
         if self._limits.discogs_median_seconds == 0:
             return 0.0
         drawn = self._luck[kind].lognormvariate(self._mu, self._limits.discogs_sigma)

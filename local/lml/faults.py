@@ -5,9 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from local.lml.discogs import Trouble
+from local.lml.discogs import DiscogsTrouble
 
-Path = Literal["refresh", "probe", "health", "lookup", "release"]
+FaultPath = Literal["refresh", "probe", "health", "lookup", "release"]
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +26,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     # Before the work: in this order.
     restart: bool = False  # LML starts anew: its counter from 0, its breaker closed
     latched: bool = False  # LML's database was away at the first refresh: 503 until it starts anew
-    discogs: Trouble | None = None  # how Discogs is from now on
+    discogs: DiscogsTrouble | None = None  # how Discogs is from now on
     breaker: float | None = None  # the breaker opens, and no trial comes for so many seconds
     hold: bool = False  # until POST /_release; the ingress does not count that time
     delay: float = 0
@@ -48,7 +48,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     half: bool = False  # half of the body, then silence
     dribble: float | None = None  # seconds between two bytes of the body
 
-    def fits(self, path: Path, ids: Sequence[int]) -> bool:
+    def fits(self, path: FaultPath, ids: Sequence[int]) -> bool:
         return self.path in {"any", path} and (self.ids is None or not self.ids.isdisjoint(ids))
 
     def instead(self) -> tuple[int, bytes] | None:
@@ -80,7 +80,7 @@ class Faults:
     def clear(self) -> None:
         self._faults.clear()
 
-    def take(self, path: Path, ids: Sequence[int] = ()) -> Fault:
+    def take(self, path: FaultPath, ids: Sequence[int] = ()) -> Fault:
         """Return the fault for a request, which counts as one of its times."""
         for fault in self._faults:
             if not fault.fits(path, ids):

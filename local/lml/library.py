@@ -9,10 +9,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.runs.totals import Status
-from local.lml.discogs import Answer
-from local.lml.limits import Clock, Limits
-from local.lml.process import DiscogsBreakerOpenError, Process
+from core.runs.totals import LmlStatus
+from local.lml.discogs import DiscogsAnswer
+from local.lml.limits import Limits, LmlClock
+from local.lml.process import DiscogsBreakerOpenError, LmlProcess
 from local.world import Identity, Release, World
 
 Outcome = Literal["success", "error", "not_implemented"]
@@ -31,9 +31,9 @@ class Source(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Result(msgspec.Struct, frozen=True):
+class RefreshResult(msgspec.Struct, frozen=True):
     identity_id: int
-    status: Status | Literal["error"]
+    status: LmlStatus | Literal["error"]
     sources: dict[str, Source] | None = None
     message: str | None = None
 
@@ -49,20 +49,20 @@ class Stored:
 class Library:
     """The identities of a world as one process of LML refreshes them."""
 
-    def __init__(self, world: World, stored: Stored, process: Process, clock: Clock, limits: Limits) -> None:
+    def __init__(self, world: World, stored: Stored, process: LmlProcess, clock: LmlClock, limits: Limits) -> None:
         self._world = world
         self._stored = stored
         self._process = process
         self._clock = clock
         self._limits = limits
 
-    async def refresh(self, identity_ids: Sequence[int]) -> list[Result]:
+    async def refresh(self, identity_ids: Sequence[int]) -> list[RefreshResult]:
         """Refresh some identities, at most 10 at once, and return a result for each in the order asked for."""
         if len(identity_ids) == 1:
             return [await self._refresh_one(identity_ids[0])]
         at_once = asyncio.Semaphore(self._limits.identities_at_once)
 
-        async def in_turn(identity_id: int) -> Result:
+        async def in_turn(identity_id: int) -> RefreshResult:
             async with at_once:
                 return await self._refresh_one(identity_id)
 
@@ -70,19 +70,19 @@ class Library:
             tasks = [group.create_task(in_turn(identity_id)) for identity_id in identity_ids]
         return [task.result() for task in tasks]
 
-    async def _refresh_one(self, identity_id: int) -> Result:
+    async def _refresh_one(self, identity_id: int) -> RefreshResult:
         async with self._process.bulk_permits:
             await self._clock.sleep(self._limits.identity_seconds)
             identity = self._world.identities.get(identity_id)
             if identity is None:
-                return Result(identity_id, "not_found")
+                return RefreshResult(identity_id, "not_found")
             return await self._refresh(identity)
 
-    async def _refresh(self, identity: Identity) -> Result:
+    async def _refresh(self, identity: Identity) -> RefreshResult:
         sources = {name: Source("not_implemented") for name in identity.idle_sources}
         if identity.release is not None:
             sources = {"discogs_release": await self._refresh_release(identity.release), **sources}
-        return Result(identity.id, _status(sources), sources)
+        return RefreshResult(identity.id, _status(sources), sources)
 
     async def _refresh_release(self, release: Release) -> Source:
         """Refresh a release first and then its artists, one after another.
@@ -122,12 +122,12 @@ class Library:
         return key in stored
 
 
-def _tells(answer: Answer) -> bool:
+def _tells(answer: DiscogsAnswer) -> bool:
     """Whether there is such a thing at Discogs, or surely none."""
     return answer.status is not None and (answer.status < 300 or answer.status == _MISSING)
 
 
-def _status(sources: dict[str, Source]) -> Status | Literal["error"]:
+def _status(sources: dict[str, Source]) -> LmlStatus | Literal["error"]:
     """Roll sources up as LML does: one that is not wired hides another's error."""
     outcomes = {source.release_outcome for source in sources.values()}
     if "success" in outcomes:

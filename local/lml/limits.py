@@ -68,7 +68,7 @@ class Limits:
         )
 
 
-class Clock:
+class LmlClock:
     """Paced time: wall time times `speed`, on the scale of `core.clock`, the same in every process of the machine."""
 
     def __init__(self, speed: float = 1) -> None:

@@ -14,7 +14,7 @@ from local import names
 from local.lml.faults import Fault
 from local.lml.process import DiscogsBreakerOpenError
 from local.lml.reply import Reply, deliver
-from local.lml.service import Asked, RefusedError, StandIn, unless_hung_up
+from local.lml.service import PickerCall, RequestRefusedError, StandIn, unless_hung_up
 from local.world import RELEASE_IDS, Row, World
 
 Shape: TypeAlias = Literal[
@@ -51,7 +51,7 @@ SHAPES: Final[tuple[Shape, ...]] = (
 LOST_EVERY: Final = 97  # Discogs has none of the releases whose ids this divides
 
 
-class Ask(msgspec.Struct):
+class LookupBody(msgspec.Struct):
     raw_message: str
     album: str
     extended: bool
@@ -71,7 +71,7 @@ class Catalog:
             for artist in (row.artist_name, None):  # without one: various artists
                 self._rows.setdefault((artist, row.album_title or ""), []).append(row.id)
 
-    def rows_of(self, ask: Ask) -> list[int]:
+    def rows_of(self, ask: LookupBody) -> list[int]:
         """Return the rows that a lookup may mean."""
         return self._rows.get((ask.artist, ask.album), [])
 
@@ -141,9 +141,9 @@ class PickerRoutes:
             body = self._catalog.answer([]) | {"degraded": True, "degraded_reason": degraded}
             return Reply.json(200, fault.body_of(body))
 
-        asked = Asked(self._lml.clock.now(), "lookup", headers=dict(request.headers), body=await request.body())
+        asked = PickerCall(self._lml.clock.now(), "lookup", headers=dict(request.headers), body=await request.body())
         try:
-            rows = self._catalog.rows_of(msgspec.json.decode(asked.body, type=Ask))
+            rows = self._catalog.rows_of(msgspec.json.decode(asked.body, type=LookupBody))
         except msgspec.DecodeError as error:
             self._lml.asked.append(asked)
             asked.status = 422
@@ -167,10 +167,12 @@ class PickerRoutes:
             body = {"release_id": release_id, "artist": artist, "tracklist": tracklist(release_id)}
             return Reply.json(200, fault.body_of(body))
 
-        asked = Asked(self._lml.clock.now(), "release", headers=dict(request.headers), ids=[release_id])
+        asked = PickerCall(self._lml.clock.now(), "release", headers=dict(request.headers), ids=[release_id])
         return await self._answered(request, asked, work)
 
-    async def _answered(self, request: Request, asked: Asked, work: Callable[[Fault], Awaitable[Reply]]) -> Response:
+    async def _answered(
+        self, request: Request, asked: PickerCall, work: Callable[[Fault], Awaitable[Reply]]
+    ) -> Response:
         """Let a caller in, apply a fault, and note what became of it."""
         self._lml.asked.append(asked)
         fault = Fault()
@@ -183,7 +185,7 @@ class PickerRoutes:
 
         try:
             self._lml.let_in(request)
-        except RefusedError as refusal:
+        except RequestRefusedError as refusal:
             reply = refusal.reply
         else:
             fault = self._lml.faults.take(asked.path, asked.ids)

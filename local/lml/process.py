@@ -10,8 +10,8 @@ from random import Random
 from typing import Final, NamedTuple
 
 from local.lml.breaker import Breaker
-from local.lml.discogs import MINUTE, Answer, Discogs, Kind
-from local.lml.limits import Clock, Limits
+from local.lml.discogs import MINUTE, Caller, Discogs, DiscogsAnswer
+from local.lml.limits import Limits, LmlClock
 
 ROUNDING: Final = 1e-9  # of a call: what floating point leaves of a wait that is over
 LONGEST_RETRY: Final = 60.0
@@ -26,13 +26,13 @@ class Shed(NamedTuple):
     """A call that the breaker turned away: paced time, and on whose behalf it was made."""
 
     at: float
-    kind: Kind
+    kind: Caller
 
 
 class LeakyBucket:
     """Lets `per_minute` calls pass at once after a quiet minute and then as many a minute, in order of arrival."""
 
-    def __init__(self, clock: Clock, per_minute: float) -> None:
+    def __init__(self, clock: LmlClock, per_minute: float) -> None:
         self._clock = clock
         self._size = per_minute
         self._level = 0.0
@@ -55,10 +55,10 @@ class LeakyBucket:
         return self._level
 
 
-class Process:
+class LmlProcess:
     """What one process of LML keeps in its memory."""
 
-    def __init__(self, discogs: Discogs, clock: Clock, limits: Limits, seed: str) -> None:
+    def __init__(self, discogs: Discogs, clock: LmlClock, limits: Limits, seed: str) -> None:
         self._discogs = discogs
         self._clock = clock
         self._limits = limits
@@ -81,7 +81,7 @@ class Process:
         self._low_slots = asyncio.Semaphore(limits.refresh_at_once)
         self._bucket = LeakyBucket(self._clock, limits.per_minute)
 
-    async def call(self, kind: Kind, *, low: bool = False, missing: bool = False) -> Answer:
+    async def call(self, kind: Caller, *, low: bool = False, missing: bool = False) -> DiscogsAnswer:
         """Make one live call, in the low-priority lane or not, and return Discogs' last answer to it.
 
         Raises DiscogsBreakerOpenError where the breaker sheds it, at once or while it waits to be tried again.
@@ -118,7 +118,7 @@ class Process:
             return "timeout" if answer.lost == "timeout" else "network-error"
         return _HEALTH_WORDS.get(answer.status, "upstream-error" if answer.status >= 500 else "error")
 
-    async def _attempt(self, kind: Kind, *, low: bool, missing: bool) -> Answer:
+    async def _attempt(self, kind: Caller, *, low: bool, missing: bool) -> DiscogsAnswer:
         if low:
             async with self._low_slots, self._slots:
                 await self._bucket.acquire()
@@ -132,6 +132,6 @@ class Process:
         drawn = float(2**number) * self._luck.uniform(0.5, 1.5)
         return min(LONGEST_RETRY, drawn if retry_after is None else retry_after)
 
-    def _shed(self, kind: Kind) -> DiscogsBreakerOpenError:
+    def _shed(self, kind: Caller) -> DiscogsBreakerOpenError:
         self.sheds.append(Shed(self._clock.now(), kind))
         return DiscogsBreakerOpenError()

@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from local.lml.discogs import MINUTE, Kind
-from local.lml.limits import Clock
-from local.lml.process import DiscogsBreakerOpenError, Process
+from local.lml.discogs import MINUTE, Caller
+from local.lml.limits import LmlClock
+from local.lml.process import DiscogsBreakerOpenError, LmlProcess
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +65,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _TURN = 1800.0
 
 
-class Reading(NamedTuple):
+class ReaderCall(NamedTuple):
     """One call of a reader: paced time of arrival, seconds until the answer, and what came."""
 
     at: float
@@ -76,12 +76,12 @@ class Reading(NamedTuple):
 class Readers:
     """The callers of an order; the same seed gives the same arrivals whatever else LML does."""
 
-    def __init__(self, processes: Sequence[Process], clock: Clock, kind: Kind = "runtime") -> None:
+    def __init__(self, processes: Sequence[LmlProcess], clock: LmlClock, kind: Caller = "runtime") -> None:
         self._processes = processes
         self._clock = clock
-        self._kind: Kind = kind
+        self._kind: Caller = kind
         self._tasks: set[asyncio.Task[None]] = set()
-        self.readings: list[Reading] = []
+        self.readings: list[ReaderCall] = []
 
     def start(self, order: Order) -> None:
         """Have these readers instead of those before; none at 0 a minute."""
@@ -108,7 +108,7 @@ class Readers:
             for _ in range(min(order.at_once, calls)):
                 self._spawn(self._look_up(process, left))
 
-    async def _look_up(self, process: Process, calls: Iterator[int]) -> None:
+    async def _look_up(self, process: LmlProcess, calls: Iterator[int]) -> None:
         """Make a lookup's calls one after another; a shed does not end it (its other calls are shed too: not known)."""
         for _ in calls:
             arrived = self._clock.now()
@@ -120,4 +120,4 @@ class Readers:
             else:
                 if answer.status not in {200, 404}:
                     outcome = "failed"
-            self.readings.append(Reading(arrived, self._clock.now() - arrived, outcome))
+            self.readings.append(ReaderCall(arrived, self._clock.now() - arrived, outcome))

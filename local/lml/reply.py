@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from local.lml.faults import Fault
-from local.lml.limits import Clock
+from local.lml.limits import LmlClock
 
 
 class Reply(NamedTuple):
@@ -34,7 +34,7 @@ class _Receive(Protocol):
     __self__: _Cycle
 
 
-def deliver(request: Request, reply: Reply, fault: Fault, clock: Clock) -> Response:
+def deliver(request: Request, reply: Reply, fault: Fault, clock: LmlClock) -> Response:
     """Return the response that carries a reply, with the harm that the fault does to it."""
     if fault.reset is not None:
         # ASGI has no word for this: uvicorn's receive is a method of what holds the connection.
@@ -52,7 +52,7 @@ async def _in_halves(body: bytes) -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
-async def _in_bytes(body: bytes, clock: Clock, seconds: float) -> AsyncIterator[bytes]:
+async def _in_bytes(body: bytes, clock: LmlClock, seconds: float) -> AsyncIterator[bytes]:
     for i in range(len(body)):
         yield body[i : i + 1]
         await clock.sleep(seconds)

@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from local.lml.deployment import Deployment
 from local.lml.faults import NO_FAULT, Fault, Faults
-from local.lml.library import Result
-from local.lml.limits import Clock, Limits
+from local.lml.library import RefreshResult
+from local.lml.limits import Limits, LmlClock
 from local.lml.reply import Reply, deliver
 from local.world import World
 
@@ -23,7 +23,7 @@ UNPROCESSABLE: Final = 422
 LATCHED: Final = "Entity store is not available"
 
 
-class Call(msgspec.Struct):
+class RefreshCall(msgspec.Struct):
     """A refresh request as the log keeps it: paced time and seconds, and what each id was told."""
 
     at: float
@@ -33,7 +33,7 @@ class Call(msgspec.Struct):
     results: list[tuple[int, str]] = []
 
 
-class Asked(msgspec.Struct):
+class PickerCall(msgspec.Struct):
     """A request of the picker as the log keeps it; `ids` are the rows it may mean, or its release."""
 
     at: float
@@ -45,7 +45,7 @@ class Asked(msgspec.Struct):
     seconds: float | None = None
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """A request that LML turns away before any work; `details` is what it says beside the sentence."""
 
     def __init__(self, status: int, message: str, details: object = None) -> None:
@@ -58,19 +58,21 @@ class RefusedError(Exception):
         return Reply.error(self.status, str(self), self.details)
 
 
-class Ask(msgspec.Struct):
+class RefreshBody(msgspec.Struct):
     identity_ids: Annotated[list[int], msgspec.Meta(min_length=1)]
 
 
 class StandIn:
     """LML behind one address, and what a test wants to know of it."""
 
-    def __init__(self, world: World, clock: Clock, limits: Limits, token: str | None, commit_sha: str | None) -> None:
+    def __init__(
+        self, world: World, clock: LmlClock, limits: Limits, token: str | None, commit_sha: str | None
+    ) -> None:
         self.clock = clock
         self.lml = Deployment(world, clock, limits)
         self.faults = Faults()
-        self.calls: list[Call] = []
-        self.asked: list[Asked] = []
+        self.calls: list[RefreshCall] = []
+        self.asked: list[PickerCall] = []
         self.in_flight = self.in_flight_most = self.held = 0
         self.limits = limits
         self._token = token
@@ -92,13 +94,13 @@ class StandIn:
         self.release()
 
     async def refresh(self, request: Request) -> Response:
-        call, fault = Call(self.clock.now()), NO_FAULT
+        call, fault = RefreshCall(self.clock.now()), NO_FAULT
         self.calls.append(call)
         body = await request.body()
         try:
             self.let_in(request)
             call.ids = _identity_ids(body)
-        except RefusedError as refusal:
+        except RequestRefusedError as refusal:
             fault = self.faults.take("probe") if refusal.status == UNPROCESSABLE else NO_FAULT
             reply = await unless_hung_up(request, self._refused(refusal, fault))
         else:
@@ -113,7 +115,7 @@ class StandIn:
         reply = await unless_hung_up(request, self._checked(fault))
         return deliver(request, reply, fault, self.clock)
 
-    async def _refreshed(self, call: Call, fault: Fault) -> Reply:
+    async def _refreshed(self, call: RefreshCall, fault: Fault) -> Reply:
         await self.before(fault)
         try:
             async with asyncio.timeout(self.clock.wall(self.limits.ingress_seconds)):
@@ -130,7 +132,7 @@ class StandIn:
         call.results = [(int(str(answer["identity_id"])), str(answer["status"])) for answer in answers]
         return Reply.json(200, fault.body_of({"results": answers}))
 
-    async def _refused(self, refusal: RefusedError, fault: Fault) -> Reply:
+    async def _refused(self, refusal: RequestRefusedError, fault: Fault) -> Reply:
         """Answer a body that names no work; an empty list is how callers look for the endpoint."""
         await self.before(fault)
         await self.clock.sleep(self.limits.round_trip_seconds + fault.delay)
@@ -169,9 +171,9 @@ class StandIn:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise RefusedError(401, "no bearer token")
+            raise RequestRefusedError(401, "no bearer token")
         if not hmac.compare_digest(token.encode(), self._token.encode()):
-            raise RefusedError(403, "wrong bearer token")
+            raise RequestRefusedError(403, "wrong bearer token")
 
     @contextmanager
     def _in_flight(self) -> Iterator[None]:
@@ -188,19 +190,19 @@ def _identity_ids(body: bytes) -> list[int]:
     try:
         given = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
-        raise RefusedError(400, f"Malformed JSON body: {error}") from None
+        raise RequestRefusedError(400, f"Malformed JSON body: {error}") from None
     if not isinstance(given, dict):
-        raise RefusedError(400, "Request body must be a JSON object.")
+        raise RequestRefusedError(400, "Request body must be a JSON object.")
     ids = given.get("identity_ids")
     if isinstance(ids, list) and len(ids) > IDS_MOST:
-        raise RefusedError(400, f"Batch exceeded the {IDS_MOST}-item cap (received {len(ids)}).")
+        raise RequestRefusedError(400, f"Batch exceeded the {IDS_MOST}-item cap (received {len(ids)}).")
     try:
-        return msgspec.convert(given, Ask).identity_ids
+        return msgspec.convert(given, RefreshBody).identity_ids
     except msgspec.ValidationError as error:
-        raise RefusedError(UNPROCESSABLE, "Request failed", {"detail": str(error)}) from None
+        raise RequestRefusedError(UNPROCESSABLE, "Request failed", {"detail": str(error)}) from None
 
 
-def _changed(results: Sequence[Result], fault: Fault) -> list[dict[str, object]]:
+def _changed(results: Sequence[RefreshResult], fault: Fault) -> list[dict[str, object]]:
     """Return the results as they go out: those that the fault concerns are left out or stand-ins."""
     answers = []
     for result in results:

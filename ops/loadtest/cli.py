@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from core import settings
 from core.clock import SystemClock
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from local.lml.readers import Order
 from ops.answer import Answer, answers
 from ops.loadtest import lines, live, page, runtime
@@ -259,7 +259,10 @@ def _against(lml: settings.Lml, ids: Sequence[int], readers: Order, *, speed: fl
 
 def _measured(lml: settings.Lml, seconds: float) -> Answer:
     must_answer(lml, refresh=False)
-    with _progress("samples", int(seconds // runtime.SAMPLE_EVERY)) as (step, _), Lml(lml, SystemClock()) as client:
+    with (
+        _progress("samples", int(seconds // runtime.SAMPLE_EVERY)) as (step, _),
+        RefreshClient(lml, SystemClock()) as client,
+    ):
         seen = runtime.measure(client, SystemClock(), seconds, step)
     return Answer(list(seen.lines()), msgspec.to_builtins(seen) | {"several": seen.several}, ok=seen.usable)
 

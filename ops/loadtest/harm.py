@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from local.lml.discogs import MINUTE
-from local.lml.readers import Reading
+from local.lml.readers import ReaderCall
 from local.world import World
 from ops.loadtest.slots import Day
 
@@ -98,7 +98,7 @@ def full_seconds(times: Sequence[float], until: float) -> float:
     return seconds
 
 
-def latency(readings: Iterable[Reading], until: float) -> Latency:
+def latency(readings: Iterable[ReaderCall], until: float) -> Latency:
     waits = sorted(reading.seconds for reading in readings if reading.outcome != "shed" and reading.at <= until)
     return Latency(percentile(waits, 0.5), percentile(waits, 0.95))
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from local.lml.discogs import MINUTE, Trouble
+from local.lml.discogs import MINUTE, DiscogsTrouble
 from local.lml.limits import Limits
 from local.lml.readers import Order
 from ops.loadtest.harm import Summary
@@ -88,7 +88,7 @@ def of_days_in_trouble(seeds: Sequence[int], progress: Progress) -> Iterator[Lin
         "opened": Case(pattern=NOBODY, breaker_opens=OPENS),
         "warm": Case(pattern=NOBODY, warm_percent=100, lml=QUICK, tombstones=False),
         "tombstones": Case(pattern=NOBODY, warm_percent=100, lml=QUICK),
-        "outage": Case(pattern=NOBODY, trouble=((OUTAGE[0], Trouble(condition="down", seconds=OUTAGE[1])),)),
+        "outage": Case(pattern=NOBODY, trouble=((OUTAGE[0], DiscogsTrouble(condition="down", seconds=OUTAGE[1])),)),
     }
     cases = [
         replace(case, seed=seed, breaker_opens=case.breaker_opens and case.breaker_opens + 10 * (seed % 3))

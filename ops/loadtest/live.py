@@ -15,11 +15,11 @@ import msgspec
 
 from core import settings
 from core.clock import SystemClock
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from core.settings import Pacing, Secret
 from local.lml.breaker import Opening
-from local.lml.discogs import MINUTE, Call
-from local.lml.readers import Order, Reading
+from local.lml.discogs import MINUTE, DiscogsCall
+from local.lml.readers import Order, ReaderCall
 from local.lml.running import as_process
 from local.world import RELEASE_IDS
 from ops.loadtest.harm import Figures, figures
@@ -58,8 +58,8 @@ class DayClock(SystemClock):
 class Seen(msgspec.Struct):
     """What went to Discogs, what readers met and when the breaker opened, on the clock of `SystemClock.pace`."""
 
-    calls: list[Call] = []
-    readings: list[Reading] = []
+    calls: list[DiscogsCall] = []
+    readings: list[ReaderCall] = []
     openings: list[Opening] = []
 
 
@@ -136,9 +136,9 @@ class HttpAudience:
             status = self._client.get(f"/api/v1/discogs/release/{release}").status_code
         answered = status in {200, 404}
         if answered:
-            self._seen.calls.append(Call(arrived, "runtime", status))
+            self._seen.calls.append(DiscogsCall(arrived, "runtime", status))
         seconds = self._clock.pace() - arrived
-        self._seen.readings.append(Reading(arrived, seconds, "answered" if answered else "failed"))
+        self._seen.readings.append(ReaderCall(arrived, seconds, "answered" if answered else "failed"))
 
 
 def run(
@@ -159,7 +159,7 @@ def run(
     day, store, deliveries = Day(), MemoryPace(), Deliveries(ids)
 
     def slot(number: int) -> None:
-        with Lml(lml, clock) as client:
+        with RefreshClient(lml, clock) as client:
             seed = f"{readers.seed}/slot {number}"
             deliveries.work_off(worker(store, client, clock, limits=limits, seed=seed, day=day), day)
 
@@ -189,7 +189,7 @@ def run(
     )
     day.makespan = day.seconds = max((at for at, _ in day.charges), default=started) - started
     if not any(call.kind == "refresh" for call in seen.calls):  # a real LML: our own charges stand for our calls
-        seen.calls += [Call(at, "refresh", None) for at, cost in day.charges for _ in range(round(cost))]
+        seen.calls += [DiscogsCall(at, "refresh", None) for at, cost in day.charges for _ in range(round(cost))]
         seen.calls.sort(key=lambda call: call.at)
     day.calls = [call._replace(at=call.at - started) for call in seen.calls if call.at >= started]
     day.readings = [reading._replace(at=reading.at - started) for reading in seen.readings if reading.at >= started]

@@ -12,14 +12,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.lml.client import LML_REFRESH_BATCH_CAP, Answer, Health, LmlError
+from core.lml.client import LML_REFRESH_BATCH_CAP, Health, LmlError, RefreshAnswer
 from core.runs.plan import batches
 from core.runs.totals import Totals
 from core.settings import Pacing
 from local.lml.deployment import Deployment
-from local.lml.discogs import Trouble
+from local.lml.discogs import DiscogsTrouble
 from local.lml.limits import Limits
-from local.lml.process import Process
+from local.lml.process import LmlProcess
 from local.lml.readers import Order
 from local.world import World
 from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, Request, worker
@@ -45,11 +45,11 @@ class Scenario:
     job: Job = "paced"
     limits: Pacing = field(default_factory=Pacing)
     lml: Limits = field(default_factory=lambda: Limits(round_trip_seconds=ROUND_TRIP))
-    process: type[Process] = Process
+    process: type[LmlProcess] = LmlProcess
     """How a process of LML works; another one is a proposal."""
     breaker_opens: float | None = None
     """Seconds after the start at which LML's breaker opens, whatever Discogs says."""
-    trouble: tuple[tuple[float, Trouble], ...] = ()
+    trouble: tuple[tuple[float, DiscogsTrouble], ...] = ()
     """How Discogs is, from so many seconds after the start."""
 
     def without_job(self) -> "Scenario":
@@ -135,14 +135,14 @@ class _Model:
 
 
 class ModelLml:
-    """LML as one slot reaches it: `core.lml.client.Lml` without HTTP."""
+    """LML as one slot reaches it: `core.lml.client.RefreshClient` without HTTP."""
 
     def __init__(self, slot: Blocking, lml: Deployment, scenario: Scenario) -> None:
         self._slot = slot
         self._lml = lml
         self._scenario = scenario
 
-    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
         started = self._slot.pace()
         ingress = self._scenario.lml.ingress_seconds
         try:
@@ -157,7 +157,7 @@ class ModelLml:
                 status=502 if cut else None,
                 detail="",
             ) from None
-        return Answer(body, self._slot.pace() - started)
+        return RefreshAnswer(body, self._slot.pace() - started)
 
     def round_trip(self) -> float:
         self._slot.sleep(self._scenario.lml.round_trip_seconds)

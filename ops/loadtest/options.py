@@ -10,7 +10,7 @@ import click
 
 from core import settings
 from core.clock import SystemClock
-from core.lml.client import Lml, LmlError
+from core.lml.client import LmlError, RefreshClient
 from core.settings import SettingsError, SettingsReader
 from ops.target import OperatorError, no_secret
 
@@ -73,7 +73,7 @@ def lml_at(url: str | None) -> settings.Lml:
 def must_answer(lml: settings.Lml, *, refresh: bool) -> None:
     """Ask LML how it is, and let it see the key if it shall refresh; costs it a Discogs call, raises OperatorError."""
     try:
-        with Lml(lml, SystemClock()) as client:
+        with RefreshClient(lml, SystemClock()) as client:
             client.health()
             if refresh:
                 client.round_trip()

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Final
 
 from core.settings import Pacing
-from local.lml.discogs import MINUTE, Answer, Kind
-from local.lml.process import Process
+from local.lml.discogs import MINUTE, Caller, DiscogsAnswer
+from local.lml.process import LmlProcess
 from ops.loadtest.patterns import PATTERNS
 from ops.loadtest.report import minutes
 from ops.loadtest.sweep import CHOSEN, Case, Policy, at_pace, measure_all, summarised
@@ -23,7 +23,7 @@ _LOOK_AGAIN: Final = 1.0
 _SHOWN: Final = ("5 in fives", "10 in fives", "20 in fives", "20 in fives at once", "10 in fives, staging 5 unseen")
 
 
-class Reserving(Process):
+class Reserving(LmlProcess):
     """An LML whose low-priority lane waits while no more than 15 calls are left, as far as its answers tell."""
 
     def restart(self) -> None:
@@ -32,7 +32,7 @@ class Reserving(Process):
         self._heard_at = 0.0
         self._heard: int | None = None
 
-    async def call(self, kind: Kind, *, low: bool = False, missing: bool = False) -> Answer:
+    async def call(self, kind: Caller, *, low: bool = False, missing: bool = False) -> DiscogsAnswer:
         while low and self._left() <= FLOOR:
             await self._clock.sleep(_LOOK_AGAIN)
         self._made.append(self._clock.now())

@@ -11,7 +11,7 @@ from core.budget import throttle
 from core.budget.pacing import Pace
 from core.budget.throttle import Permit, Throttle
 from core.clock import Clock
-from core.lml.client import LML_REFRESH_BATCH_CAP, Answer
+from core.lml.client import LML_REFRESH_BATCH_CAP, RefreshAnswer
 from core.refresh import worker as refreshing
 from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage, batches
@@ -19,9 +19,9 @@ from core.runs.totals import Totals
 from core.settings import Pacing
 from core.telemetry import Step
 from local.lml.breaker import Opening
-from local.lml.discogs import Call
+from local.lml.discogs import DiscogsCall
 from local.lml.library import Stored
-from local.lml.readers import Reading
+from local.lml.readers import ReaderCall
 
 SLOTS: Final = 2
 MAX_ATTEMPTS: Final = 3
@@ -46,8 +46,8 @@ class Day:
     makespan: float = 0.0
     """When the job had ended."""
     totals: Totals = field(default_factory=Totals)
-    calls: list[Call] = field(default_factory=list)
-    readings: list[Reading] = field(default_factory=list)
+    calls: list[DiscogsCall] = field(default_factory=list)
+    readings: list[ReaderCall] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
     stored: Stored | None = None
     """What LML holds at the end, where that can be known."""
@@ -141,19 +141,19 @@ def _time_left(clock: Clock) -> Callable[[], float]:
     return lambda: ends - clock.pace()
 
 
-class Upstream(refreshing.Upstream, throttle.Upstream, Protocol):
+class Upstream(refreshing.RefreshUpstream, throttle.ProbeUpstream, Protocol):
     """All that a slot asks of LML."""
 
 
 class WatchedLml:
     """LML, and a note of how long its requests took."""
 
-    def __init__(self, lml: refreshing.Upstream, clock: Clock, day: Day) -> None:
+    def __init__(self, lml: refreshing.RefreshUpstream, clock: Clock, day: Day) -> None:
         self._lml = lml
         self._clock = clock
         self._day = day
 
-    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
         started = self._clock.pace()
         try:
             return self._lml.refresh(ids, limit=limit)

@@ -8,9 +8,9 @@ from multiprocessing import get_context
 from typing import Final
 
 from core.settings import Pacing
-from local.lml.discogs import Trouble
+from local.lml.discogs import DiscogsTrouble
 from local.lml.limits import Limits
-from local.lml.process import Process
+from local.lml.process import LmlProcess
 from local.world import World
 from ops.loadtest import clairvoyant
 from ops.loadtest.harm import Figures, Summary, figures, missing
@@ -38,7 +38,7 @@ class Policy:
     name: str
     job: Job = "paced"
     limits: Pacing = field(default_factory=Pacing)
-    process: type[Process] = Process
+    process: type[LmlProcess] = LmlProcess
     """How LML works beside it."""
 
 
@@ -65,7 +65,7 @@ class Case:
     """Whether Discogs has lost some of the releases; such an answer is in doubt, and asked for again after a minute."""
     lml: Limits = field(default_factory=lambda: Limits(round_trip_seconds=ROUND_TRIP))
     breaker_opens: float | None = None
-    trouble: tuple[tuple[float, Trouble], ...] = ()
+    trouble: tuple[tuple[float, DiscogsTrouble], ...] = ()
     foresight: bool = False
     """Also work out what a clairvoyant would reach."""
 

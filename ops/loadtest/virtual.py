@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 from greenlet import greenlet  # type: ignore[import-untyped]
 
 from core.clock import Clock
-from local.lml.limits import Clock as LmlClock
+from local.lml.limits import LmlClock
 
 T = TypeVar("T")
 

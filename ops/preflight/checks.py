@@ -9,7 +9,7 @@ from typing import Final
 from core import settings
 from core.clock import SystemClock
 from core.lml import gate as deploy_gate
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from core.rotation import table as rotation
 from core.rotation.table import DatabaseError
 from ops.checklist import CannotLookError, Finding
@@ -35,7 +35,7 @@ def gate(plan: Plan) -> Finding:
     """Ask whether the deploy gate would let a run start, and whether LML takes the key."""
     read = settings.SettingsReader(plan.environment, plan.target.secret)
     lml, token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
-    with Lml(lml, SystemClock()) as client:
+    with RefreshClient(lml, SystemClock()) as client:
         verdict = deploy_gate.check(client, local_dev=read.local_dev, github=deploy_gate.Github(token))
         if not verdict.allowed:
             return Finding(ok=False, reason=verdict.reason, advice="put LML right, or LibraryMetadataUrl")

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core import settings
 from core.rotation import table as rotation
-from core.rotation.table import DatabaseError, Row
+from core.rotation.table import DatabaseError, RotationRow
 from core.runs.ledger import Message, Run
 from ops.target import OperatorError, Target, database_of
 
@@ -30,7 +30,7 @@ class Material:
 
     run: Run
     messages: Sequence[Message]
-    rows: Mapping[int, Sequence[Row]]
+    rows: Mapping[int, Sequence[RotationRow]]
     """Rotation rows of the stale and failed ids."""
     lines: Sequence[Mapping[str, Any]]
     """The functions' JSON log lines of this run, EMF among them."""
@@ -64,7 +64,7 @@ def gather(target: Target, run_id: str | None) -> Material:
     except (ClientError, BotoCoreError) as error:
         unknown["logs"] = str(error)
     ids = [identity for message in messages for identity in (*message.not_found, *message.failed)]
-    rows: dict[int, list[Row]] = {}
+    rows: dict[int, list[RotationRow]] = {}
     try:
         for row in _rows(target, ids) if ids else ():
             rows.setdefault(row.lml_identity_id, []).append(row)
@@ -105,7 +105,7 @@ def _json(text: str) -> Mapping[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def _rows(target: Target, identity_ids: Sequence[int]) -> list[Row]:
+def _rows(target: Target, identity_ids: Sequence[int]) -> list[RotationRow]:
     """Ask the database that fan-out asks; from outside its network it does not answer."""
     with rotation.connect(database_of(target.environment("FanOutFunction"), target.secret)) as table:
         return table.rows_of(identity_ids)

@@ -16,11 +16,11 @@ __all__ = [
     "SECRETS",
     "VARIABLES",
     "Database",
-    "DeadLetter",
-    "FanOut",
+    "DeadLetterSettings",
+    "FanOutSettings",
     "Lml",
     "Pacing",
-    "Refresh",
+    "RefreshSettings",
     "Secret",
     "SecretFetcher",
     "SecretUnavailableError",
@@ -72,7 +72,7 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     slice_max: int = 4
 
 
-class FanOut(msgspec.Struct, frozen=True, kw_only=True):
+class FanOutSettings(msgspec.Struct, frozen=True, kw_only=True):
     local_dev: bool
     clock_speed: float
     ledger_table: str
@@ -85,7 +85,7 @@ class FanOut(msgspec.Struct, frozen=True, kw_only=True):
     pacing: Pacing
 
 
-class Refresh(msgspec.Struct, frozen=True, kw_only=True):
+class RefreshSettings(msgspec.Struct, frozen=True, kw_only=True):
     local_dev: bool
     clock_speed: float
     ledger_table: str
@@ -98,7 +98,7 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     max_error_percent: int
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterSettings(msgspec.Struct, frozen=True, kw_only=True):
     local_dev: bool
     clock_speed: float
     ledger_table: str
@@ -108,12 +108,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     max_error_percent: int
 
 
-def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOut:
+def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOutSettings:
     """Build the fan-out function's settings; raises SettingsError with every problem."""
     read = SettingsReader(environ, fetch)
     batch_size = read.batch_size()
     return read.checked(
-        FanOut(
+        FanOutSettings(
             local_dev=read.local_dev,
             clock_speed=read.clock_speed(),
             ledger_table=read.text("LEDGER_TABLE"),
@@ -128,11 +128,11 @@ def fan_out(environ: Mapping[str, str], fetch: SecretFetcher) -> FanOut:
     )
 
 
-def refresh(environ: Mapping[str, str], fetch: SecretFetcher) -> Refresh:
+def refresh(environ: Mapping[str, str], fetch: SecretFetcher) -> RefreshSettings:
     """Build the refresh function's settings; raises SettingsError with every problem."""
     read = SettingsReader(environ, fetch)
     return read.checked(
-        Refresh(
+        RefreshSettings(
             local_dev=read.local_dev,
             clock_speed=read.clock_speed(),
             ledger_table=read.text("LEDGER_TABLE"),
@@ -147,11 +147,11 @@ def refresh(environ: Mapping[str, str], fetch: SecretFetcher) -> Refresh:
     )
 
 
-def dead_letter(environ: Mapping[str, str], fetch: SecretFetcher) -> DeadLetter:
+def dead_letter(environ: Mapping[str, str], fetch: SecretFetcher) -> DeadLetterSettings:
     """Build the dead-letter function's settings, which needs no LML; raises SettingsError with every problem."""
     read = SettingsReader(environ, fetch)
     return read.checked(
-        DeadLetter(
+        DeadLetterSettings(
             local_dev=read.local_dev,
             clock_speed=read.clock_speed(),
             ledger_table=read.text("LEDGER_TABLE"),

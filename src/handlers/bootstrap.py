@@ -16,16 +16,16 @@ from handlers import secrets
 from handlers.init import ON_LAMBDA
 
 
-def lifecycle(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RunLifecycle:
+def lifecycle(config: settings.FanOutSettings | settings.RefreshSettings | settings.DeadLetterSettings) -> RunLifecycle:
     redact = Redaction(secrets.hidden).text
     ledger = open_ledger(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), config.ledger_table, redact)
     return RunLifecycle(ledger, Telemetry(config.sentry, secrets=secrets.hidden), SystemClock(config.clock_speed))
 
 
-def queue(config: settings.FanOut | settings.Refresh | settings.DeadLetter) -> RefreshQueue:
+def queue(config: settings.FanOutSettings | settings.RefreshSettings | settings.DeadLetterSettings) -> RefreshQueue:
     return RefreshQueue(aws.create_client("sqs", rehearsed=ON_LAMBDA), config.refresh_queue_url)
 
 
-def store(config: settings.Refresh | settings.DeadLetter) -> MessageStore:
+def store(config: settings.RefreshSettings | settings.DeadLetterSettings) -> MessageStore:
     waiting = queue(config)
     return MessageStore(lifecycle(config), waiting, ParkedQueue(waiting.client, config.parked_queue_url))

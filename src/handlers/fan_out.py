@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from core import settings
 from core.lml import gate as deploy_gate
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from core.rotation import table as rotation
-from core.runs.fan_out import FanOut, Outcome, RunRefusedError
+from core.runs.fan_out import FanOut, RunRefusedError, StartOutcome
 from handlers import bootstrap, init
 from handlers.settings import load_settings
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def build() -> FanOut:
     config = load_settings(settings.fan_out, lambda its: (its.lml.api_key.get, its.database.password.login))
     lifecycle = bootstrap.lifecycle(config)
-    lml, github = Lml(config.lml, lifecycle.clock), deploy_gate.Github(config.github_token)
+    lml, github = RefreshClient(config.lml, lifecycle.clock), deploy_gate.Github(config.github_token)
     gate = partial(deploy_gate.check, lml, local_dev=config.local_dev, github=github)
     connect = partial(rotation.connect, config.database)
     return FanOut(lifecycle, bootstrap.queue(config), connect, gate, config.batch_size)
 
 
-def handler(event: object, context: "LambdaContext") -> Outcome:
+def handler(event: object, context: "LambdaContext") -> StartOutcome:
     fan_out = build()
     with fan_out.telemetry.invocation("failed", but_not=RunRefusedError):
         return fan_out.start(event, context.aws_request_id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from core import settings
 from core.budget.throttle import Throttle
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.worker import Worker
 from core.runs.messages import handle_each
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def build() -> RefreshConsumer:
     config = load_settings(settings.refresh, lambda its: (its.lml.api_key.get,))
     store = bootstrap.store(config)
-    lifecycle, lml = store.lifecycle, Lml(config.lml, store.lifecycle.clock)
+    lifecycle, lml = store.lifecycle, RefreshClient(config.lml, store.lifecycle.clock)
     throttle = Throttle(lifecycle.ledger.pace, lml, lifecycle.clock, config.pacing, SystemRandom())
     worker = Worker(lml, throttle, lifecycle.clock, lifecycle.telemetry, config.max_attempts)
     return RefreshConsumer(store, worker, config.max_error_percent)

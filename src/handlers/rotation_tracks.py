@@ -17,7 +17,7 @@ _afterwards = picker_bootstrap.afterwards()
 def handler(event: object, context: "LambdaContext") -> dict[str, object]:
     with _afterwards:
         asked = api.asked(event)
-        if isinstance(asked, api.Reply):  # needs no tracks
+        if isinstance(asked, api.ApiReply):  # needs no tracks
             return asked.for_lambda()
         turned_away = api.turned_away(event, needs_decision=not picker_bootstrap.picker().local_dev)
         if turned_away is not None:

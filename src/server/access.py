@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 FLUSH_SECONDS = 0.5
 
 
-class Line(msgspec.Struct):
+class AccessLine(msgspec.Struct):
     """Of a request; without its query and its headers, which may hold what nobody should read."""
 
     timestamp: str
@@ -62,7 +62,7 @@ class AccessLog:
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         at = f"{self._text}.{int(now % 1 * 1000):03}Z"
         address = client[0] if client else None
-        line = Line(at, address, scope["method"], scope["path"], status, sent, round(seconds * 1000, 3))
+        line = AccessLine(at, address, scope["method"], scope["path"], status, sent, round(seconds * 1000, 3))
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
         self._lines += self._encode(line) + b"\n"

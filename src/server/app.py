@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.authorization import Authorizer, KeysUnavailableError
 from core.picker import api
-from core.picker.api import Reply
+from core.picker.api import ApiReply
 from core.picker.build import Picker
 from core.rotation.postgres import DatabaseError
 
@@ -85,7 +85,7 @@ class WarmReads:
         else:
             await _send(*reply, send)
 
-    def _at_once(self, scope: Scope) -> tuple[Reply, list[tuple[bytes, bytes]]] | None:
+    def _at_once(self, scope: Scope) -> tuple[ApiReply, list[tuple[bytes, bytes]]] | None:
         path: str = scope["path"]
         if not (path.startswith(_BEFORE) and path.endswith(_AFTER)):
             return None
@@ -124,7 +124,7 @@ class Tracks:
             )
         await _send(reply, [], send)
 
-    async def _turned_away(self, authorizer: Authorizer, headers: Headers) -> Reply | None:
+    async def _turned_away(self, authorizer: Authorizer, headers: Headers) -> ApiReply | None:
         authorization = headers.get("authorization")
         try:
             decision = await asyncio.get_running_loop().run_in_executor(self._checks, authorizer.decide, authorization)
@@ -156,7 +156,7 @@ class Ready:
             "message": f"the database {'answers' if reachable else 'cannot be reached'}",
             "walk": walk,
         }
-        return _response(Reply(200 if reachable else 503, msgspec.json.encode(told), {**_NOT_KEPT}))
+        return _response(ApiReply(200 if reachable else 503, msgspec.json.encode(told), {**_NOT_KEPT}))
 
     async def _reachable(self) -> bool:
         if self._look is None or self._look.done():
@@ -182,11 +182,11 @@ class Cors(CORSMiddleware):
 
 
 async def _openapi(_: Request) -> Response:
-    return _response(Reply(200, api.openapi()))
+    return _response(ApiReply(200, api.openapi()))
 
 
 async def _health(_: Request) -> Response:
-    return _response(Reply(200, b'{"status":"healthy"}', _NOT_KEPT))
+    return _response(ApiReply(200, b'{"status":"healthy"}', _NOT_KEPT))
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -199,11 +199,11 @@ async def _failed(_: Request, __: Exception) -> Response:
     return _response(api.problem(500, "the track list cannot be read now"))
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: ApiReply) -> Response:
     return Response(reply.body, reply.status, dict(reply.headers))
 
 
-async def _send(reply: Reply, more: list[tuple[bytes, bytes]], send: Send) -> None:
+async def _send(reply: ApiReply, more: list[tuple[bytes, bytes]], send: Send) -> None:
     headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
     if reply.status != 304:
         headers.append((b"content-length", b"%d" % len(reply.body)))

@@ -15,7 +15,7 @@ from core import settings
 from core.aws.queues import ParkedQueue, RefreshQueue
 from core.aws.table import Table
 from core.budget.throttle import Throttle
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from core.lml.gate import Gate
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.dead_letter import DeadLetterConsumer
@@ -182,7 +182,7 @@ class Book:
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
         self.store = MessageStore(self.lifecycle, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
         self.undertaker = DeadLetterConsumer(self.store, 50)
-        self._clients: dict[str, Lml] = {}
+        self._clients: dict[str, RefreshClient] = {}
         self.consumer = self.receiver_with()
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class Book:
     def receiver_with(self, *, slice_max: int = 50, key: str = KEY) -> RefreshConsumer:
         """The refresh function with settings of its own; a message is one request unless they say otherwise."""
         client = settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key))
-        lml = self._clients.get(key) or self._clients.setdefault(key, Lml(client, self.clock))
+        lml = self._clients.get(key) or self._clients.setdefault(key, RefreshClient(client, self.clock))
         # A budget that nobody exhausts: pacing has its own tests, and each second of waiting is two reads here.
         limits = settings.Pacing(budget=9_000, slice_max=slice_max)
         throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible

@@ -13,7 +13,7 @@ from core.picker.lookup import LookupClient
 from core.picker.resolver import Resolver
 from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter, SharedTurns
-from core.picker.tracks import Pick, Release
+from core.picker.tracks import Pick, ReleaseTracks
 from core.picker.warm import Warmer
 from tests.integration import build
 from tests.integration.build import KEY, TABLE, database_of, secret, telemetry
@@ -140,7 +140,7 @@ class Picker:
             self.clock,
             self.warned.append,
             shared_picks=shared and SharedAnswers(shared, "PICK", Pick, self.clock, self.warned.append),
-            shared_releases=shared and SharedAnswers(shared, "RELEASE", Release, self.clock, self.warned.append),
+            shared_releases=shared and SharedAnswers(shared, "RELEASE", ReleaseTracks, self.clock, self.warned.append),
             shared_turns=shared and SharedTurns(shared, self.clock, self.warned.append),
         )
         self.warmer = Warmer(self.resolver, self.clock, self.telemetry, **{"live_lookback": 60, **walk})

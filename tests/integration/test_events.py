@@ -12,7 +12,7 @@ import pytest
 
 from local import deploy, runtime_api
 from local.cloud import Cloud
-from local.runtime_api import Runtime
+from local.runtime_api import RuntimeApi
 from local.world import World
 from ops.target import local_target
 from ops.up import NOT_IN_THE_TEMPLATE, SAM_ENVIRONMENT, SAM_TEMPLATE, sam_environments
@@ -27,7 +27,7 @@ LINES = [line for line in README.splitlines() if re.match(r"\$ \.venv(-sam/bin/s
 SAM = ROOT / ".venv-sam/bin/sam"
 
 
-def runtime(running: Cloud, function: str, log: Path) -> AbstractContextManager[Runtime]:
+def runtime(running: Cloud, function: str, log: Path) -> AbstractContextManager[RuntimeApi]:
     """A function in Lambda's runtime, with the environment that `rotation up` writes for SAM."""
     handler = TEMPLATE["Resources"][function]["Properties"]["Handler"]
     return runtime_api.running(handler, sam_environments(local_target(running))[function], log)

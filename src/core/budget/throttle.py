@@ -35,8 +35,8 @@ class PaceStore(Protocol):
     def write_pace(self, pace: Pace, revision: int) -> bool: ...
 
 
-class Upstream(Protocol):
-    """What a throttle asks of LML; `core.lml.client.Lml` is one, the load test's model another."""
+class ProbeUpstream(Protocol):
+    """What a throttle asks of LML; `core.lml.client.RefreshClient` is one, the load test's model another."""
 
     def round_trip(self) -> float: ...
 
@@ -82,7 +82,7 @@ class Throttle:
     Nothing is sent unpaced: when the store cannot be read or written its error goes up to the caller.
     """
 
-    def __init__(self, store: PaceStore, lml: Upstream, clock: Clock, limits: Pacing, rng: random.Random) -> None:
+    def __init__(self, store: PaceStore, lml: ProbeUpstream, clock: Clock, limits: Pacing, rng: random.Random) -> None:
         self._store = store
         self._lml = lml
         self._clock = clock

@@ -5,13 +5,13 @@ from typing import Final, cast
 
 import msgspec
 
-from core.runs.totals import UNWARMED, Status, Totals, resolved
+from core.runs.totals import UNWARMED, LmlStatus, Totals, resolved
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """What LML decided about one identity, with the warmed and failed things under its sources."""
 
-    status: Status
+    status: LmlStatus
     warmed_releases: int = 0
     warmed_artists: int = 0
     warmed_without_artists: int = 0
@@ -87,7 +87,7 @@ def read_answer(asked: Sequence[int], body: object) -> Reading:
                 artist_errors=sum(source.artist_errors for source in sources.values()),
             )
         elif status in UNWARMED:
-            verdicts[identity] = Verdict(cast("Status", status))
+            verdicts[identity] = Verdict(cast("LmlStatus", status))
         else:
             failed[identity] = _reason(status, messages + of_artists)
             if status != "error":

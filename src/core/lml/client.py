@@ -14,13 +14,12 @@ import msgspec
 
 from core import settings
 from core.clock import Clock
-from core.lml.http import Bearer, BoundedHttp, Method, NoReplyError, Reply
+from core.lml.http import Bearer, BoundedHttp, Cause, HttpReply, Method, NoReplyError
 from core.redaction import hide
 
 LML_REFRESH_BATCH_CAP: Final = settings.LML_REFRESH_BATCH_CAP  # ids in one request
 
-Kind: TypeAlias = Literal["retryable_error", "permanent_error"]
-Cause: TypeAlias = Literal["timeout", "connection", "status", "malformed"]
+ErrorKind: TypeAlias = Literal["retryable_error", "permanent_error"]
 
 _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 _PROBE_LIMIT: Final = 10.0
@@ -43,7 +42,7 @@ class LmlError(Exception):
     """A request to LML without a usable answer; the message says which, why, and for some what to check."""
 
     request: str
-    kind: Kind
+    kind: ErrorKind
     cause: Cause
     elapsed: float
     status: int | None = None
@@ -77,7 +76,7 @@ class LmlError(Exception):
         return f"{self.request}{answered}: {self.detail or 'an empty body'}{_ADVICE.get(self.status or 0, '')}"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class RefreshAnswer(msgspec.Struct, frozen=True):
     """The decoded body of a 200, of any shape, and how long it took."""
 
     body: object
@@ -91,7 +90,7 @@ class Health(msgspec.Struct, frozen=True):
     body: dict[str, object]
 
 
-class Lml:
+class RefreshClient:
     """LML behind one kept connection, one request at a time; a context manager."""
 
     def __init__(self, settings: settings.Lml, clock: Clock) -> None:
@@ -100,7 +99,7 @@ class Lml:
         self._http = BoundedHttp()
         self._auth = Bearer(settings.api_key)
 
-    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer:
+    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
         """Have LML refresh 1 to 50 identities; `limit` bounds the request as a whole, body included.
 
         Raises ValueError, before anything is sent, for no ids or more than LML_REFRESH_BATCH_CAP; LmlError.
@@ -111,7 +110,7 @@ class Lml:
         if reply.status != 200:
             raise self._refusal(reply, elapsed)
         try:
-            return Answer(_decoded(reply.body), elapsed)
+            return RefreshAnswer(_decoded(reply.body), elapsed)
         except ValueError:
             raise LmlError(
                 request=f"POST {self._settings.url}{_REFRESH}",
@@ -160,13 +159,13 @@ class Lml:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _post(self, ids: Sequence[int], limit: float) -> tuple[Reply, float]:
+    def _post(self, ids: Sequence[int], limit: float) -> tuple[HttpReply, float]:
         self._settings.api_key.get()  # fetched before the time starts to count: it would pass for Discogs work
         reply, elapsed = self._send("POST", _REFRESH, limit, {"identity_ids": list(ids)})
         reply.body = _without(self._settings.api_key, reply.body)  # what LML says ends in logs and ledger
         return reply, elapsed
 
-    def _send(self, method: Method, path: str, limit: float, body: object = None) -> tuple[Reply, float]:
+    def _send(self, method: Method, path: str, limit: float, body: object = None) -> tuple[HttpReply, float]:
         url = self._settings.url + path
         wall = math.ceil(self._clock.wall(limit))
         started = self._clock.pace()
@@ -186,7 +185,7 @@ class Lml:
     def _since(self, started: float) -> float:
         return max(0.0, self._clock.pace() - started)
 
-    def _refusal(self, reply: Reply, elapsed: float, permanent: frozenset[int] = _PERMANENT) -> LmlError:
+    def _refusal(self, reply: HttpReply, elapsed: float, permanent: frozenset[int] = _PERMANENT) -> LmlError:
         return LmlError(
             request=f"POST {self._settings.url}{_REFRESH}",
             kind="permanent_error" if reply.status in permanent else "retryable_error",
@@ -212,7 +211,7 @@ class Lml:
         wait = (date.replace(tzinfo=date.tzinfo or UTC) - self._clock.utc()).total_seconds()
         return min(max(0.0, wait * self._clock.speed), _RETRY_AFTER_CAP)
 
-    def _head(self, reply: Reply, fault: str = "") -> str:
+    def _head(self, reply: HttpReply, fault: str = "") -> str:
         """Return the fault and what the body tells, or its head, on one line."""
         text = _told(reply.body) or reply.body[: 4 * _DETAIL].decode(errors="replace")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from core.lml.client import Lml, LmlError
+from core.lml.client import LmlError, RefreshClient
 from core.lml.http import Bearer, BoundedHttp, NoReplyError
 from core.settings import Secret, SettingsError
 
@@ -54,7 +54,7 @@ class Github(msgspec.Struct, frozen=True):
         return str(status)
 
 
-def check(lml: Lml, *, local_dev: bool, github: Github) -> Gate:
+def check(lml: RefreshClient, *, local_dev: bool, github: Github) -> Gate:
     """Decide by LML's commit, and by asking the endpoint for nothing, which shows whether it takes our key."""
     try:
         health = lml.health()
@@ -85,7 +85,7 @@ def _by_commit(commit: object, *, local_dev: bool, github: Github) -> Gate:
     return Gate(allowed=False, reason=f"{reason}: deploy an LML that has the refresh endpoint first")
 
 
-def _by_probe(lml: Lml, why: str) -> Gate:
+def _by_probe(lml: RefreshClient, why: str) -> Gate:
     """Ask the endpoint for nothing; any refusal but these four shows that it is there and takes the key."""
     try:
         status = lml.probe()

@@ -14,6 +14,9 @@ from core import name_lookup, tls
 from core.settings import Secret
 
 Method: TypeAlias = Literal["GET", "POST"]
+NoReplyCause: TypeAlias = Literal["timeout", "connection", "malformed"]
+Cause: TypeAlias = NoReplyCause | Literal["status"]
+"""Why a request has no usable answer: no complete reply, a status of trouble, or a body of another shape."""
 
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes
 # Under the 5 s after which uvicorn closes an idle connection: a request never meets a server that is hanging up.
@@ -25,7 +28,7 @@ logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
 @dataclass(slots=True)
-class Reply:
+class HttpReply:
     """What a server answered, 0 before it did; the body of anything but a 200 may be cut short."""
 
     status: int = 0
@@ -37,7 +40,7 @@ class Reply:
 class NoReplyError(Exception):
     """No complete reply: too late, not connected or broken off, or a body beyond the limit."""
 
-    def __init__(self, cause: Literal["timeout", "connection", "malformed"], detail: str) -> None:
+    def __init__(self, cause: NoReplyCause, detail: str) -> None:
         super().__init__(detail)
         self.cause = cause
         self.was_sent = True
@@ -93,12 +96,14 @@ class BoundedHttp:
 
     def send(
         self, method: Method, url: str, *, limit: float, auth: httpx.Auth | None = None, json: object = None
-    ) -> Reply:
+    ) -> HttpReply:
         """Send one request and read its whole answer within `limit` wall seconds; raises NoReplyError."""
         return self._runner.run(self._exchange(method, url, limit, auth, json))
 
-    async def _exchange(self, method: Method, url: str, limit: float, auth: httpx.Auth | None, json: object) -> Reply:
-        reply, sent = Reply(), False
+    async def _exchange(
+        self, method: Method, url: str, limit: float, auth: httpx.Auth | None, json: object
+    ) -> HttpReply:
+        reply, sent = HttpReply(), False
 
         async def trace(event: str, _: object) -> None:
             nonlocal sent

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from core.aws import http_api
-from core.picker.limiter import RefusedError
+from core.picker.limiter import LmlBusyError
 from core.picker.lookup import AnswerError
-from core.picker.tracks import Answer, Track
+from core.picker.tracks import Track, TrackList
 
 PATH: Final = "/library/rotation/{rotation_id}/tracks"
 OPENAPI_PATH: Final = "/openapi.json"
@@ -31,7 +31,7 @@ class Problem(msgspec.Struct):
     message: str
 
 
-class Reply(NamedTuple):
+class ApiReply(NamedTuple):
     """An HTTP answer, its body JSON."""
 
     status: int
@@ -43,20 +43,20 @@ class Reply(NamedTuple):
         return {"statusCode": self.status, "headers": dict(self.headers), "body": self.body.decode()}
 
 
-class Asked(NamedTuple):
+class TracksRequest(NamedTuple):
     """What a request wants: the tracks of a row, if the asker has not got them already."""
 
     rotation_id: str
     if_none_match: str | None = None
 
 
-def asked(event: object) -> Asked | Reply:
+def asked(event: object) -> TracksRequest | ApiReply:
     """Read an event of the HTTP API, payload 2.0; a reply where it wants no tracks, or is no request of that API."""
     route = event.get("routeKey") if isinstance(event, dict) else None
     if not isinstance(event, dict) or not isinstance(route, str):  # a test of the console, a ping, payload 1.0
         return problem(400, "this is no request of the HTTP API with payload format 2.0")
     if route == f"GET {OPENAPI_PATH}":
-        return Reply(200, openapi())
+        return ApiReply(200, openapi())
     if route != f"GET {PATH}":
         return problem(404, "Not Found")
     path, headers = event.get("pathParameters"), event.get("headers")
@@ -64,10 +64,10 @@ def asked(event: object) -> Asked | Reply:
     if_none_match = headers.get("if-none-match") if isinstance(headers, dict) else None
     if not isinstance(rotation_id, str) or number(rotation_id) is None:
         return problem(400, _NO_ID)
-    return Asked(rotation_id, if_none_match if isinstance(if_none_match, str) else None)
+    return TracksRequest(rotation_id, if_none_match if isinstance(if_none_match, str) else None)
 
 
-def turned_away(event: object, *, needs_decision: bool) -> Reply | None:
+def turned_away(event: object, *, needs_decision: bool) -> ApiReply | None:
     """Answer a request for tracks that nobody has proven to be allowed; None for one that is.
 
     A developer's machine has no authorizer, and needs no decision.
@@ -92,11 +92,11 @@ def number(rotation_id: str) -> int | None:
 
 def reply_to(
     rotation_id: str,
-    tracks: Callable[[int], Answer | Sequence[Track]],
+    tracks: Callable[[int], TrackList | Sequence[Track]],
     report: Callable[[Exception], None],
     *,
     if_none_match: str | None = None,
-) -> Reply:
+) -> ApiReply:
     """Answer a request for the tracks of a row; `report` hears what went wrong, the DJ only what kind of thing."""
     row = number(rotation_id)
     if row is None:
@@ -108,32 +108,32 @@ def reply_to(
         if error.cause == "timeout":
             return problem(504, "the catalogue service did not answer in time")
         return problem(502, "the catalogue service gave no usable answer")
-    except RefusedError as error:
+    except LmlBusyError as error:
         report(error)
         return busy("the catalogue service is busy; try again in a moment", error.retry_after)
     except Exception as error:  # noqa: BLE001 - the edge: a DJ gets an answer, and the reason goes where it is read
         report(error)
         return problem(500, "the track list cannot be read now")
-    return reply_with(found if isinstance(found, Answer) else Answer.of(found, settled=True), if_none_match)
+    return reply_with(found if isinstance(found, TrackList) else TrackList.of(found, settled=True), if_none_match)
 
 
-def reply_with(answer: Answer, if_none_match: str | None = None) -> Reply:
+def reply_with(answer: TrackList, if_none_match: str | None = None) -> ApiReply:
     """Answer with tracks, or 304 where the asker has them; an answer that may change soon is kept by nobody."""
     if not answer.settled:
-        return Reply(200, answer.body, {"content-type": _JSON, "cache-control": "no-store"})
+        return ApiReply(200, answer.body, {"content-type": _JSON, "cache-control": "no-store"})
     kept = {"etag": answer.etag, "cache-control": KEPT if answer.tracks else "no-cache"}
     if if_none_match is not None and _matches(if_none_match, answer.etag):
-        return Reply(304, b"", kept)
-    return Reply(200, answer.body, {"content-type": _JSON, **kept})
+        return ApiReply(304, b"", kept)
+    return ApiReply(200, answer.body, {"content-type": _JSON, **kept})
 
 
-def problem(status: int, message: str, **headers: str) -> Reply:
+def problem(status: int, message: str, **headers: str) -> ApiReply:
     """Answer with a message for a person; underscores in names of headers stand for dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(status, _encode(Problem(message)), {"content-type": _JSON, "cache-control": "no-store", **named})
+    return ApiReply(status, _encode(Problem(message)), {"content-type": _JSON, "cache-control": "no-store", **named})
 
 
-def busy(message: str, seconds: float) -> Reply:
+def busy(message: str, seconds: float) -> ApiReply:
     """Answer 503 and when to try again."""
     return problem(503, message, retry_after=str(max(1, math.ceil(seconds))))
 

@@ -11,7 +11,7 @@ from core.picker.lookup import LookupClient
 from core.picker.resolver import PATIENCE, Resolver
 from core.picker.rows import Rows
 from core.picker.shared import SharedAnswers, SharedMeter, SharedTurns
-from core.picker.tracks import Answer, Pick, Release
+from core.picker.tracks import Pick, ReleaseTracks, TrackList
 from core.picker.warm import Warmer
 from core.telemetry import Telemetry
 
@@ -26,7 +26,9 @@ class Picker(msgspec.Struct, frozen=True):
     local_dev: bool = False
     """Whether functions answer without an authorizer before them."""
 
-    def reply_to(self, rotation_id: str, if_none_match: str | None = None, *, patience: float = PATIENCE) -> api.Reply:
+    def reply_to(
+        self, rotation_id: str, if_none_match: str | None = None, *, patience: float = PATIENCE
+    ) -> api.ApiReply:
         """Answer a DJ's request within so many seconds; what goes wrong is reported to Sentry and the log."""
         return api.reply_to(
             rotation_id, lambda row: self._answer(row, patience), self._report, if_none_match=if_none_match
@@ -35,7 +37,7 @@ class Picker(msgspec.Struct, frozen=True):
     def close(self) -> None:
         self.resolver.close()
 
-    def _answer(self, rotation_id: int, patience: float) -> Answer:
+    def _answer(self, rotation_id: int, patience: float) -> TrackList:
         return self.resolver.remembered(rotation_id) or self.resolver.answer(rotation_id, patience=patience)
 
     def _report(self, error: Exception) -> None:
@@ -58,7 +60,7 @@ def build(config: PickerSettings, telemetry: Telemetry, table: Table | None = No
         clock,
         warn,
         shared_picks=None if table is None else SharedAnswers(table, "PICK", Pick, clock, warn),
-        shared_releases=None if table is None else SharedAnswers(table, "RELEASE", Release, clock, warn),
+        shared_releases=None if table is None else SharedAnswers(table, "RELEASE", ReleaseTracks, clock, warn),
         shared_turns=None if table is None else SharedTurns(table, clock, warn),
     )
     warmer = Warmer(

@@ -9,7 +9,7 @@ import msgspec
 
 from core.clock import Clock
 from core.picker.calls import Background, OneCall, Wait
-from core.picker.limiter import QUEUE_SECONDS, RefusedError
+from core.picker.limiter import QUEUE_SECONDS, LmlBusyError
 from core.picker.lookup import LOOKUP_SECONDS, RELEASE_SECONDS
 
 ENTRIES: Final = 500
@@ -28,7 +28,7 @@ Origin: TypeAlias = Literal["cached", "shared", "fetched"]
 """Where an answer came from: this process's memory, another process by way of the shared level, LML just now."""
 
 
-class Value(Protocol):
+class CachedValue(Protocol):
     """What the picker keeps."""
 
     @property
@@ -45,10 +45,10 @@ class Value(Protocol):
 _K = TypeVar("_K", bound=Hashable)
 _Key_contra = TypeVar("_Key_contra", bound=Hashable, contravariant=True)
 _T = TypeVar("_T")
-_V = TypeVar("_V", bound=Value)
+_V = TypeVar("_V", bound=CachedValue)
 
 
-class Kept(msgspec.Struct, Generic[_V], frozen=True):
+class KeptAnswer(msgspec.Struct, Generic[_V], frozen=True):
     """An answer, when LML gave it, and when it ends for everybody; seconds since 1970, real time."""
 
     value: _V
@@ -112,9 +112,9 @@ class Cache(Generic[_K, _T]):
 class SharedLevel(Protocol[_Key_contra, _V]):
     """The second level for one kind of answer."""
 
-    def read(self, key: _Key_contra) -> Kept[_V] | None: ...
+    def read(self, key: _Key_contra) -> KeptAnswer[_V] | None: ...
 
-    def write(self, key: _Key_contra, kept: Kept[_V]) -> None: ...
+    def write(self, key: _Key_contra, kept: KeptAnswer[_V]) -> None: ...
 
     def claim(self, key: _Key_contra) -> str | None:
         """Return a claim of CLAIM_SECONDS; None while another holds one."""
@@ -142,8 +142,8 @@ class Answers(Generic[_K, _V]):
         self._shared = shared
         self._lives = lives
         self._renewed_under = RENEWED_UNDER_ALONE if shared is None else RENEWED_UNDER
-        self._caches: dict[bool, Cache[_K, Kept[_V]]] = {True: Cache(clock), False: Cache(clock)}
-        self._one_call = OneCall[_K, tuple[Kept[_V], Origin]](clock, background)
+        self._caches: dict[bool, Cache[_K, KeptAnswer[_V]]] = {True: Cache(clock), False: Cache(clock)}
+        self._one_call = OneCall[_K, tuple[KeptAnswer[_V], Origin]](clock, background)
 
     def get(
         self,
@@ -152,7 +152,7 @@ class Answers(Generic[_K, _V]):
         *,
         walk: bool = False,
         wait_for: Wait | None = None,
-    ) -> tuple[Kept[_V], Origin]:
+    ) -> tuple[KeptAnswer[_V], Origin]:
         """Return the answer and where it came from; for the walk, one that ends too soon is none.
 
         `fetch` is given a function to call when LML is asked. Raises what it raises, and StillFetchingError.
@@ -164,7 +164,7 @@ class Answers(Generic[_K, _V]):
             key, lambda under_way: self._missed(key, fetch, under_way, walk=walk), walk=walk, wait_for=wait_for
         )
 
-    def kept(self, key: _K, *, walk: bool = False) -> Kept[_V] | None:
+    def kept(self, key: _K, *, walk: bool = False) -> KeptAnswer[_V] | None:
         """Return what this process remembers; asks nobody."""
         for cache in self._caches.values():
             kept = cache.get(key, touch=not walk)
@@ -180,7 +180,7 @@ class Answers(Generic[_K, _V]):
 
     def _missed(
         self, key: _K, fetch: Callable[[Callable[[], None]], _V], under_way: Callable[[], None], *, walk: bool
-    ) -> tuple[Kept[_V], Origin]:
+    ) -> tuple[KeptAnswer[_V], Origin]:
         kept = self.kept(key, walk=walk)  # the call that this thread came too late for
         if kept is not None:
             return kept, "cached"
@@ -196,7 +196,7 @@ class Answers(Generic[_K, _V]):
                 break
             under_way()
             if self._now() > patience:  # several have tried in turn, and nobody got an answer
-                raise RefusedError("other processes ask LML for the same, and get no answer")
+                raise LmlBusyError("other processes ask LML for the same, and get no answer")
             self._clock.sleep(_POLL * self._clock.speed)
         try:
             theirs = self._theirs(self._shared, key, walk=walk)  # stored between our look and our claim
@@ -208,23 +208,23 @@ class Answers(Generic[_K, _V]):
         finally:
             self._shared.release(key, claim)
 
-    def _theirs(self, shared: SharedLevel[_K, _V], key: _K, *, walk: bool) -> Kept[_V] | None:
+    def _theirs(self, shared: SharedLevel[_K, _V], key: _K, *, walk: bool) -> KeptAnswer[_V] | None:
         kept = shared.read(key)
         if kept is None or kept.until <= self._now() or (walk and self._ends_soon(kept)):
             return None
         return self._remembered(key, kept, walk=walk)
 
-    def _ends_soon(self, kept: Kept[_V]) -> bool:
+    def _ends_soon(self, kept: KeptAnswer[_V]) -> bool:
         """Whether the walk should renew it; what never lives that long cannot be kept warm by the next walk."""
         return kept.until - self._now() < self._renewed_under < self._life(kept.value)
 
     def _life(self, value: _V) -> float:
         return self._lives(value)[self._shared is not None]
 
-    def _fresh(self, value: _V) -> Kept[_V]:
-        return Kept(value, self._now(), self._now() + self._life(value))
+    def _fresh(self, value: _V) -> KeptAnswer[_V]:
+        return KeptAnswer(value, self._now(), self._now() + self._life(value))
 
-    def _remembered(self, key: _K, kept: Kept[_V], *, walk: bool) -> Kept[_V]:
+    def _remembered(self, key: _K, kept: KeptAnswer[_V], *, walk: bool) -> KeptAnswer[_V]:
         """Keep it in this process for its life, and no longer than the shared level does."""
         until = min(self._now() + self._lives(kept.value)[0], kept.until)
         self._caches[not kept.value.found].drop(key)

@@ -25,11 +25,11 @@ _LOOK_AGAIN: Final = 0.25  # seconds until the walk looks whether permits are fr
 
 _TRIAL_LOOK: Final = 1.0  # seconds until the walk looks whether the breaker's trial has ended
 
-Request: TypeAlias = Literal["lookup", "release"]
+LmlRequest: TypeAlias = Literal["lookup", "release"]
 """What is asked of LML; each has a breaker of its own, so that slow lookups never keep a release away."""
 
 
-class RefusedError(Exception):
+class LmlBusyError(Exception):
     """A refusal of our own: the way to LML is full for longer than a caller may wait, or a breaker is open.
 
     `retry_after` is in how many seconds it is worth to ask again.
@@ -40,7 +40,7 @@ class RefusedError(Exception):
         self.retry_after = retry_after
 
 
-class StillFetchingError(RefusedError):
+class StillFetchingError(LmlBusyError):
     """A DJ could not wait for LML any longer; the call goes on, and what comes of it is kept."""
 
 
@@ -90,7 +90,7 @@ def spend(full_at: int, now: int, *, leave: int) -> tuple[int, int]:
     return after, max(0, after - now - (CALLS - leave) * _CALL_MS)
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed until 5 time-outs in a row; then open for 30 s, and then half-open: one call is the trial.
 
     Not safe for threads by itself; the limiter holds its lock around every method.
@@ -130,11 +130,11 @@ class Limiter:
         self._clock = clock
         self._changed = threading.Condition()
         self._in_flight = 0
-        self._breakers: dict[Request, Breaker] = {"lookup": Breaker(), "release": Breaker()}
+        self._breakers: dict[LmlRequest, CircuitBreaker] = {"lookup": CircuitBreaker(), "release": CircuitBreaker()}
         self._walk_from = 0.0
 
     @contextmanager
-    def admitted(self, request: Request = "lookup", *, walk: bool = False) -> Iterator[None]:
+    def admitted(self, request: LmlRequest = "lookup", *, walk: bool = False) -> Iterator[None]:
         """Hold a permit and a call of the bucket while LML is asked; raises RefusedError, for the walk YieldError."""
         deadline = self._clock.pace() + QUEUE_SECONDS
         breaker = self._breakers[request]
@@ -159,7 +159,7 @@ class Limiter:
                 raise YieldError(_LOOK_AGAIN)
             left = self._clock.wall(deadline - self._clock.pace())
             if not self._changed.wait_for(lambda: self._in_flight < AT_ONCE, left):
-                raise RefusedError(f"{AT_ONCE} calls to LML were under way for {QUEUE_SECONDS:g} s")
+                raise LmlBusyError(f"{AT_ONCE} calls to LML were under way for {QUEUE_SECONDS:g} s")
             self._in_flight += 1
 
     def _take_call(self, deadline: float, *, walk: bool) -> None:
@@ -172,7 +172,7 @@ class Limiter:
             if wait and walk:
                 raise YieldError(wait / 1000)
             if now + wait / 1000 > deadline:
-                raise RefusedError(f"{CALLS} calls to LML were made in the last minute", wait / 1000)
+                raise LmlBusyError(f"{CALLS} calls to LML were made in the last minute", wait / 1000)
             if wait:
                 self._clock.sleep(wait / 1000)
             elif self._meter.write(full_at, seen):
@@ -181,17 +181,17 @@ class Limiter:
             else:
                 self._clock.sleep(random.uniform(0, _LOST_RACE))  # noqa: S311 - jitter
 
-    def _check(self, breaker: Breaker, *, walk: bool) -> None:
+    def _check(self, breaker: CircuitBreaker, *, walk: bool) -> None:
         left = breaker.refuses(self._clock.pace())
         if left > 0:
             if walk:
                 raise YieldError(left)
-            raise RefusedError(
+            raise LmlBusyError(
                 f"LML timed out {BREAKER_TIMEOUTS} times in a row; it is left alone for {left:.0f} s", left
             )
 
     @contextmanager
-    def _watched(self, breaker: Breaker) -> Iterator[None]:
+    def _watched(self, breaker: CircuitBreaker) -> Iterator[None]:
         timed_out = False
         try:
             yield

@@ -3,21 +3,19 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from core import settings
 from core.clock import Clock
-from core.lml.http import Bearer, BoundedHttp, Method, NoReplyError, Reply
-from core.picker.tracks import Credit, Pick, Release
+from core.lml.http import Bearer, BoundedHttp, Cause, HttpReply, Method, NoReplyError
+from core.picker.tracks import Credit, Pick, ReleaseTracks
 
 LOOKUP_SECONDS: Final = 25.0
 """Paced seconds in which a lookup ends, body included: LML works that long itself, and a cold one takes 4 to 20 s."""
 RELEASE_SECONDS: Final = 30.0
 """The same for a release fetch, which takes LML 2 to 9 s, and its own retries longer."""
-
-Cause: TypeAlias = Literal["timeout", "connection", "status", "malformed"]
 
 _LOOKUP: Final = "/api/v1/lookup"
 _RELEASE: Final = "/api/v1/discogs/release"
@@ -90,14 +88,14 @@ class LookupClient:
             raise UnsureError("time-out" if found.timeout else f"degraded, {found.degraded_reason}")
         return pick
 
-    def release(self, release_id: int) -> Release:
+    def release(self, release_id: int) -> ReleaseTracks:
         """Fetch a release and its tracks; raises AnswerError. LML's own 404 is a release that is not found."""
         path = f"{_RELEASE}/{release_id}"
         reply = self._send("GET", path, RELEASE_SECONDS)
         if reply.status == 404 and _is_own_404(reply, release_id):
-            return Release(found=False)
+            return ReleaseTracks(found=False)
         found = _decoded(reply, _read_release, f"GET {path}")
-        return Release(True, found.artist, found.tracklist)
+        return ReleaseTracks(True, found.artist, found.tracklist)
 
     def close(self) -> None:
         """Close what is idle; what is under way is closed when it ends."""
@@ -109,7 +107,7 @@ class LookupClient:
             with suppress(IndexError):  # of the threads that look at once, one gets it
                 self._idle.pop().close()
 
-    def _send(self, method: Method, path: str, seconds: float, body: object = None) -> Reply:
+    def _send(self, method: Method, path: str, seconds: float, body: object = None) -> HttpReply:
         self._config.api_key.get()  # fetched before the time starts to count
         limit = self._clock.wall(seconds)
         with self._connection() as http:
@@ -153,7 +151,7 @@ class _Detail(msgspec.Struct):
     detail: str
 
 
-def _is_own_404(reply: Reply, release_id: int) -> bool:
+def _is_own_404(reply: HttpReply, release_id: int) -> bool:
     """Whether LML itself says that Discogs has no such release, and not a proxy's page or a route that is missing."""
     try:
         return msgspec.json.decode(reply.body, type=_Detail).detail == f"Release {release_id} not found"
@@ -161,7 +159,7 @@ def _is_own_404(reply: Reply, release_id: int) -> bool:
         return False
 
 
-def _decoded(reply: Reply, read: Callable[[bytearray], _T], request: str) -> _T:
+def _decoded(reply: HttpReply, read: Callable[[bytearray], _T], request: str) -> _T:
     if reply.status != 200:
         raise AnswerError(request, "status", f"LML answered {reply.status}")
     try:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from core.picker.caches import ENTRIES, Standing
-from core.picker.rows import Row
+from core.picker.rows import PickerRow
 
 MARKER_LIFE: Final = timedelta(days=7)
 
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     left_out: int
 
 
-def marker_stands(row: Row, last: Last | None, now: datetime) -> bool:
+def marker_stands(row: PickerRow, last: Last | None, now: datetime) -> bool:
     """Whether a row's negative marker ends the search.
 
     It does for seven days; not where the row's names have changed since an answer for it was kept, and not against a
@@ -50,7 +50,7 @@ def marker_stands(row: Row, last: Last | None, now: datetime) -> bool:
     return not (last.standing.found and last.standing.at >= row.attempted_at.timestamp())
 
 
-def plan(rows: Mapping[int, Row], survey: Survey, now: datetime, *, releases: bool, room: bool) -> Plan:
+def plan(rows: Mapping[int, PickerRow], survey: Survey, now: datetime, *, releases: bool, room: bool) -> Plan:
     """Put the active rows in order: those without an answer first, then the oldest answers, then what needs no LML.
 
     Of the rows without an answer those come first that the walk has never asked LML for, the newest (highest id)
@@ -75,7 +75,7 @@ class _Rank(NamedTuple):
     turn: float
 
 
-def _rank(rotation_id: int, row: Row, survey: Survey, now: datetime, *, releases: bool) -> _Rank:
+def _rank(rotation_id: int, row: PickerRow, survey: Survey, now: datetime, *, releases: bool) -> _Rank:
     nothing_to_ask = _Rank(True, now.timestamp())
     standings: list[Standing | None] = []
     release_id = row.known_release

@@ -10,14 +10,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import replace
 
 from core.clock import Clock
-from core.picker.caches import DAY, SHARED_LIFE, Answers, Cache, Kept, Origin, Standing
+from core.picker.caches import DAY, SHARED_LIFE, Answers, Cache, KeptAnswer, Origin, Standing
 from core.picker.calls import Background, Wait
 from core.picker.limiter import Limiter, StillFetchingError, YieldError
 from core.picker.lookup import AnswerError, LookupClient, UnsureError
 from core.picker.order import MARKER_LIFE, Last, Plan, Survey, marker_stands, plan
-from core.picker.rows import DatabaseError, Row, Rows
+from core.picker.rows import DatabaseError, PickerRow, Rows
 from core.picker.shared import SharedAnswers, SharedTurns
-from core.picker.tracks import Answer, Asked, Credit, Pick, Release, Track, credited
+from core.picker.tracks import Credit, LookupKey, Pick, ReleaseTracks, Track, TrackList, credited
 
 NOT_FOUND_LIFE: Final = 600.0
 """Seconds for which a release that Discogs does not have is remembered, here and in the shared level."""
@@ -45,7 +45,7 @@ How: TypeAlias = Literal[
 """How a row was resolved; the warm-up counts by it."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class TrackSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where a row's tracks come from: a release to fetch, or tracks that came with the lookup, or nowhere."""
 
     how: How
@@ -84,7 +84,7 @@ class Resolver:
         warn: Callable[[Exception], None],
         *,
         shared_picks: SharedAnswers[Pick] | None = None,
-        shared_releases: SharedAnswers[Release] | None = None,
+        shared_releases: SharedAnswers[ReleaseTracks] | None = None,
         shared_turns: SharedTurns | None = None,
     ) -> None:
         self.rows = rows
@@ -95,10 +95,10 @@ class Resolver:
         self._warn = warn
         self._shared_picks = shared_picks
         self._shared_turns = shared_turns
-        self._picks = Answers[Asked, Pick](clock, self.background, shared_picks, lives=_pick_lives)
-        self._releases = Answers[int, Release](clock, self.background, shared_releases, lives=_release_lives)
+        self._picks = Answers[LookupKey, Pick](clock, self.background, shared_picks, lives=_pick_lives)
+        self._releases = Answers[int, ReleaseTracks](clock, self.background, shared_releases, lives=_release_lives)
         self._last: Cache[int, Last | Literal["nothing"]] = Cache(clock)
-        self._answers: Cache[int, Answer] = Cache(clock)
+        self._answers: Cache[int, TrackList] = Cache(clock)
         self._own_turns: dict[int, float] = {}
         self._finishing: set[int] = set()
         self._lock = threading.Lock()
@@ -107,14 +107,14 @@ class Resolver:
         """Return what a DJ sees of a row; raises what `answer` raises."""
         return list(self.answer(rotation_id).tracks)
 
-    def remembered(self, rotation_id: int) -> Answer | None:
+    def remembered(self, rotation_id: int) -> TrackList | None:
         """Return the answer if its row was read less than 30 s ago and all else is in memory; asks nobody.
 
         An empty answer is never given from here: a row whose names were just put right is asked for anew at once.
         """
         return self._answers.get(rotation_id)
 
-    def answer(self, rotation_id: int, *, patience: float = PATIENCE) -> Answer:
+    def answer(self, rotation_id: int, *, patience: float = PATIENCE) -> TrackList:
         """Read the row, resolve it and get its tracks, within so many paced seconds.
 
         Raises DatabaseError, AnswerError for LML's trouble with a release, RefusedError when LML was not asked, its
@@ -128,26 +128,26 @@ class Resolver:
                 self._finish(rotation_id)
             if not isinstance(source.error, AnswerError | UnsureError):
                 raise source.error
-            return Answer.of((), settled=False)
+            return TrackList.of((), settled=False)
         until = min(source.until, read_at + ROW_LIFE)
         if source.tracks or source.release_id is None:
-            answer = Answer.of(credited(source.tracks, source.artist), settled=True)
+            answer = TrackList.of(credited(source.tracks, source.artist), settled=True)
         else:
             kept, _ = self._released(source.release_id, caller)
             until = min(until, kept.until)
-            answer = Answer.of(credited(kept.value.tracks, kept.value.artist, source.artist), settled=True)
+            answer = TrackList.of(credited(kept.value.tracks, kept.value.artist, source.artist), settled=True)
         if answer.tracks:
             self._answers.put(rotation_id, answer, until)
         return answer
 
-    def resolve_rotation_source(self, rotation_id: int, *, walk: bool = False) -> Source:
+    def resolve_rotation_source(self, rotation_id: int, *, walk: bool = False) -> TrackSource:
         """Find a row's source by the tiers, in their order; raises DatabaseError, and for the walk YieldError.
 
         Nothing else that goes wrong in tier 3 escapes: the answer is then a `failed` source, and nothing is kept.
         """
         return self._resolved(rotation_id, _Caller(walk, None if walk else self._clock.pace() + PATIENCE))
 
-    def release(self, release_id: int, *, walk: bool = False) -> tuple[Release, Origin]:
+    def release(self, release_id: int, *, walk: bool = False) -> tuple[ReleaseTracks, Origin]:
         """Return a release and where that came from; raises AnswerError, RefusedError, for the walk YieldError."""
         kept, origin = self._released(release_id, _Caller(walk, None if walk else self._clock.pace() + PATIENCE))
         return kept.value, origin
@@ -174,21 +174,21 @@ class Resolver:
         self.rows.close()
         self._lml.close()
 
-    def _resolved(self, rotation_id: int, caller: _Caller) -> Source:
+    def _resolved(self, rotation_id: int, caller: _Caller) -> TrackSource:
         row = self.rows.row(rotation_id)
         if row is None:
-            return Source(how="no_row")
+            return TrackSource(how="no_row")
         if row.known_release is not None:
             how: How = "release" if row.known_release == row.release_id else "identity"
-            return Source(how=how, release_id=row.known_release, artist=row.artist)
+            return TrackSource(how=how, release_id=row.known_release, artist=row.artist)
         if row.names is None:
-            return Source(how="no_names", artist=row.artist)
-        return replace(self._tier_3(row, Asked(rotation_id, *row.names), caller), artist=row.artist)
+            return TrackSource(how="no_names", artist=row.artist)
+        return replace(self._tier_3(row, LookupKey(rotation_id, *row.names), caller), artist=row.artist)
 
-    def _tier_3(self, row: Row, asked: Asked, caller: _Caller) -> Source:
+    def _tier_3(self, row: PickerRow, asked: LookupKey, caller: _Caller) -> TrackSource:
         try:
             if marker_stands(row, self._last_of(row, asked.rotation_id), self._clock.utc()):
-                return Source(how="marker")
+                return TrackSource(how="marker")
             kept, origin = self._picks.get(
                 asked,
                 lambda under_way: self._looked_up(asked, under_way, walk=caller.walk),
@@ -198,11 +198,11 @@ class Resolver:
         except YieldError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever keeps LML or the shared level away costs only the tracks
-            return Source(how="failed", error=error)
+            return TrackSource(how="failed", error=error)
         self._note_last(asked, kept)
         return _source(kept, origin)
 
-    def _released(self, release_id: int, caller: _Caller) -> tuple[Kept[Release], Origin]:
+    def _released(self, release_id: int, caller: _Caller) -> tuple[KeptAnswer[ReleaseTracks], Origin]:
         return self._releases.get(
             release_id,
             lambda under_way: self._fetched(release_id, under_way, walk=caller.walk),
@@ -210,7 +210,7 @@ class Resolver:
             wait_for=caller.wait_for(DJ_RELEASE_SECONDS),
         )
 
-    def _looked_up(self, asked: Asked, under_way: Callable[[], None], *, walk: bool) -> Pick:
+    def _looked_up(self, asked: LookupKey, under_way: Callable[[], None], *, walk: bool) -> Pick:
         with self._limiter.admitted("lookup", walk=walk):
             under_way()
             pick = self._lml.lookup(asked.artist, asked.album)
@@ -221,12 +221,12 @@ class Resolver:
                 self._warn(error)
         return pick
 
-    def _fetched(self, release_id: int, under_way: Callable[[], None], *, walk: bool) -> Release:
+    def _fetched(self, release_id: int, under_way: Callable[[], None], *, walk: bool) -> ReleaseTracks:
         with self._limiter.admitted("release", walk=walk):
             under_way()
             return self._lml.release(release_id)
 
-    def _last_of(self, row: Row, rotation_id: int) -> Last | None:
+    def _last_of(self, row: PickerRow, rotation_id: int) -> Last | None:
         """Return what a row with a marker was last asked under; a second level that is away says nothing of it."""
         if row.attempted_at is None or self._clock.utc() - row.attempted_at >= MARKER_LIFE:
             return None
@@ -240,7 +240,7 @@ class Resolver:
             self._last.put(rotation_id, known, self._now() + _ABSENT_LIFE)
         return known if isinstance(known, Last) else None
 
-    def _note_last(self, asked: Asked, kept: Kept[Pick]) -> None:
+    def _note_last(self, asked: LookupKey, kept: KeptAnswer[Pick]) -> None:
         last = Last(asked.artist, asked.album, Standing(kept.at, kept.until, kept.value.found, kept.value.fetches))
         self._last.put(asked.rotation_id, last, self._now() + MARKER_LIFE.total_seconds())
 
@@ -275,16 +275,16 @@ class Resolver:
         return self._clock.utc().timestamp()
 
 
-def _source(kept: Kept[Pick], origin: Origin) -> Source:
+def _source(kept: KeptAnswer[Pick], origin: Origin) -> TrackSource:
     pick = kept.value
     asked: How = "lml_positive" if pick.found else "lml_negative"
     how = asked if origin == "fetched" else "remembered"
-    return Source(how=how, release_id=pick.release_id, tracks=pick.tracks, until=kept.until)
+    return TrackSource(how=how, release_id=pick.release_id, tracks=pick.tracks, until=kept.until)
 
 
 def _pick_lives(pick: Pick) -> tuple[float, float]:
     return DAY, SHARED_LIFE if pick.found else DAY
 
 
-def _release_lives(release: Release) -> tuple[float, float]:
+def _release_lives(release: ReleaseTracks) -> tuple[float, float]:
     return (DAY, SHARED_LIFE) if release.found else (NOT_FOUND_LIFE, NOT_FOUND_LIFE)

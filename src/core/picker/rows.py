@@ -15,7 +15,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUERIES: Final = Path(__file__).with_name("picker.sql")
 
 
-class Row(msgspec.Struct, frozen=True):
+class PickerRow(msgspec.Struct, frozen=True):
     """What the tiers know of a row, in their order."""
 
     release_id: int | None
@@ -44,12 +44,12 @@ class Rows:
         self._sql = postgres.queries(_QUERIES, database.schema)
         self._pool = postgres.Pool(database, clock)
 
-    def row(self, rotation_id: int) -> Row | None:
+    def row(self, rotation_id: int) -> PickerRow | None:
         """Return a row, killed or not; None when there is none. Raises DatabaseError."""
         found = self._run("row", rotation_id=rotation_id)
         return _row(*found[0]) if found else None
 
-    def active(self) -> dict[int, Row]:
+    def active(self) -> dict[int, PickerRow]:
         """Return the active rows by their ids; raises DatabaseError."""
         return {rotation_id: _row(*columns) for rotation_id, *columns in self._run("active")}
 
@@ -72,8 +72,10 @@ class Rows:
         return self._pool.run(name.replace("_", " "), self._sql[name], **params)
 
 
-def _row(release: int | None, library: int | None, artist: str | None, album: str | None, seconds: float | None) -> Row:
-    return Row(release, library, artist, album, _moment(seconds))
+def _row(
+    release: int | None, library: int | None, artist: str | None, album: str | None, seconds: float | None
+) -> PickerRow:
+    return PickerRow(release, library, artist, album, _moment(seconds))
 
 
 def _moment(seconds: float | None) -> datetime | None:
@@ -86,4 +88,4 @@ def _moment(seconds: float | None) -> datetime | None:
         return datetime.max.replace(tzinfo=UTC) if seconds > 0 else datetime.min.replace(tzinfo=UTC)
 
 
-__all__ = ["DatabaseError", "Row", "Rows"]
+__all__ = ["DatabaseError", "PickerRow", "Rows"]

@@ -11,9 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.table import Item, Table
 from core.clock import Clock
-from core.picker.caches import CLAIM_SECONDS, DAY, Kept, Standing, Value
+from core.picker.caches import CLAIM_SECONDS, DAY, CachedValue, KeptAnswer, Standing
 from core.picker.order import Last, Survey
-from core.picker.tracks import Asked
+from core.picker.tracks import LookupKey
 
 _BUCKET: Final = ("PACE", "lookup")
 _ANSWER: Final = "ANSWER"
@@ -23,7 +23,7 @@ _NAMES_LIFE: Final = 8 * DAY
 """Seconds for which an answer's item outlives it: a row's marker is obeyed for seven days, unless its names changed."""
 _TURN_LIFE: Final = 400 * DAY
 """Longer than the walks need to come by all of 30,000 rows where LML is slow: about 300 days."""
-_V = TypeVar("_V", bound=Value)
+_V = TypeVar("_V", bound=CachedValue)
 
 
 class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
@@ -40,14 +40,14 @@ class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
     clock: Clock
     warn: Callable[[Exception], None]
 
-    def read(self, key: int | Asked) -> Kept[_V] | None:
+    def read(self, key: int | LookupKey) -> KeptAnswer[_V] | None:
         """Return an answer; one that an older version wrote in another shape is none."""
         item = self.table.read(self._pk(key), _ANSWER)
-        if item is None or (isinstance(key, Asked) and _names(item) != key[1:]):
+        if item is None or (isinstance(key, LookupKey) and _names(item) != key[1:]):
             return None
         try:
             value = msgspec.json.decode(str(item["answer"]), type=self.shape)
-            return Kept(value, _number(item, "kept_at"), _number(item, "until"))
+            return KeptAnswer(value, _number(item, "kept_at"), _number(item, "until"))
         except (msgspec.DecodeError, KeyError):
             return None
 
@@ -56,7 +56,7 @@ class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
         item = self.table.read(self._pk(rotation_id), _ANSWER)
         return None if item is None else _last(item)
 
-    def write(self, key: int | Asked, kept: Kept[_V]) -> None:
+    def write(self, key: int | LookupKey, kept: KeptAnswer[_V]) -> None:
         item: Item = {
             "pk": self._pk(key),
             "sk": _ANSWER,
@@ -67,14 +67,14 @@ class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
             "until": int(kept.until),
             "expires_at": int(kept.until + _NAMES_LIFE),
         }
-        if isinstance(key, Asked):
+        if isinstance(key, LookupKey):
             item |= {"artist": key.artist, "album": key.album}
         try:
             self.table.write_all([item])
         except (BotoCoreError, ClientError) as error:  # among others: an answer above an item's 400 kB
             self.warn(error)
 
-    def claim(self, key: int | Asked) -> str | None:
+    def claim(self, key: int | LookupKey) -> str | None:
         now = self.clock.utc().timestamp()
         claim, lapses_at = uuid.uuid4().hex, int((now + CLAIM_SECONDS) * 1000)
         item: Item = {"pk": self._pk(key), "sk": _claim(key), "claim": claim, "lapses_at": lapses_at}
@@ -82,14 +82,14 @@ class SharedAnswers(msgspec.Struct, Generic[_V], frozen=True):
         free = self.table.put(item, "attribute_not_exists(pk) OR lapses_at <= :now", now=int(now * 1000))
         return claim if free else None
 
-    def release(self, key: int | Asked, claim: str) -> None:
+    def release(self, key: int | LookupKey, claim: str) -> None:
         try:
             self.table.delete(self._pk(key), _claim(key), "claim = :mine", mine=claim)
         except (BotoCoreError, ClientError) as error:
             self.warn(error)
 
-    def _pk(self, key: int | Asked) -> str:
-        return f"{self.kind}#{key.rotation_id if isinstance(key, Asked) else key}"
+    def _pk(self, key: int | LookupKey) -> str:
+        return f"{self.kind}#{key.rotation_id if isinstance(key, LookupKey) else key}"
 
 
 class SharedTurns(msgspec.Struct, frozen=True):
@@ -144,9 +144,9 @@ class SharedMeter(msgspec.Struct, frozen=True):
         return self.table.put(item, "full_at = :seen", seen=seen)
 
 
-def _claim(key: int | Asked) -> str:
+def _claim(key: int | LookupKey) -> str:
     """Return the sort key of a claim: nobody waits for an answer under the names of before."""
-    if not isinstance(key, Asked):
+    if not isinstance(key, LookupKey):
         return _CLAIM
     return f"{_CLAIM}#{hashlib.blake2b(repr(key[1:]).encode(), digest_size=12).hexdigest()}"
 

@@ -28,7 +28,7 @@ class Credit(msgspec.Struct, frozen=True):
     artists: tuple[str, ...] | None = None
 
 
-class Asked(NamedTuple):
+class LookupKey(NamedTuple):
     """What a lookup asks for, and under what its answer is kept: a row whose names were corrected is another one."""
 
     rotation_id: int
@@ -52,7 +52,7 @@ class Pick(msgspec.Struct, frozen=True):
         return None if self.tracks else self.release_id
 
 
-class Release(msgspec.Struct, frozen=True):
+class ReleaseTracks(msgspec.Struct, frozen=True):
     """What LML knows of a release; not `found` is LML's own 404."""
 
     found: bool
@@ -64,7 +64,7 @@ class Release(msgspec.Struct, frozen=True):
         return None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class TrackList(msgspec.Struct, frozen=True):
     """What a DJ sees of a row: the tracks, and the same as JSON with its entity tag (RFC 9110, strong, quoted)."""
 
     tracks: tuple[Track, ...]

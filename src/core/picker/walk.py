@@ -12,7 +12,7 @@ import msgspec
 from core.picker.caches import CLAIM_SECONDS, ENTRIES
 from core.picker.limiter import YieldError
 from core.picker.lookup import LOOKUP_SECONDS, RELEASE_SECONDS
-from core.picker.resolver import Resolver, Source
+from core.picker.resolver import Resolver, TrackSource
 from core.picker.rows import DatabaseError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Walker:
         if asked:
             self._resolver.note_turn(rotation_id)
 
-    def _resolved(self, rotation_id: int, check: Callable[[], None]) -> Source:
+    def _resolved(self, rotation_id: int, check: Callable[[], None]) -> TrackSource:
         try:
             return self._patiently(lambda: self._resolver.resolve_rotation_source(rotation_id, walk=True), check)
         except (_SkippedError, _HandOverError, StoppedError):
@@ -185,7 +185,7 @@ class Walker:
         except Exception as error:  # noqa: BLE001 - one row's failure must not stop its siblings
             if isinstance(error, DatabaseError):
                 self._resolver.rows.ping()  # raises when it is the database that is away, and no fault of this row
-            return Source(how="failed", error=error)
+            return TrackSource(how="failed", error=error)
 
     def _open_release(
         self, rotation_id: int, release_id: int, counters: WarmCounters, check: Callable[[], None]

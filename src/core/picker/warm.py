@@ -14,13 +14,13 @@ AGAIN_SECONDS: Final = 20 * 3600.0
 RETRY_SECONDS: Final = 60.0
 """After which a walk that failed is tried again."""
 
-State: TypeAlias = Literal["not_started", "walking", "waiting", "failed", "ended"]
+WarmState: TypeAlias = Literal["not_started", "walking", "waiting", "failed", "ended"]
 
 
 class WalkStatus(msgspec.Struct, rename="camel", frozen=True):
     """How far the walks of a long-lived process are; `failed` is tried again in `next_in_seconds`."""
 
-    state: State
+    state: WarmState
     walks: int
     """How many have begun."""
     active: int
@@ -34,7 +34,7 @@ class WalkStatus(msgspec.Struct, rename="camel", frozen=True):
 class Warmer(Walker):
     """A walker, and what starts it."""
 
-    _state: State = "not_started"
+    _state: WarmState = "not_started"
     _walks = 0
     _last_error: str | None = None
     _next_at: float | None = None

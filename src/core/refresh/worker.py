@@ -10,7 +10,7 @@ from core.aws.queues import LONGEST_DELAY
 from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, request_limit
 from core.clock import Clock
 from core.lml.answer import Reading, Verdict, read_answer
-from core.lml.client import Answer, Kind, LmlError
+from core.lml.client import ErrorKind, LmlError, RefreshAnswer
 from core.refresh.result import PartResult, Stop
 from core.refresh.worklist import Worklist
 from core.runs.ledger import Progress
@@ -25,14 +25,14 @@ _WRONG_KEY: Final = frozenset({401, 403})
 _NO_ENDPOINT: Final = frozenset({404, 405})
 
 
-class Upstream(Protocol):
-    """What a part asks of LML; `core.lml.client.Lml` is one, the load test's model another."""
+class RefreshUpstream(Protocol):
+    """What a part asks of LML; `core.lml.client.RefreshClient` is one, the load test's model another."""
 
-    def refresh(self, ids: Sequence[int], *, limit: float) -> Answer: ...
+    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer: ...
 
 
-class Span(Protocol):
-    def failed(self, kind: Kind) -> None: ...
+class OpenSpan(Protocol):
+    def failed(self, kind: ErrorKind) -> None: ...
 
 
 class Reporter(Protocol):
@@ -42,13 +42,13 @@ class Reporter(Protocol):
 
     def warning(self, step: Step, message: str, **fields: object) -> None: ...
 
-    def request_span(self, *, batch_size: int, timeout_ms: int) -> AbstractContextManager[Span]: ...
+    def request_span(self, *, batch_size: int, timeout_ms: int) -> AbstractContextManager[OpenSpan]: ...
 
 
 class Worker(msgspec.Struct, frozen=True):
     """What a slot works with, made once per environment."""
 
-    lml: Upstream
+    lml: RefreshUpstream
     throttle: Throttle
     clock: Clock
     telemetry: Reporter

@@ -10,7 +10,7 @@ from core import settings
 from core.rotation import postgres
 from core.rotation.postgres import DatabaseError
 
-__all__ = ["PAGE_SIZE", "Coverage", "DatabaseError", "Rotation", "Row", "UncoveredRow", "connect"]
+__all__ = ["PAGE_SIZE", "Coverage", "DatabaseError", "Rotation", "RotationRow", "UncoveredRow", "connect"]
 
 PAGE_SIZE: Final = 10_000  # ids
 _QUERIES: Final = Path(__file__).with_name("rotation.sql")
@@ -30,7 +30,7 @@ class Coverage(msgspec.Struct, frozen=True):
         return 100 * self.resolvable_with_identity / self.resolvable if self.resolvable else None
 
 
-class Row(msgspec.Struct, frozen=True):
+class RotationRow(msgspec.Struct, frozen=True):
     """A rotation row, as much of it as a person needs to find and repair it."""
 
     id: int
@@ -83,9 +83,9 @@ class Rotation:
             yield from (row[0] for row in page)
             after = page[-1][0]
 
-    def rows_of(self, identity_ids: Sequence[int]) -> list[Row]:
+    def rows_of(self, identity_ids: Sequence[int]) -> list[RotationRow]:
         """Return the active rows of some identities, in the order of their ids; raises DatabaseError."""
-        return [Row(*row) for row in self._run("rows_of", identity_ids=list(identity_ids))]
+        return [RotationRow(*row) for row in self._run("rows_of", identity_ids=list(identity_ids))]
 
     def close(self) -> None:
         """Say goodbye to the server; never raises."""

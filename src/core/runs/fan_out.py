@@ -26,7 +26,7 @@ from core.utc import moment_text
 
 LONGEST_RUN: Final = timedelta(hours=20)
 """Paced time after which what is left of a run is not attempted."""
-Outcome = dict[str, object]
+StartOutcome = dict[str, object]
 """What a start answers: `outcome`, `run_id`, and numbers or a hint for the person who sent it."""
 
 
@@ -58,7 +58,7 @@ class FanOut(msgspec.Struct, frozen=True):
     def telemetry(self) -> Telemetry:
         return self.lifecycle.telemetry
 
-    def start(self, event: object, request_id: str) -> Outcome:
+    def start(self, event: object, request_id: str) -> StartOutcome:
         """Start what an event asks for; the same run is started once however often it is asked for.
 
         A test of the console or a ping is answered, and starts nothing. Raises `StartError`, `RunRefusedError`,
@@ -139,7 +139,7 @@ class FanOut(msgspec.Struct, frozen=True):
         except (BotoCoreError, ClientError, SendError) as error:
             self.telemetry.warning("plan", f"a run whose start died was not taken up: {error}")
 
-    def _already(self, run: Run, asked: Start) -> Outcome:
+    def _already(self, run: Run, asked: Start) -> StartOutcome:
         """Answer a start for a run that is under way or over; the schedule's firing is checked in all the same."""
         answer = _already(run)
         if asked.scheduled_time is not None and run.run_id == request.day_id(asked.scheduled_time.date()):
@@ -149,7 +149,7 @@ class FanOut(msgspec.Struct, frozen=True):
         self.telemetry.info("plan", str(answer["hint"]), outcome=answer["outcome"])
         return answer
 
-    def _plan(self, asked: Start, given: Sequence[int] | None, run: Run, earlier: Run | None) -> Outcome:
+    def _plan(self, asked: Start, given: Sequence[int] | None, run: Run, earlier: Run | None) -> StartOutcome:
         """Plan a run and send it, if gate, lock and database let it; `earlier` is what a try before this one left."""
         lifecycle, telemetry, runs = self.lifecycle, self.telemetry, self.ledger.runs
         run_id = run.run_id
@@ -189,14 +189,14 @@ class FanOut(msgspec.Struct, frozen=True):
         if run.check_in_id is not None:
             self.telemetry.check_in_open(run.check_in_id)
 
-    def _send(self, run: Run) -> Outcome:
+    def _send(self, run: Run) -> StartOutcome:
         """Send every message that is not known to be in the queue; a retry after a crash begins here."""
         send_unsent(self.ledger, self.queue, self.lifecycle.clock, run)
         self.ledger.runs.forget_unsent(run.run_id)
         self.lifecycle.close_if_done(run.run_id)
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}
 
-    def _dry_run(self, given: Sequence[int] | None, run_id: str) -> Outcome:
+    def _dry_run(self, given: Sequence[int] | None, run_id: str) -> StartOutcome:
         """Count what a run would plan and tell it; calls nobody and writes nothing."""
         telemetry = self.telemetry
         telemetry.bind(run_id=run_id)
@@ -268,7 +268,7 @@ class FanOut(msgspec.Struct, frozen=True):
                 telemetry.check_in_close(run.check_in_id, ok=False, seconds=None)
 
 
-def _already(run: Run) -> Outcome:
+def _already(run: Run) -> StartOutcome:
     """What a start answers for a run that is under way or over."""
     another = '`rotation run --force`, or the input {"force": true}, starts another one'
     match run.status:

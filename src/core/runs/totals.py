@@ -7,9 +7,9 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-Status: TypeAlias = Literal["warmed", "not_found", "not_implemented"]
+LmlStatus: TypeAlias = Literal["warmed", "not_found", "not_implemented"]
 """What LML resolves an identity as; each but `warmed` is a total of the same name."""
-UNWARMED: Final[tuple[Status, ...]] = tuple(status for status in get_args(Status) if status != "warmed")
+UNWARMED: Final[tuple[LmlStatus, ...]] = tuple(status for status in get_args(LmlStatus) if status != "warmed")
 """The totals of identities that are resolved and were not warmed."""
 
 Trigger: TypeAlias = Literal["scheduled", "manual"]
@@ -86,7 +86,7 @@ ACCOUNTS: Final = (*SUMMARY_TOTALS, "warmed_without_artists")
 """What is reported of a run that has ended, on its totals span and in CloudWatch."""
 
 
-def resolved(status: Status, **of_sources: int) -> Totals:
+def resolved(status: LmlStatus, **of_sources: int) -> Totals:
     """The share of one identity that LML has resolved; `of_sources` are the totals of what lies under it."""
     verdict = {} if status == "warmed" else {status: 1}
     return Totals(identities_scanned=1, identities_resolved=1, **verdict, **of_sources)

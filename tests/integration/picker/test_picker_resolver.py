@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.clock import SystemClock
-from core.picker.limiter import RefusedError, StillFetchingError
+from core.picker.limiter import LmlBusyError, StillFetchingError
 from core.picker.lookup import AnswerError
 from core.picker.rows import DatabaseError, Rows
 from tests.eventually import eventually
@@ -413,7 +413,7 @@ def test_of_our_own_refusal_nothing_is_remembered(station, lml, picker):
 
     assert picker.resolver.resolve_rotation_source(row).how == "failed"
     assert lml.asked() == []
-    with pytest.raises(RefusedError):
+    with pytest.raises(LmlBusyError):
         picker.resolver.tracks(row)
     picker.later(seconds=30)
     assert picker.resolver.resolve_rotation_source(row).how == "lml_positive"

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench import picker as bench
 from core.clock import SystemClock
-from core.picker.limiter import RefusedError
+from core.picker.limiter import LmlBusyError
 from core.picker.warm import SUBSYSTEM
 from local import cloud
 from local.cloud import Options
@@ -97,7 +97,7 @@ class Desk:
             try:
                 assert self.picker.resolver.tracks(row)
                 seconds.append(clock.pace() - began)
-            except RefusedError:
+            except LmlBusyError:
                 seconds.append(math.inf)
             pause.wait(clock.wall(DJ_PAUSE))
         return seconds[1:]

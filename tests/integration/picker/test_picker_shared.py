@@ -11,7 +11,7 @@ from core.aws.table import Table
 from core.clock import SystemClock
 from core.picker.rows import DatabaseError, Rows
 from core.picker.shared import SharedAnswers
-from core.picker.tracks import Asked, Pick, Release
+from core.picker.tracks import LookupKey, Pick, ReleaseTracks
 from core.picker.walk import PLAN_ROWS, Cursor, WarmCounters, _packed
 from tests.eventually import eventually
 from tests.integration.build import TABLE
@@ -90,7 +90,7 @@ def test_a_claim_of_a_killed_environment_lapses_after_the_longest_call(station, 
     row = station.row()
     killed = SharedAnswers(Table(dynamodb, TABLE), "PICK", Pick, clock, lambda _: None)
     began = clock.utc()
-    assert killed.claim(Asked(row, "The Ledgers", "Double Entry")) is not None
+    assert killed.claim(LookupKey(row, "The Ledgers", "Double Entry")) is not None
 
     assert environment().resolver.resolve_rotation_source(row, walk=True).how == "lml_positive"
     assert timedelta(seconds=39.9) < clock.utc() - began <= timedelta(seconds=40.2)
@@ -100,7 +100,7 @@ def test_nobody_waits_for_an_answer_under_the_names_of_before(station, lml, envi
     lml.says("lookup", DIRECT)
     row = station.row(album="Triple Entry")
     other = SharedAnswers(Table(dynamodb, TABLE), "PICK", Pick, clock, lambda _: None)
-    assert other.claim(Asked(row, "The Ledgers", "Double Entry")) is not None
+    assert other.claim(LookupKey(row, "The Ledgers", "Double Entry")) is not None
     began = clock.utc()
 
     assert environment().resolver.resolve_rotation_source(row).how == "lml_positive"
@@ -108,7 +108,7 @@ def test_nobody_waits_for_an_answer_under_the_names_of_before(station, lml, envi
 
 
 def test_a_claim_that_was_lost_is_not_given_back_for_another(dynamodb, clock):
-    shared = SharedAnswers(Table(dynamodb, TABLE), "RELEASE", Release, clock, lambda _: None)
+    shared = SharedAnswers(Table(dynamodb, TABLE), "RELEASE", ReleaseTracks, clock, lambda _: None)
     late = shared.claim(1)
     clock.advance(40)
     other = shared.claim(1)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from core.lml.client import Lml
+from core.lml.client import RefreshClient
 from core.lml.gate import Github, check
 from core.settings import Lml as LmlSettings
 from core.settings import Secret, SecretUnavailableError
@@ -41,7 +41,7 @@ class Asked:
         with Wire(*lml_scripts) as lml_wire, Wire(github) as github_wire:
             settings = LmlSettings(url=lml_wire.url, api_key=secret("LML_API_KEY", "key-of-lml"))
             hub = Github(secret("GITHUB_TOKEN", token), url=github_wire.url)
-            with Lml(settings, VirtualClock()) as lml:
+            with RefreshClient(settings, VirtualClock()) as lml:
                 gate = check(lml, local_dev=local_dev, github=hub)
         self.allowed = gate.allowed
         self.reason = gate.reason
@@ -241,7 +241,10 @@ def test_a_key_that_lml_does_not_take_is_refused_on_every_row_that_would_allow(r
 
 def test_the_probe_carries_the_key():
     key = secret("LML_API_KEY", "key-of-lml")
-    with Wire(healthy(), reply(422)) as wire, Lml(LmlSettings(url=wire.url, api_key=key), VirtualClock()) as lml:
+    with (
+        Wire(healthy(), reply(422)) as wire,
+        RefreshClient(LmlSettings(url=wire.url, api_key=key), VirtualClock()) as lml,
+    ):
         check(lml, local_dev=False, github=Github(secret("GITHUB_TOKEN", None), url=wire.url))
 
     assert wire.requests[-1].target == "/api/v1/cache/refresh-for-identities"
@@ -258,7 +261,7 @@ def unreadable(name):
 def test_a_key_that_cannot_be_read_is_refused_by_its_name():
     with Wire(healthy(commit_sha=GATE)) as wire:
         settings = LmlSettings(url=wire.url, api_key=unreadable("LML_API_KEY"))
-        with Lml(settings, VirtualClock()) as lml:
+        with RefreshClient(settings, VirtualClock()) as lml:
             gate = check(lml, local_dev=False, github=Github(secret("GITHUB_TOKEN", None), url=wire.url))
 
     assert not gate.allowed
@@ -271,7 +274,7 @@ def test_a_key_that_cannot_be_read_is_refused_by_its_name():
 def test_a_github_token_that_cannot_be_used_is_told_and_done_without(token):
     with Wire(healthy(commit_sha=NEWER), reply(422)) as wire, Wire(NEVER) as github:
         settings = LmlSettings(url=wire.url, api_key=secret("LML_API_KEY", "key-of-lml"))
-        with Lml(settings, VirtualClock()) as lml:
+        with RefreshClient(settings, VirtualClock()) as lml:
             gate = check(lml, local_dev=False, github=Github(token, url=github.url))
 
     assert gate.allowed

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from core.clock import SystemClock
-from core.lml.client import LML_REFRESH_BATCH_CAP, Lml, LmlError
+from core.lml.client import LML_REFRESH_BATCH_CAP, LmlError, RefreshClient
 from core.settings import Lml as LmlSettings
 from core.settings import Secret, SettingsError
 from tests.virtual import VirtualClock
@@ -31,7 +31,7 @@ def lml():
     clients = []
 
     def make(url, *, key=None, clock=None):
-        clients.append(Lml(LmlSettings(url=url, api_key=key or secret()), clock or VirtualClock()))
+        clients.append(RefreshClient(LmlSettings(url=url, api_key=key or secret()), clock or VirtualClock()))
         return clients[-1]
 
     yield make

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.lml import answer as answer_module
 from core.lml.answer import read_answer
-from core.runs.totals import REPORTED_TOTALS, TOTALS, UNWARMED, Status, Totals, errors
+from core.runs.totals import REPORTED_TOTALS, TOTALS, UNWARMED, LmlStatus, Totals, errors
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800"),
@@ -22,7 +22,7 @@ JSON = st.recursive(
 OUTCOMES = st.sampled_from(["success", "error", "not_implemented", "tomorrow's", None]) | JSON
 ARTISTS = st.none() | st.lists(st.none() | st.fixed_dictionaries({}, optional={"outcome": OUTCOMES}) | JSON)
 SOURCE = st.none() | JSON | st.fixed_dictionaries({}, optional={"release_outcome": OUTCOMES, "artists": ARTISTS | JSON})
-STATUSES = st.sampled_from([*get_args(Status), "error", "tomorrow's"]) | JSON
+STATUSES = st.sampled_from([*get_args(LmlStatus), "error", "tomorrow's"]) | JSON
 RESULT = JSON | st.fixed_dictionaries(
     {},
     optional={
@@ -298,7 +298,7 @@ def test_no_verdict_is_given_that_the_totals_do_not_know():
         if isinstance(call.args[0], ast.Constant)
     }
 
-    assert given <= set(get_args(Status))
+    assert given <= set(get_args(LmlStatus))
 
 
 @pytest.mark.parametrize("status", UNWARMED)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.lml.breaker import Opening
-from local.lml.discogs import Call, busiest_minute
-from local.lml.readers import Reading
+from local.lml.discogs import DiscogsCall, busiest_minute
+from local.lml.readers import ReaderCall
 from ops.loadtest import clairvoyant
 from ops.loadtest.harm import Summary, figures, full_seconds, latency, percentile
 from ops.loadtest.lines import Line, of_cold_days, shed_of_next
@@ -45,10 +45,10 @@ def test_harm_is_what_the_job_adds_to_the_same_stretch_of_a_day_without_it():
     day = Day(
         seconds=100, makespan=80, openings=[Opening(10, "closed"), Opening(31, "half-open"), Opening(50, "closed")]
     )
-    day.readings = [Reading(at, 0.0, "shed") for at in (11, 12, 51)] + [Reading(13, 0.4, "answered")]
-    day.calls = [Call(5.0, "refresh", 200), Call(6.0, "runtime", 200)]
+    day.readings = [ReaderCall(at, 0.0, "shed") for at in (11, 12, 51)] + [ReaderCall(13, 0.4, "answered")]
+    day.calls = [DiscogsCall(5.0, "refresh", 200), DiscogsCall(6.0, "runtime", 200)]
     alone = Day(
-        seconds=200, openings=[Opening(20, "closed"), Opening(150, "closed")], readings=[Reading(21, 0.0, "shed")]
+        seconds=200, openings=[Opening(20, "closed"), Opening(150, "closed")], readings=[ReaderCall(21, 0.0, "shed")]
     )
 
     seen = figures(day, alone, identities=3)
@@ -59,7 +59,7 @@ def test_harm_is_what_the_job_adds_to_the_same_stretch_of_a_day_without_it():
 
 
 def test_latency_is_of_readers_who_were_answered():
-    readings = [Reading(n, float(n), "answered") for n in range(1, 101)] + [Reading(5, 0.0, "shed")]
+    readings = [ReaderCall(n, float(n), "answered") for n in range(1, 101)] + [ReaderCall(5, 0.0, "shed")]
 
     assert latency(readings, until=1000).p50 == 51
     assert latency(readings, until=1000).p95 == 96
@@ -72,7 +72,7 @@ def test_a_percentile_is_one_of_the_values():
 
 
 def test_of_the_calls_after_an_opening_a_hundred_are_looked_at():
-    day = Day(readings=[Reading(n, 0.0, "shed" if n % 2 else "answered") for n in range(300)])
+    day = Day(readings=[ReaderCall(n, 0.0, "shed" if n % 2 else "answered") for n in range(300)])
 
     assert shed_of_next(day, at=9.5) == 50
 

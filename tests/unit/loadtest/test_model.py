@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from local.lml.discogs import Trouble
+from local.lml.discogs import DiscogsTrouble
 from ops.loadtest import lines
 from ops.loadtest.patterns import PATTERNS, Pattern
 from ops.loadtest.sweep import REPLACED, WHOLE, Case, at_pace, measure
@@ -75,7 +75,7 @@ def test_an_opening_that_the_job_meets_makes_the_day_longer_by_the_rest_alone():
 
 def test_discogs_down_for_ten_minutes_of_a_cold_day_costs_no_identity_its_artists():
     day = figures_of(
-        Case(pattern=lines.NOBODY, trouble=((600.0, Trouble(condition="down", seconds=600)),), identities=80)
+        Case(pattern=lines.NOBODY, trouble=((600.0, DiscogsTrouble(condition="down", seconds=600)),), identities=80)
     )
 
     assert (day.without_verdict, day.artists_missing) == (0, 0)

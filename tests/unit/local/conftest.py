@@ -2,12 +2,12 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from local.lml.limits import Clock
+from local.lml.limits import LmlClock
 from ops.loadtest.virtual import VirtualLmlClock, VirtualLoop
 
 
 @pytest.fixture
-def in_virtual_time() -> Callable[[Callable[[Clock], Coroutine[None, None, object]]], object]:
+def in_virtual_time() -> Callable[[Callable[[LmlClock], Coroutine[None, None, object]]], object]:
     """Run a coroutine function, which gets a clock, in a loop whose waits take no time."""
 
     def run(work):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.lml.deployment import Deployment
-from local.lml.discogs import Trouble
+from local.lml.discogs import DiscogsTrouble
 from local.lml.limits import Limits
 from local.world import World
 
@@ -197,10 +197,10 @@ def test_every_failure_but_a_shed_reads_as_a_tombstone_and_nothing_is_stored(in_
 
     async def work(clock):
         deployment = Deployment(world, clock, Limits.instant())
-        deployment.discogs.be(Trouble(condition=condition))
+        deployment.discogs.be(DiscogsTrouble(condition=condition))
         (failed,) = await deployment.workers[0].library.refresh([cold])
         stored = len(deployment.stored.releases)
-        deployment.discogs.be(Trouble(condition="well"))
+        deployment.discogs.be(DiscogsTrouble(condition="well"))
         (well,) = await deployment.workers[0].library.refresh([cold])
         return failed, stored, well
 
@@ -221,7 +221,7 @@ def test_a_failed_artist_reads_as_success_and_is_not_stored(in_virtual_time):
         refresh = asyncio.ensure_future(deployment.workers[0].library.refresh([cold]))
         while not deployment.discogs.calls:
             await clock.sleep(0.05)
-        deployment.discogs.be(Trouble(condition="down"))
+        deployment.discogs.be(DiscogsTrouble(condition="down"))
         (result,) = await refresh
         return result, len(deployment.stored.releases), len(deployment.stored.artists)
 

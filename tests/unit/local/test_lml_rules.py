@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from local.lml.breaker import Breaker
 from local.lml.deployment import Deployment
-from local.lml.discogs import Discogs, Trouble, busiest_minute
+from local.lml.discogs import Discogs, DiscogsTrouble, busiest_minute
 from local.lml.limits import Limits
-from local.lml.process import DiscogsBreakerOpenError, Process
+from local.lml.process import DiscogsBreakerOpenError, LmlProcess
 from local.lml.readers import Order, Readers
 from local.world import World
 
@@ -25,7 +25,7 @@ STEADY = Limits(discogs_median_seconds=1, discogs_sigma=0, per_minute=math.inf, 
 
 def process(clock, limits=MINUTE_ONLY):
     discogs = Discogs(clock, limits, seed=1)
-    return Process(discogs, clock, limits, "1"), discogs
+    return LmlProcess(discogs, clock, limits, "1"), discogs
 
 
 async def calls(lml, number, **options):
@@ -90,7 +90,7 @@ def test_a_trial_that_does_not_succeed_opens_the_breaker_for_another_twenty_seco
         lml, discogs = process(clock, STEADY)
         lml.breaker.force_open(clock.now(), 20)
         await clock.sleep(20)
-        discogs.be(Trouble(condition=condition, seconds=10))
+        discogs.be(DiscogsTrouble(condition=condition, seconds=10))
         await calls(lml, 1)
         ended = clock.now()
         await clock.sleep(ended + 19.9 - clock.now())
@@ -271,7 +271,7 @@ def test_the_low_lane_has_two_of_the_five_slots(in_virtual_time):
 def test_a_429_is_tried_five_times_more_with_the_slots_free_and_counted_once(in_virtual_time):
     async def work(clock):
         lml, discogs = process(clock, replace(STEADY, at_once=1))
-        discogs.be(Trouble(condition="rate-limited", seconds=1, retry_after=30))
+        discogs.be(DiscogsTrouble(condition="rate-limited", seconds=1, retry_after=30))
         refused = asyncio.ensure_future(lml.call("runtime"))
         await clock.sleep(2)
         assert await calls(lml, 1) == [200], "while the other waits for its second try"
@@ -284,7 +284,7 @@ def test_a_429_is_tried_five_times_more_with_the_slots_free_and_counted_once(in_
 def test_retries_of_a_429_end_with_a_429_after_six_attempts(in_virtual_time):
     async def work(clock):
         lml, discogs = process(clock, FREE)
-        discogs.be(Trouble(condition="rate-limited"))
+        discogs.be(DiscogsTrouble(condition="rate-limited"))
         told = await calls(lml, 4)
         return told, len(discogs.calls), lml.live_requests, lml.breaker.state, clock.now()
 
@@ -297,7 +297,7 @@ def test_retries_of_a_429_end_with_a_429_after_six_attempts(in_virtual_time):
 def test_a_call_that_waits_to_be_tried_again_is_shed_once_the_breaker_is_open(in_virtual_time):
     async def work(clock):
         lml, discogs = process(clock, FREE)
-        discogs.be(Trouble(condition="rate-limited", seconds=5, retry_after=10))
+        discogs.be(DiscogsTrouble(condition="rate-limited", seconds=5, retry_after=10))
         waiting = asyncio.ensure_future(calls(lml, 1))
         await clock.sleep(5)
         lml.breaker.force_open(clock.now(), 20)
@@ -334,7 +334,7 @@ def test_the_counter_counts_sheds_and_not_the_check_of_health_which_is_one_of_th
 def test_health_says_how_discogs_is(in_virtual_time, condition, word):
     async def work(clock):
         lml = Deployment(World.seeded(5), clock, FREE)
-        lml.discogs.be(Trouble(condition=condition))
+        lml.discogs.be(DiscogsTrouble(condition=condition))
         body = await lml.worker().health(None)
         return body["services"]["discogs_api"], body["status"], body["discogs_breaker_state"]
 
@@ -346,7 +346,7 @@ def test_discogs_counts_calls_of_everybody_with_the_token(in_virtual_time):
 
     async def work(clock):
         discogs = Discogs(clock, MINUTE_ONLY, seed=1)
-        staging, production = (Process(discogs, clock, MINUTE_ONLY, seed) for seed in ("1", "2"))
+        staging, production = (LmlProcess(discogs, clock, MINUTE_ONLY, seed) for seed in ("1", "2"))
         await calls(staging, 56)
         return await calls(production, 2), production.live_requests, staging.breaker.state, production.breaker.state
 

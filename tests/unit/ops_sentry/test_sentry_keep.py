@@ -5,7 +5,7 @@ import pytest
 from core import telemetry
 from core.runs.totals import ACCOUNTS
 from core.schedule import Schedule
-from local.sentry_api import ORGANIZATION, PROJECT_ID, TOKEN, Fault
+from local.sentry_api import ORGANIZATION, PROJECT_ID, TOKEN, ApiFault
 from ops.sentry import changes, keep
 from ops.sentry.api import Api, SentryError
 
@@ -162,10 +162,10 @@ def test_two_objects_of_one_name_are_for_a_person(there):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault("GET", "alert-rules/", 403, times=9), "scopes org:read"),
-        (Fault("GET", "monitors/", 404, times=9), "no such organization, project or object"),
-        (Fault("GET", "dashboards/", 429, times=9, headers={"Retry-After": "0"}), "too many requests"),
-        (Fault("GET", "dashboards/", 429, headers={"Retry-After": "3600"}), "too many requests"),
+        (ApiFault("GET", "alert-rules/", 403, times=9), "scopes org:read"),
+        (ApiFault("GET", "monitors/", 404, times=9), "no such organization, project or object"),
+        (ApiFault("GET", "dashboards/", 429, times=9, headers={"Retry-After": "0"}), "too many requests"),
+        (ApiFault("GET", "dashboards/", 429, headers={"Retry-After": "3600"}), "too many requests"),
     ],
     ids=["403", "404", "429", "429 for an hour"],
 )
@@ -201,7 +201,7 @@ def test_an_unknown_organization_is_said(there):
 def test_a_write_that_fails_leaves_everything_as_it_was(there, status, path, done):
     """Wherever it happens, and also if it had done its work before it failed."""
     times = 4 if status == 429 else 1  # that often it is tried
-    there.sentry.faults.append(Fault("POST", path, status, times=times, headers={"Retry-After": "0"}, done=done))
+    there.sentry.faults.append(ApiFault("POST", path, status, times=times, headers={"Retry-After": "0"}, done=done))
     before = there.everything()
 
     exit_status, told = there.rotation("apply")
@@ -218,7 +218,7 @@ def test_an_update_that_fails_half_way_is_taken_back(there):
         found[0]["name" if "slug" in found[0] else "environment"] = "changed"
     before = there.everything()
     key = ours(there)["dashboards"][0]["id"]
-    there.sentry.faults.append(Fault("PUT", f"dashboards/{key}/", 500))
+    there.sentry.faults.append(ApiFault("PUT", f"dashboards/{key}/", 500))
 
     status, told = there.rotation("apply")
 
@@ -228,7 +228,7 @@ def test_an_update_that_fails_half_way_is_taken_back(there):
 
 
 def test_an_apply_that_somebody_interrupts_is_taken_back(there):
-    there.sentry.faults.append(Fault("POST", "dashboards/", 429))
+    there.sentry.faults.append(ApiFault("POST", "dashboards/", 429))
     before = there.everything()
 
     def interrupted(_seconds):
@@ -243,7 +243,7 @@ def test_an_apply_that_somebody_interrupts_is_taken_back(there):
 
 
 def test_what_cannot_be_taken_back_is_named(there):
-    there.sentry.faults += [Fault("POST", "monitors/", 500), Fault("DELETE", "/", 500, times=9)]
+    there.sentry.faults += [ApiFault("POST", "monitors/", 500), ApiFault("DELETE", "/", 500, times=9)]
 
     status, told = there.rotation("apply")
 
@@ -297,8 +297,8 @@ def test_a_file_that_is_no_plan_is_said_to_be_none(there, tmp_path):
 def test_reading_is_tried_again_after_a_while(there):
     waits = []
     there.sentry.faults += [
-        Fault("GET", "alert-rules/", 429, headers={"Retry-After": "7"}),
-        Fault("GET", "alert-rules/", 502),
+        ApiFault("GET", "alert-rules/", 429, headers={"Retry-After": "7"}),
+        ApiFault("GET", "alert-rules/", 502),
     ]
 
     with there.api(waits) as api:
@@ -310,7 +310,7 @@ def test_reading_is_tried_again_after_a_while(there):
 
 def test_a_write_is_not_repeated_after_a_500(there):
     """It may have been done."""
-    there.sentry.faults.append(Fault("POST", "monitors/", 500))
+    there.sentry.faults.append(ApiFault("POST", "monitors/", 500))
 
     with there.api([]) as api, pytest.raises(SentryError, match="an error on its side"):
         api.create("monitors", {"slug": "x"})

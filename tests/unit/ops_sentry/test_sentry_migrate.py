@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core import telemetry
-from local.sentry_api import Fault
+from local.sentry_api import ApiFault
 from ops.sentry import migrate
 
 SUM = "sum(tags[backfill.releases_{},number])"
@@ -175,7 +175,7 @@ def test_a_failure_half_way_leaves_everything_as_it_was(old, status, done):
     key = find(old, "explore/saved", "Scanned")["id"]
     times = 4 if status == 429 else 1
     old.sentry.faults.append(
-        Fault("PUT", f"saved/{key}/", status, times=times, headers={"Retry-After": "0"}, done=done)
+        ApiFault("PUT", f"saved/{key}/", status, times=times, headers={"Retry-After": "0"}, done=done)
     )
     before = old.everything()
 

@@ -7,15 +7,15 @@ import pytest
 from rich.console import Console
 
 from core import telemetry
-from local.sentry_api import ORGANIZATION, PROJECT, TOKEN, Fault, Span
+from local.sentry_api import ORGANIZATION, PROJECT, TOKEN, ApiFault, StoredSpan
 from ops.checklist import work_off
 from ops.preflight.in_sentry import OLD_SPANS, Account, dashboards, old_job
 from ops.sentry import migrate
 from ops.sentry.api import SentryError
 from tests.wire import Wire, reply
 
-OLD = Span("rotation-artist-backfill.totals", 3, {"backfill.releases_scanned": 310, "backfill.releases_ok": 305})
-NEW = Span("rotation-artist-backfill.run.totals", 1, {f"backfill.{name}": 1 for name in telemetry.ACCOUNTS})
+OLD = StoredSpan("rotation-artist-backfill.totals", 3, {"backfill.releases_scanned": 310, "backfill.releases_ok": 305})
+NEW = StoredSpan("rotation-artist-backfill.run.totals", 1, {f"backfill.{name}": 1 for name in telemetry.ACCOUNTS})
 
 
 def looked(url, **other):
@@ -53,12 +53,12 @@ def test_what_can_be_rewritten_fails_and_is_named_until_it_is_rewritten(there):
     ("span", "status"),
     [
         pytest.param(OLD, "failed", id="this night"),
-        pytest.param(Span(OLD.name, 25.9, OLD.attributes), "failed", id="25.9 hours ago"),
-        pytest.param(Span(OLD.name, 26.1, OLD.attributes), "ok", id="26.1 hours ago"),
-        pytest.param(Span("renamed", 1, {"backfill.artists_error": 0}), "failed", id="any of its attributes"),
-        pytest.param(Span("renamed", 1, {"backfill.artists_ok": "9"}), "failed", id="as a text"),
+        pytest.param(StoredSpan(OLD.name, 25.9, OLD.attributes), "failed", id="25.9 hours ago"),
+        pytest.param(StoredSpan(OLD.name, 26.1, OLD.attributes), "ok", id="26.1 hours ago"),
+        pytest.param(StoredSpan("renamed", 1, {"backfill.artists_error": 0}), "failed", id="any of its attributes"),
+        pytest.param(StoredSpan("renamed", 1, {"backfill.artists_ok": "9"}), "failed", id="as a text"),
         pytest.param(NEW, "ok", id="the new job"),
-        pytest.param(Span(OLD.name, 1, {"backfill.releases_okay": 1}), "ok", id="another attribute"),
+        pytest.param(StoredSpan(OLD.name, 1, {"backfill.releases_okay": 1}), "ok", id="another attribute"),
     ],
 )
 def test_the_old_job_is_off_after_26_hours_without_its_attributes(there, span, status):
@@ -115,7 +115,7 @@ def test_a_sentry_that_cannot_be_asked_fails_with_what_to_set(there, other, prob
     ("status", "advice"), [(403, "needs the scopes"), (429, "too many requests"), (400, "does not take")]
 )
 def test_a_sentry_that_refuses_the_search_does_not_count_as_silence(there, status, advice):
-    there.sentry.faults.append(Fault("GET", "/events/", status, times=9, headers={"Retry-After": "0"}))
+    there.sentry.faults.append(ApiFault("GET", "/events/", status, times=9, headers={"Retry-After": "0"}))
 
     found = looked(there.url)
 
@@ -126,7 +126,7 @@ def test_a_sentry_that_refuses_the_search_does_not_count_as_silence(there, statu
 
 
 def test_an_error_of_sentry_s_own_is_waited_out_before_it_is_told(there):
-    there.sentry.faults.append(Fault("GET", "/events/", 500, times=9))
+    there.sentry.faults.append(ApiFault("GET", "/events/", 500, times=9))
     waits = []
 
     with there.api(waits) as api, pytest.raises(SentryError, match="500, an error on its side"):

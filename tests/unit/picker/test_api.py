@@ -6,9 +6,9 @@ import re
 import pytest
 
 from core.picker import api
-from core.picker.limiter import RefusedError, StillFetchingError
+from core.picker.limiter import LmlBusyError, StillFetchingError
 from core.picker.lookup import AnswerError
-from core.picker.tracks import Answer, Track
+from core.picker.tracks import Track, TrackList
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_tracks_have_exactly_these_fields(ask):
         (AnswerError("GET /x", "status", "LML answered 401"), 502),
         (AnswerError("GET /x", "status", "LML answered 403"), 502),
         (AnswerError("GET /x", "malformed", "another shape"), 502),
-        (RefusedError("detail of a queue"), 503),
+        (LmlBusyError("detail of a queue"), 503),
         (StillFetchingError("detail of a wait"), 503),
         (ZeroDivisionError("secret detail"), 500),
     ],
@@ -118,7 +118,7 @@ def test_the_openapi_document_names_none_of_our_own_documents():
 # Kept by the asker
 
 
-TRACKS = Answer.of([Track("A1", "Opening Balance", None, ("The Ledgers",))], settled=True)
+TRACKS = TrackList.of([Track("A1", "Opening Balance", None, ("The Ledgers",))], settled=True)
 
 
 def reply(answer=TRACKS, if_none_match=None):
@@ -134,15 +134,15 @@ def test_tracks_are_kept_for_as_long_as_their_row():
 
 
 def test_nothing_found_is_asked_for_anew_and_an_answer_in_doubt_is_kept_by_nobody():
-    empty, doubtful = Answer.of([], settled=True), Answer.of([], settled=False)
+    empty, doubtful = TrackList.of([], settled=True), TrackList.of([], settled=False)
     assert reply(empty).headers["cache-control"] == "no-cache"
     assert reply(doubtful).headers == {"content-type": "application/json", "cache-control": "no-store"}
     assert reply(doubtful, "*").status == 200
 
 
 def test_equal_tracks_have_an_equal_tag_and_other_tracks_another():
-    again = Answer.of([Track("A1", "Opening Balance", None, ("The Ledgers",))], settled=True)
-    other = Answer.of([Track("A1", "Opening Balance", "3:05", ("The Ledgers",))], settled=True)
+    again = TrackList.of([Track("A1", "Opening Balance", None, ("The Ledgers",))], settled=True)
+    other = TrackList.of([Track("A1", "Opening Balance", "3:05", ("The Ledgers",))], settled=True)
     assert again.etag == TRACKS.etag != other.etag
     assert re.fullmatch('"[!#-~]+"', TRACKS.etag)
 
@@ -163,7 +163,7 @@ def test_who_has_others_gets_the_tracks(asked):
 
 def test_our_own_refusals_say_when_to_try_again():
     def refuse(_):
-        raise RefusedError("full", retry_after=2.2)
+        raise LmlBusyError("full", retry_after=2.2)
 
     answered = api.reply_to("7", refuse, [].append)
     assert (answered.status, answered.headers["retry-after"]) == (503, "3")

@@ -7,7 +7,7 @@ import pytest
 
 from core.clock import SystemClock
 from core.picker.calls import Background, OneCall, Wait
-from core.picker.limiter import RefusedError, StillFetchingError, YieldError
+from core.picker.limiter import LmlBusyError, StillFetchingError, YieldError
 
 LONG = 3600.0
 
@@ -56,7 +56,7 @@ def test_a_call_goes_on_when_the_dj_who_started_it_has_left(calls, clock, backgr
 
     with pytest.raises(StillFetchingError) as left:
         calls.run(1, work, wait_for=Wait(10, clock.pace() + LONG))
-    assert isinstance(left.value, RefusedError)
+    assert isinstance(left.value, LmlBusyError)
     assert left.value.retry_after > 0
     assert not background.wait(0)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.clock import SystemClock
-from core.picker.limiter import Limiter, OwnMeter, RefusedError, YieldError, spend
+from core.picker.limiter import Limiter, LmlBusyError, OwnMeter, YieldError, spend
 from core.picker.lookup import AnswerError, UnsureError
 from tests.virtual import VirtualClock
 
@@ -114,7 +114,7 @@ def test_five_calls_are_under_way_at_once_and_a_sixth_waits_five_seconds():
     with ExitStack() as under_way:
         for _ in range(5):
             under_way.enter_context(limiter.admitted())
-        with pytest.raises(RefusedError, match="5 calls"):
+        with pytest.raises(LmlBusyError, match="5 calls"):
             call(limiter)
     call(limiter)
 
@@ -151,7 +151,7 @@ def test_a_call_that_others_always_outrun_is_refused_within_five_seconds(clock):
         def read(self):
             return int(clock.pace() * 1000) + MINUTE
 
-    with pytest.raises(RefusedError, match="50 calls"):
+    with pytest.raises(LmlBusyError, match="50 calls"):
         call(Limiter(Crowded(), clock))
     assert clock.sleeps == [pytest.approx(1.2)] * 4
 
@@ -159,14 +159,14 @@ def test_a_call_that_others_always_outrun_is_refused_within_five_seconds(clock):
 def test_five_time_outs_in_a_row_open_the_breaker_for_thirty_seconds(limiter, clock):
     time_out(limiter, 5)
 
-    with pytest.raises(RefusedError, match="30 s") as refused:
+    with pytest.raises(LmlBusyError, match="30 s") as refused:
         call(limiter)
     assert refused.value.retry_after == pytest.approx(30)
     with pytest.raises(YieldError) as put_off:
         call(limiter, walk=True)
     assert put_off.value.wait == pytest.approx(30)
     clock.advance(29.9)
-    with pytest.raises(RefusedError):
+    with pytest.raises(LmlBusyError):
         call(limiter)
     clock.advance(0.2)
     call(limiter)
@@ -192,7 +192,7 @@ def test_the_first_time_out_after_the_pause_opens_the_breaker_again(limiter, clo
     clock.advance(31)
     time_out(limiter, 1)
 
-    with pytest.raises(RefusedError):
+    with pytest.raises(LmlBusyError):
         call(limiter)
 
 
@@ -201,7 +201,7 @@ def test_time_outs_of_lookups_never_keep_a_release_away(limiter):
     call(limiter, "release")
 
     time_out(limiter, 5, "release")
-    with pytest.raises(RefusedError):
+    with pytest.raises(LmlBusyError):
         call(limiter, "release")
 
 
@@ -210,7 +210,7 @@ def test_half_open_lets_one_through_and_its_answer_closes_the_breaker(limiter, c
     clock.advance(30)
 
     with limiter.admitted():
-        with pytest.raises(RefusedError):
+        with pytest.raises(LmlBusyError):
             call(limiter)
         with pytest.raises(YieldError) as put_off:
             call(limiter, walk=True)
@@ -228,7 +228,7 @@ def test_a_trial_that_never_came_to_lml_is_no_trial(limiter, clock):
         for _ in range(5):
             under_way.enter_context(limiter.admitted("release"))
         limiter._clock.speed = 1000
-        with pytest.raises(RefusedError, match="5 calls"):
+        with pytest.raises(LmlBusyError, match="5 calls"):
             call(limiter)
         limiter._clock.speed = 1
 
@@ -249,6 +249,6 @@ def test_a_full_bucket_says_when_to_come_back(clock):
         def read(self):
             return int(clock.pace() * 1000) + 2 * MINUTE
 
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(LmlBusyError) as refused:
         call(Limiter(Crowded(), clock))
     assert 0 < refused.value.retry_after <= 60

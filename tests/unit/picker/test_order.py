@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.picker.caches import Standing
 from core.picker.order import Last, Survey, marker_stands, plan
-from core.picker.rows import Row
+from core.picker.rows import PickerRow
 
 NOW = datetime(2026, 2, 3, 5, 45, tzinfo=UTC)
 DAY = 86_400.0
@@ -17,11 +17,11 @@ AT = NOW.timestamp()
 
 
 def names(marked=None):
-    return Row(None, None, "The Ledgers", "Double Entry", marked)
+    return PickerRow(None, None, "The Ledgers", "Double Entry", marked)
 
 
 def release(number):
-    return Row(number, None, "The Ledgers", "Double Entry", None)
+    return PickerRow(number, None, "The Ledgers", "Double Entry", None)
 
 
 def standing(days_old, *, life=30, found=True, release_id=None):
@@ -54,7 +54,7 @@ def test_a_row_has_an_answer_when_its_release_has_come_too():
 
 
 def test_what_needs_no_lml_comes_last():
-    rows = {1: names(marked=NOW), 2: Row(None, None, None, "Double Entry", None), 3: names(), 4: release(44)}
+    rows = {1: names(marked=NOW), 2: PickerRow(None, None, None, "Double Entry", None), 3: names(), 4: release(44)}
     assert planned(rows, Survey(releases={44: standing(1)})) == [3, 4, 2, 1]
 
 

@@ -1,6 +1,6 @@
 """Runs as the ledger and the logs tell of them."""
 
-from core.rotation.table import Row
+from core.rotation.table import RotationRow
 from core.runs.ledger import Message, Run
 from core.runs.totals import Totals
 from core.settings import Pacing
@@ -57,7 +57,7 @@ def message(planned=(1, 2, 3, 4), not_found=(), failed=None, number=0):
 
 
 def row(identity, artist="Artist", title="Title", rotation=7):
-    return Row(rotation, "H", artist, title, identity)
+    return RotationRow(rotation, "H", artist, title, identity)
 
 
 def material(**changes):
