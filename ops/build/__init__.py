@@ -3,6 +3,6 @@
 Nothing here needs more than the standard library and pip, so that it runs before anything is installed.
 """
 
-from ops.build._package import SDK, BuildError, Sizes, package_sizes
+from ops.build._package import BuildError, Sizes, package_sizes
 
-__all__ = ["SDK", "BuildError", "Sizes", "package_sizes"]
+__all__ = ["BuildError", "Sizes", "package_sizes"]

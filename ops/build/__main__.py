@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
+from ops.build import _calls as calls
 from ops.build import _checks as checks
 from ops.build._package import (
     MACHINES,
@@ -46,7 +47,7 @@ def _made(output: Path, architecture: Architecture, recipe: Recipe) -> Iterator[
     package, sizes = checks.package_of(directory, architecture), package_sizes(directory)
     _must(checks.platform_problems(package, architecture))
     _must(checks.certificate_problems(directory))
-    _must(checks.size_problems(sizes))
+    _must(checks.size_problems(sizes, recipe))
     yield f"size: {_said(sizes)}"
     if not compiled:
         yield "bytecode: none, as no python3.13 is on the path; cold starts are slower by what compiling takes"
@@ -57,14 +58,15 @@ def _made(output: Path, architecture: Architecture, recipe: Recipe) -> Iterator[
 
 
 def _executed(output: Path, directory: Path, architecture: Architecture, recipe: Recipe) -> str:
-    if checks.runs_here(architecture):
-        _must(checks.execution_problems(directory))
-        return "executed: every import, and a client of every AWS service, from the package alone"
-    here = output / "host"
-    make(here, None, recipe)
-    _must(checks.difference_problems(directory, here))
+    here, which = directory, "the package alone"
+    if not checks.runs_here(architecture):
+        here, which = output / "host", "the same sources with this host's wheels"
+        make(here, None, recipe)
+        _must(checks.difference_problems(directory, here))
     _must(checks.execution_problems(here))
-    return "executed: every import, and a client of every AWS service, from the same sources with this host's wheels"
+    _must(calls.problems(here))
+    what = "every import" + (f", and every call of AWS in {', '.join(calls.REGIONS)}" if calls.made_by(here) else "")
+    return f"executed: {what}, from {which}"
 
 
 def _must(problems: list[str]) -> None:
@@ -73,10 +75,7 @@ def _must(problems: list[str]) -> None:
 
 
 def _said(sizes: Sizes) -> str:
-    return (
-        f"{sizes.zipped / 1e6:.1f} MB zipped, {sizes.unzipped / 1e6:.1f} MB unzipped, "
-        f"{sizes.without_sdk / 1e6:.1f} MB of it not for boto3"
-    )
+    return f"{sizes.zipped / 1e6:.1f} MB zipped, {sizes.unzipped / 1e6:.1f} MB unzipped"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ imports in a function or under a condition, it can do without.
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -53,13 +53,18 @@ class Package:
                 found |= {ast.unparse(node) for node in _imports(path, only_certain=False)}
         return found
 
-    def reached(self, modules: Iterable[str]) -> set[str]:
-        """Return these modules of our own and all that they import of it, with the packages that those are in."""
+    def reached(self, modules: Iterable[str], *, of: Collection[str] = OWN, never: Collection[str] = ()) -> set[str]:
+        """Return these modules and all that they import of the named packages, with the packages that those are in.
+
+        An import in a function counts as well. `never` are packages whose import cannot succeed.
+        """
         seen, waiting = set[str](), [part for module in modules for part in _with_parents(module)]
         while waiting:
             module = waiting.pop()
             path = self.source(module)
-            if module in seen or path is None or module.partition(".")[0] not in OWN:
+            if module in seen or path is None or module.partition(".")[0] not in of:
+                continue
+            if any(f"{module}.".startswith(f"{name}.") for name in never):
                 continue
             seen.add(module)
             for node in _imports(path, only_certain=False):

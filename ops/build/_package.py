@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from ops.build import _sdk_data
+from ops.build import _sdk_data, _unused
 from ops.build._imports import Package
 
 Architecture: TypeAlias = Literal["arm64", "x86_64"]
@@ -23,8 +23,6 @@ PYTHON: Final = (3, 13)
 """Version of the runtime, as in the template."""
 MACHINES: Final[dict[Architecture, str]] = {"arm64": "aarch64", "x86_64": "x86_64"}
 """Linux's name of each processor that Lambda has."""
-SDK: Final = frozenset({"boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six"})
-"""What is in the package only because of boto3."""
 
 _GLIBC: Final = range(17, 35)
 """Minor versions of glibc 2 that a wheel may ask for; Amazon Linux 2023, under python3.13, has 2.34."""
@@ -40,6 +38,8 @@ class Recipe:
     name: str
     lock: str
     handlers: tuple[str, ...]
+    most: int
+    """Bytes of it, unzipped, bytecode and all; a limit of ours, Lambda's own is 250 MB."""
 
 
 _ALONE: Final = "handlers.authorize"
@@ -49,7 +49,10 @@ _FUNCTIONS: Final = tuple(
 )
 RECIPES: Final = {
     recipe.name: recipe
-    for recipe in (Recipe("package", "runtime", _FUNCTIONS), Recipe("authorize", "authorize", (_ALONE,)))
+    for recipe in (
+        Recipe("package", "runtime", _FUNCTIONS, 20_000_000),
+        Recipe("authorize", "authorize", (_ALONE,), 22_000_000),
+    )
 }
 
 
@@ -67,11 +70,6 @@ class Sizes:
     @property
     def unzipped(self) -> int:
         return sum(self.parts.values())
-
-    @property
-    def without_sdk(self) -> int:
-        """Of the content without boto3 and what only boto3 needs."""
-        return sum(size for name, size in self.parts.items() if name not in SDK)
 
 
 def package_sizes(directory: Path) -> Sizes:
@@ -98,6 +96,7 @@ def make(directory: Path, architecture: Architecture | None, recipe: Recipe = RE
     shutil.rmtree(directory, ignore_errors=True)
     _add_wheels(directory, architecture, recipe)
     _add_sources(directory, recipe)
+    _unused.leave_out(directory)
 
 
 def copy_into(directory: Path, architecture: Architecture, kept: Path, recipe: Recipe) -> None:
@@ -114,6 +113,7 @@ def copy_into(directory: Path, architecture: Architecture, kept: Path, recipe: R
             shutil.rmtree(draft)
     shutil.copytree(wheels, directory, dirs_exist_ok=True)
     _add_sources(directory, recipe)
+    _unused.leave_out(directory)
 
 
 def _add_wheels(directory: Path, architecture: Architecture | None, recipe: Recipe) -> None:
@@ -126,7 +126,6 @@ def _add_wheels(directory: Path, architecture: Architecture | None, recipe: Reci
         if missing := _sdk_data.missing(directory / "botocore", used):
             raise BuildError(f"botocore has no service {', '.join(missing)}")
         _sdk_data.cut(directory / "botocore", used)
-        shutil.rmtree(directory / "boto3" / "data", ignore_errors=True)  # of resources, which nobody uses
 
 
 def _add_sources(directory: Path, recipe: Recipe) -> None:

@@ -1,7 +1,6 @@
 """What is left of botocore's data in the package is enough: every call that `src` makes, in every kind of region."""
 
 import ast
-import importlib.util
 import json
 import os
 import shutil
@@ -12,39 +11,11 @@ from pathlib import Path
 import boto3
 import pytest
 
+from bench import packages
 from local import deploy
-from ops.build import _package, _sdk_data
+from ops.build import _calls, _package, _sdk_data
 
 SERVICES = _package.services(deploy.ROOT / "src")
-KEY = {"pk": {"S": "p"}, "sk": {"S": "s"}}
-TABLE = {"TableName": "ledger"}
-QUEUE = {"QueueUrl": "<queue>"}
-CALLS = {
-    ("dynamodb", "put_item"): {**TABLE, "Item": {**KEY, "n": {"N": "1"}}},
-    ("dynamodb", "get_item"): {**TABLE, "Key": KEY, "ConsistentRead": True},
-    ("dynamodb", "update_item"): {
-        **TABLE,
-        "Key": KEY,
-        "UpdateExpression": "SET n = :n",
-        "ExpressionAttributeValues": {":n": {"N": "2"}},
-    },
-    ("dynamodb", "transact_write_items"): {
-        "TransactItems": [{"Delete": {**TABLE, "Key": KEY}}],
-        "ClientRequestToken": "token",
-    },
-    ("dynamodb", "batch_write_item"): {"RequestItems": {"ledger": [{"PutRequest": {"Item": KEY}}]}},
-    ("dynamodb", "query"): {
-        **TABLE,
-        "KeyConditionExpression": "pk = :pk",
-        "ExpressionAttributeValues": {":pk": {"S": "p"}},
-    },
-    ("dynamodb", "scan"): {**TABLE, "ProjectionExpression": "pk"},
-    ("dynamodb", "delete_item"): {**TABLE, "Key": KEY},
-    ("sqs", "send_message"): {**QUEUE, "MessageBody": "body", "DelaySeconds": 1},
-    ("sqs", "send_message_batch"): {**QUEUE, "Entries": [{"Id": "0", "MessageBody": "body"}]},
-    ("secretsmanager", "get_secret_value"): {"SecretId": "key"},
-    ("lambda", "invoke"): {"FunctionName": "nobody", "InvocationType": "Event", "Payload": "{}"},
-}
 SCRIPT = """
 import json, sys
 package, region, calls = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -70,7 +41,8 @@ with mock_aws():
     for client in clients.values():
         client.meta.events.register_first("before-send", lambda request, **_: asked.append(request.url))
     for service, operation, parameters in calls:
-        parameters = json.loads(json.dumps(parameters).replace("<queue>", queue))
+        if "QueueUrl" in parameters:
+            parameters["QueueUrl"] = queue
         del asked[:]
         try:
             answer = getattr(clients[service], operation)(**parameters)
@@ -83,22 +55,29 @@ with mock_aws():
 """
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory):
-    """Our code, and this environment's botocore with the data that a package has."""
-    directory = tmp_path_factory.mktemp("package")
-    botocore = Path(importlib.util.find_spec("botocore").origin).parent
+@pytest.fixture(
+    scope="module", params=["made of what is installed", pytest.param("made by pip", marks=pytest.mark.long)]
+)
+def package(request, tmp_path_factory):
+    """The package, unpacked; without pip it is made of links to what this environment has."""
+    directory = tmp_path_factory.mktemp("sdk") / "package"
+    if request.param == "made by pip":
+        _package.make(directory, None)
+        return directory
+    packages.lay_out(directory)
+    shutil.copytree(deploy.ROOT / "src", directory, dirs_exist_ok=True)
+    botocore = (directory / "botocore").resolve()
+    (directory / "botocore").unlink()
 
     def others(folder, names):
         return [name for name in names if Path(folder).name == "data" and "." not in name and name not in SERVICES]
 
     shutil.copytree(botocore, directory / "botocore", ignore=others)
     _sdk_data.cut(directory / "botocore", SERVICES)
-    shutil.copytree(deploy.ROOT / "src", directory, dirs_exist_ok=True)
     return directory
 
 
-def test_the_calls_below_are_all_that_the_code_makes():
+def test_the_calls_of_the_check_are_all_that_the_code_makes():
     operations = {
         (service, method)
         for service in SERVICES
@@ -111,20 +90,12 @@ def test_the_calls_below_are_all_that_the_code_makes():
         for name in [getattr(node, "attr", None), getattr(node, "value", None)]  # client.call(), get_paginator("call")
         if isinstance(name, str)
     }
-    assert {call for call in operations if call[1] in named} == CALLS.keys()
+    assert {call for call in operations if call[1] in named} == _calls.CALLS.keys()
 
 
-@pytest.mark.parametrize(
-    ("region", "domain"),
-    [
-        ("us-east-1", "amazonaws.com"),
-        ("eu-west-2", "amazonaws.com"),
-        ("us-gov-west-1", "amazonaws.com"),
-        ("cn-north-1", "amazonaws.com.cn"),
-    ],
-)
+@pytest.mark.parametrize(("region", "domain"), _calls.REGIONS.items(), ids=_calls.REGIONS)
 def test_every_call_is_answered_from_the_package_in_each_partition(package, region, domain):
-    calls = [(service, operation, parameters) for (service, operation), parameters in CALLS.items()]
+    calls = [(service, operation, parameters) for (service, operation), parameters in _calls.CALLS.items()]
     environment = {
         "PATH": os.environ["PATH"],
         "AWS_DEFAULT_REGION": region,
@@ -141,7 +112,7 @@ def test_every_call_is_answered_from_the_package_in_each_partition(package, regi
     }
     hosts = {service: f"{service}.{region}.{domain}" for service in SERVICES}
     refused = {("lambda", "invoke"): "ResourceNotFoundException"}  # an answer as well: there is no such function
-    assert answered == {call: (refused.get(call, 200), hosts[call[0]]) for call in CALLS}
+    assert answered == {call: (refused.get(call, 200), hosts[call[0]]) for call in _calls.CALLS}
 
 
 def test_the_data_is_a_small_part_of_what_it_was(package):
@@ -153,3 +124,25 @@ def test_the_data_is_a_small_part_of_what_it_was(package):
 
 def test_a_service_that_botocore_does_not_have_is_named(package):
     assert _sdk_data.missing(package / "botocore", {"sqs", "sqss"}) == ["sqss"]
+
+
+def test_the_build_s_own_check_makes_every_call(package):
+    assert _calls.problems(package) == []
+
+
+BROKEN = {
+    "an operation": ("sqs/2012-11-05/service-2.json", lambda model: model["operations"].pop("SendMessageBatch")),
+    "a partition": ("partitions.json", lambda known: known["partitions"].pop(1)),
+    "a model": ("secretsmanager/2017-10-17/service-2.json", dict.clear),
+}
+
+
+@pytest.mark.parametrize(("name", "harm"), BROKEN.values(), ids=BROKEN)
+def test_the_build_s_own_check_finds_what_was_cut_too_far(package, name, harm, tmp_path):
+    shutil.copytree(package, tmp_path / "broken", symlinks=True)
+    data = tmp_path / "broken" / "botocore" / "data" / name
+    known = json.loads(data.read_text())
+    harm(known)
+    data.write_text(json.dumps(known))
+
+    assert _calls.problems(tmp_path / "broken", {"cn-north-1": _calls.REGIONS["cn-north-1"]})
