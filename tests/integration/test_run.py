@@ -187,7 +187,7 @@ def test_lml_never_sees_more_requests_at_once_than_the_parameter_says(tmp_path, 
         "REFRESH_SLICE_MAX": "1",
         "DISCOGS_BUDGET_PER_MINUTE": "30",
     }
-    options = Options(world=world, speed=1, settings=settings, parameters={"RefreshConcurrency": str(concurrency)})
+    options = Options(world=world, speed=20, settings=settings, parameters={"RefreshConcurrency": str(concurrency)})
     with _running(options, tmp_path / "cloud") as running:
         hold = [{"path": "refresh", "hold": True, "times": None}]
         httpx.post(f"{running.lml_url}/_faults", json=hold).raise_for_status()

@@ -17,6 +17,7 @@ from core.runs.messages import handle_each
 from core.runs.plan import decode
 from core.runs.request import StartError
 from local import sentry, serve
+from local.world import World
 from tests.integration.accounts import IDS, RUN, SCHEDULED, Book, event_of
 
 pytest_plugins = ("tests.integration.fixtures",)
@@ -325,6 +326,7 @@ def test_dead_letters_count_for_the_share_of_errors_that_stops_a_run(book):
 
 
 def test_a_run_whose_every_verdict_failed_is_stopped_and_told_as_failed(monitored, monitor, closed):
+    monitored.rows.hold(World.seeded(identities=4))
     monitored.lml.fault(path="refresh", status=500, times=None)
 
     monitored.start(SCHEDULED)
