@@ -33,7 +33,7 @@ from core.runs.ledger import open_ledger
 from core.runs.request import Start
 from local import cloud, deploy, serve
 from local.cloud import Cloud, Options
-from local.lml.readers import Order
+from local.lml.orders import Order
 from local.world import World
 from ops import watch
 

@@ -29,7 +29,7 @@ from local.postgres import PostgresError
 from local.process import ProcessError
 from local.world import World
 from ops import evidence, watch
-from ops.answer import Answer, answers
+from ops.answer import Answer, give
 from ops.audit import Finding, audit
 from ops.target import OperatorError, Target, local_target
 from ops.watch import View
@@ -126,9 +126,13 @@ class Load:
 
 @click.command()
 @click.option("--identities", type=click.IntRange(500, 1_000_000), default=100_000, show_default=True)
-@answers
-def load(*, identities: int) -> Answer:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and progress to stderr.")
+def load(*, identities: int, as_json: bool) -> None:
     """Run a day of many warm identities through the emulated queue: exact totals, flat memory, ids a second."""
+    give(_under_load, {"identities": identities}, as_json=as_json)
+
+
+def _under_load(*, identities: int) -> Answer:
     console = Console(stderr=True)
     options = Options(world=World.seeded(identities, warm=True), speed=SPEED, instant=True, settings=UNPACED)
     try:

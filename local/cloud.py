@@ -17,8 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
-
 from local import deploy, postgres, started
 from local.postgres import Postgres
 from local.process import START_SECONDS, Process, end, spawn
@@ -245,6 +243,8 @@ def _free_port() -> int:
 
 @functools.cache
 def _client(service: deploy.Service, url: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
+    import boto3  # noqa: PLC0415 - 0.3 s that most commands need not wait
+
     return boto3.client(
         service,
         endpoint_url=url,

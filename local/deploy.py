@@ -12,9 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-import boto3
-from botocore.exceptions import WaiterError
-
 ROOT: Final = Path(__file__).parent.parent
 REGION: Final = "us-east-1"
 STACK: Final = "rotation"
@@ -52,6 +49,7 @@ def transform(template: Template, parameters: Mapping[str, str] | None = None) -
 
     The transform takes the values of parameters from CloudFormation, those of lists as lists.
     """
+    import boto3  # noqa: PLC0415 - as above
     from samtranslator.parser.parser import Parser  # noqa: PLC0415 - as above
     from samtranslator.translator.translator import Translator  # noqa: PLC0415 - as above
 
@@ -152,6 +150,8 @@ def _with_numbers(node: Any, numbers: Mapping[str, int | float]) -> Any:  # noqa
 
 
 def _wait(cloudformation: Any) -> None:  # noqa: ANN401 - a boto3 client
+    from botocore.exceptions import WaiterError  # noqa: PLC0415 - whoever has a client has loaded it
+
     waiter = cloudformation.get_waiter("stack_create_complete")
     try:
         waiter.wait(StackName=STACK, WaiterConfig={"Delay": 0.1, "MaxAttempts": 300})

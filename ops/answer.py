@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, Final, ParamSpec
+from typing import Concatenate, Final, NoReturn, ParamSpec
 
 import click
 from botocore import exceptions
@@ -41,32 +41,25 @@ class Answer:
     """The exit status where it is not 0 for ok and 1 for not."""
 
 
-def answers(command: Callable[P, Answer]) -> Callable[P, None]:
-    """Make a command of a function: `--json`, its answer printed, errors in a sentence, the exit status."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and progress to stderr.")
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        as_json = kwargs.pop("as_json")
-        try:
-            answer = command(*args, **kwargs)
-        except (OperatorError, StartError) as error:
-            answer = _not_done(str(error))
-        except SettingsError as error:
-            answer = _not_done(f"{error}\nCorrect what is named, in the function's environment or in what you gave")
-        except _UNREACHABLE as error:
-            answer = _not_done(f"AWS cannot be reached: {error}; look at the network and the region, then try again")
-        except (ClientError, BotoCoreError) as error:
-            answer = _not_done(f"AWS says no: {error}; {advice_of(error)}")
-        if as_json:
-            click.echo(json.dumps(answer.data))
-        else:
-            console = Console()
-            for line in answer.lines:
-                console.print(line, highlight=False, soft_wrap=True)
-        raise SystemExit((0 if answer.ok else 1) if answer.status is None else answer.status)
-
-    return wrapped
+def give(command: Callable[..., Answer], options: Mapping[str, object], *, as_json: bool) -> NoReturn:
+    """Do what was asked for and print its answer, errors in a sentence; ends the process with the exit status."""
+    try:
+        answer = command(**options)
+    except (OperatorError, StartError) as error:
+        answer = _not_done(str(error))
+    except SettingsError as error:
+        answer = _not_done(f"{error}\nCorrect what is named, in the function's environment or in what you gave")
+    except _UNREACHABLE as error:
+        answer = _not_done(f"AWS cannot be reached: {error}; look at the network and the region, then try again")
+    except (ClientError, BotoCoreError) as error:
+        answer = _not_done(f"AWS says no: {error}; {advice_of(error)}")
+    if as_json:
+        click.echo(json.dumps(answer.data))
+    else:
+        console = Console()
+        for line in answer.lines:
+            console.print(line, highlight=False, soft_wrap=True)
+    raise SystemExit((0 if answer.ok else 1) if answer.status is None else answer.status)
 
 
 def sure(question: str, *, yes: bool) -> None:
@@ -77,9 +70,6 @@ def sure(question: str, *, yes: bool) -> None:
         raise OperatorError(f"{question} Nobody can be asked here: repeat the command with --yes if you mean it")
     if not click.confirm(question, err=True):
         raise OperatorError("nothing was done, as you said no")
-
-
-yes_option = click.option("--yes", is_flag=True, help="Do not ask whether you mean it.")
 
 
 def advice_of(error: Exception) -> str:
@@ -97,15 +87,12 @@ def _not_done(problem: str) -> Answer:
     return Answer([f"[bold red]not done[/]: {escape(problem)}"], {"error": problem}, ok=False)
 
 
-def at_a_target(command: Callable[Concatenate[Target, P], Answer]) -> Callable[P, None]:
-    """`answers` for a command whose first argument is the cloud to talk to."""
+def at_a_target(command: Callable[Concatenate[Target, P], Answer]) -> Callable[..., Answer]:
+    """Give a command the cloud to talk to, for `stack_name` and `region`."""
 
-    @click.option("--stack-name", help="A deployed stack. [default: the cloud of `rotation up`]")
-    @click.option("--region", help="The stack's region. [default: as your AWS settings say]")
     @functools.wraps(command)
-    def resolved(*args: P.args, **kwargs: P.kwargs) -> Answer:
-        stack_name, region = kwargs.pop("stack_name"), kwargs.pop("region")
-        target = find(_text(stack_name), _text(region))
+    def resolved(stack_name: str | None, region: str | None, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        target = find(stack_name, region)
         try:
             return command(target, *args, **kwargs)
         except _UNREACHABLE:
@@ -113,8 +100,4 @@ def at_a_target(command: Callable[Concatenate[Target, P], Answer]) -> Callable[P
                 raise
             raise OperatorError("the local cloud does not answer: `rotation down`, then `rotation up`") from None
 
-    return answers(resolved)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return resolved

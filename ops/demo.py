@@ -31,18 +31,16 @@ from local.world import World
 from ops import evidence, watch
 from ops import picker as ops_picker
 from ops.audit import Finding, audit
+from ops.cli import NOT_TO_BE_SET, WARM_PERCENT
 from ops.evidence import Beside
 from ops.report import REPORTS, duration, gather, write_report
 from ops.target import OperatorError, local_target, no_secret
 from ops.watch import View
 
 SPEED: Final = 200.0
-WARM_PERCENT: Final = 90
-"""Of the identities, how many LML has cached where the options do not say."""
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
 FAILED_SHOWN: Final = 20
 INIT_FAILED: Final = "Worker init failed"  # the emulator's words
-NOT_OURS: Final = frozenset({"LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_URL", "LOCAL_DEV", "CLOCK_SPEED"})
 
 
 class DemoError(Exception):
@@ -72,40 +70,6 @@ class Report:
         return all(finding.holds for finding in self.findings)
 
 
-class _Assignment(click.ParamType[tuple[str, str]]):
-    name = "NAME=VALUE"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, equals, text = value.partition("=")
-        known = {variable.name for variable in settings.VARIABLES} - NOT_OURS
-        if not equals or name not in known:
-            self.fail(f"{value!r} is not NAME=VALUE with one of: {', '.join(sorted(known))}", param, ctx)
-        return name, text
-
-
-@click.command()
-@click.option("--identities", type=click.IntRange(0, 30_000), default=310, show_default=True, help="Active identities.")
-@click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
-@click.option(
-    "--cold",
-    is_flag=True,
-    help=f"LML has nothing cached: a day of hours.  [default: {WARM_PERCENT} % cached, as on a station's days]",
-)
-@click.option(
-    "--speed",
-    type=click.FloatRange(*cloud.SPEEDS),
-    help="Times faster than real time; 200, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
-    "the budget.",
-)
-@click.option("--lml-url", help="Ask this LML instead of the stand-in, whose log is then not checked.")
-@click.option("--lml-api-key", default="", help="Its bearer token.")
-@click.option(
-    "--set", "assignments", type=_Assignment(), multiple=True, help="A variable for the functions; repeatable."
-)
-@click.option(
-    "--picker", is_flag=True, help="Show the picker instead: a cold first open, the walk, the same open again."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and all else to stderr.")
 def demo(
     *,
     identities: int,
@@ -118,11 +82,7 @@ def demo(
     picker: bool,
     as_json: bool,
 ) -> None:
-    """Run the job once on this machine, from the schedule to the totals, and check its accounts.
-
-    PostgreSQL, the AWS emulator, stand-ins for LML and Sentry and the project's own template are started, and stopped
-    at the end. Exits with 0 only if the run is complete and every account agrees with all who saw a part of it.
-    """
+    """Run the job once and check its accounts; exits with 0 only if they agree."""
     console = Console(stderr=as_json)
     if warm and cold:
         raise click.UsageError("--warm and --cold exclude each other")
@@ -228,7 +188,7 @@ def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
 def _check(options: Options) -> None:
     """Read the settings as the functions will, before anything is started; raises `SettingsError`."""
     stand_ins = dict.fromkeys(
-        (*NOT_OURS, "DB_HOST", "DB_NAME", "DB_USERNAME", "LIBRARY_METADATA_URL"), "http://127.0.0.1"
+        (*NOT_TO_BE_SET, "DB_HOST", "DB_NAME", "DB_USERNAME", "LIBRARY_METADATA_URL"), "http://127.0.0.1"
     )
     given = {"LIBRARY_METADATA_URL": options.lml_url} if options.lml_url else {}
     environment = stand_ins | given | {"LOCAL_DEV": "1", "CLOCK_SPEED": str(options.speed)} | dict(options.settings)

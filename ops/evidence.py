@@ -13,7 +13,8 @@ from local import sentry
 from local.cloud import Cloud
 from local.lml.breaker import Opening
 from local.lml.discogs import DiscogsCall, busiest_minute
-from local.lml.readers import Order, ReaderCall
+from local.lml.orders import Order
+from local.lml.readers import ReaderCall
 from local.world import World
 from ops.audit import Asked, Evidence
 from ops.target import database_of, no_secret

@@ -14,7 +14,7 @@ from rich.markup import escape
 from core.aws.queues import RefreshQueue
 from core.runs.plan import decode
 from core.utc import utc_text
-from ops.answer import Answer, at_a_target, sure, yes_option
+from ops.answer import Answer, at_a_target, sure
 from ops.runs import invoke
 from ops.target import OperatorError, Target
 
@@ -48,19 +48,9 @@ class Letter:
         return {"kind": self.kind, "id": self.id, "sent": self.sent, "reason": self.reason, "body": self.body}
 
 
-@click.command("dead-letters")
-@click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--replay", is_flag=True, help="Send them on their way again.")
-@click.option("--discard", is_flag=True, help="Throw them away, for good.")
-@yes_option
 @at_a_target
 def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, yes: bool) -> Answer:
-    """List what waits for a person, or replay or discard it: the messages of these IDs, or all.
-
-    A parked message is replayed by hand, its ids without a run; one of the dead-letter queue goes back to the refresh
-    queue as it is; a start goes to fan-out. What the dead-letter function has buried already is part of its run's
-    accounts: `rotation replay RUN`.
-    """
+    """List what waits for a person, or replay or discard it: the messages of these ids, or all."""
     if replay and discard:
         raise click.UsageError("--replay or --discard: a message that was thrown away cannot be sent")
     found = _waiting(target)

@@ -1,6 +1,5 @@
 """`rotation list`: the runs of the last 30 days."""
 
-import click
 from rich.markup import escape
 
 from core.runs.ledger import Run
@@ -9,11 +8,9 @@ from ops.target import Target
 from ops.watch import summary
 
 
-@click.command("list")
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Runs at most.")
 @at_a_target
 def list_runs(target: Target, *, limit: int) -> Answer:
-    """List the runs of the last 30 days, the newest first: status, totals, who started each, and whose replay it is."""
+    """List runs, the newest first."""
     begun = target.runs_begun()
     runs = [run for _, run_id in begun[:limit] if (run := target.ledger.runs.read(run_id))]
     lines = [line for run in runs for line in _lines(run)] or ["no run in 30 days: `rotation run` starts one"]

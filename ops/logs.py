@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import click
 from rich.console import Console
 from rich.markup import escape
 
@@ -26,22 +25,9 @@ _COLOURS: Final = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold r
 Line = dict[str, Any]
 
 
-@click.command()
-@click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--tail", is_flag=True, help="Stay, and show new lines as they come; Ctrl-C ends it.")
-@click.option(
-    "--level",
-    type=click.Choice(LEVELS, case_sensitive=False),
-    default="INFO",
-    show_default=True,
-    help="The lowest to show.",
-)
 @at_a_target
 def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answer:
-    """Show the log lines of RUN, or without RUN of everything in the last hour, the oldest first.
-
-    A function's lines come when its invocation has ended, and CloudWatch shows them some seconds later.
-    """
+    """Show the lines of a run, or of the last hour, the oldest first; with `tail` until Ctrl-C."""
     since = datetime.now(UTC) - LAST
     if run_id is not None:
         since = datetime.fromisoformat(target.run(run_id).started_at) - LATE

@@ -1,52 +1,28 @@
 """`rotation run`, `replay` and `stop`: what a person does to a run."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import click
 from rich.console import Console
 from rich.markup import escape
 
 from core.aws.queues import RefreshQueue
-from core.environment import shown
 from core.runs import lifecycle as lives
 from core.runs import request
 from core.runs.ledger import Run
 from core.runs.plan import RefreshMessage
 from core.runs.replay import still_open
-from ops.answer import Answer, at_a_target, sure, yes_option
+from ops.answer import Answer, at_a_target, sure
 from ops.target import OperatorError, Target
 from ops.watch import summary, watched
 
 _DAYS_RUN: Final = "scheduled-"
-_wait = click.option("--wait", is_flag=True, help="Watch the run to its end; exit with 0 only if it is complete.")
 
 
-class _Ids(click.ParamType[tuple[int, ...]]):
-    name = "ID,ID,..."
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if not re.fullmatch("[0-9]{1,19}(,[0-9]{1,19})*", value):
-            self.fail(f"{shown(value)} is no list of ids such as 17,18", param, ctx)
-        return tuple(map(int, value.split(",")))
-
-
-@click.command()
-@click.option("--dry-run", is_flag=True, help="Count what a run would plan; ask LML for nothing.")
-@click.option("--ids", type=_Ids(), help="Only these identities, as a run of their own.")
-@click.option(
-    "--force", is_flag=True, help="Even if today's run is complete, or another one holds the lock: it is ended."
-)
-@_wait
-@yes_option
 @at_a_target
 def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool, yes: bool) -> Answer:
-    """Start a run now: today's full one, or one of some identities.
-
-    A full run is the day's, whether the schedule or a person has started it: starting it twice is starting it once.
-    """
+    """Start the day's full run, or one of some identities."""
     asked: dict[str, object] = {"dry_run": dry_run, "force": force}
     if ids:
         asked["identity_ids"] = ids
@@ -60,32 +36,16 @@ def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bo
     return _started(target, asked, wait=wait and not dry_run)
 
 
-@click.command()
-@click.argument("run_id", metavar="RUN")
-@click.option("--without-artists", is_flag=True, help="Also the ids whose release came without any artist.")
-@_wait
 @at_a_target
 def replay(target: Target, run_id: str, *, without_artists: bool, wait: bool) -> Answer:
-    """Ask LML once more for the ids of RUN that are still open, as a new run that names RUN.
-
-    Open are those that failed or were not attempted, but for those that an earlier replay of RUN has resolved.
-    """
+    """Ask again for the ids of a run that are still open, as a new run that names it."""
     still_open(target.ledger, run_id, without_artists=without_artists)  # refused here, no error alarm goes off
     return _started(target, {"replay_of": run_id, "without_artists": without_artists}, wait=wait)
 
 
-@click.command()
-@click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--now", is_flag=True, help="End it at once: what has no verdict yet is not attempted.")
-@click.option("--wait", is_flag=True, help="Watch the run to its end.")
 @at_a_target
 def stop(target: Target, run_id: str | None, *, now: bool, wait: bool) -> Answer:
-    """Bring RUN, or without RUN the last one that goes on, to its end: what LML has not been asked is not attempted.
-
-    What LML is working on still counts. A run that is past its deadline, or has not begun to send, ends at once, and is
-    not started again. Messages that its start has not sent are sent, so that they can be accounted for. Of a run that
-    has ended without a word the totals are reported.
-    """
+    """Bring a run, by default the last one that goes on, to its end."""
     if run_id is None:
         run_id = next(iter(target.runs_open()), None)
         if run_id is None:
@@ -185,10 +145,9 @@ def taken_up(target: Target, run: Run) -> Run:
 
     Returns the run as it is then. The refresh function closes and reports it.
     """
-    clock = target.clock()
     if run.is_unsent:
-        lives.send_unsent(target.ledger, _queue(target), clock, run)
-    elif lives.is_abandoned(run, clock):
+        lives.send_unsent(target.ledger, _queue(target), target.clock(), run)
+    elif run.status == "planning" and lives.is_abandoned(run, clock := target.clock()):
         lives.finalise(target.ledger, clock, run, "its start died while it was planned", unplanned="failed")
     else:
         return run

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import click
 import msgspec
 from rich.console import Console
 
@@ -19,13 +18,12 @@ from core.lml.http import Bearer, BoundedHttp, NoReplyError
 from core.rotation import table as rotation
 from core.rotation.table import DatabaseError
 from core.settings import Secret
-from ops.answer import Answer, answers
+from ops.answer import Answer
 from ops.checklist import CannotLookError, Check, Finding, answer, work_off
+from ops.cli import UNKNOWN_ID
 from ops.target import Target, database_of, find, no_secret
 
 CHECKS: Final = ("gate", "empty-list", "too-many-ids", "one-id", "stale-id")
-UNKNOWN_ID: Final = 2_147_483_647
-"""The highest that PostgreSQL's integer holds: of an identity that no table has got to."""
 LIMIT: Final = 60.0  # seconds for a request of one id (docs/design/throttle.md#handing-on)
 _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 
@@ -127,29 +125,12 @@ class Contract:
         return results[0]
 
 
-@click.command()
-@click.option("--lml-url", help="This LML, with the key in LML_API_KEY. [default: the target's, with the target's key]")
-@click.option("--stack-name", help="A deployed stack. [default: the cloud of `rotation up`]")
-@click.option("--region", help="The stack's region. [default: as your AWS settings say]")
-@click.option(
-    "--identity-id", type=click.IntRange(1), help="The id to refresh. [default: the target's first active one]"
-)
-@click.option(
-    "--stale-id", type=click.IntRange(1), default=UNKNOWN_ID, show_default=True, help="One LML does not know."
-)
-@answers
 def smoke(
     *, lml_url: str | None, stack_name: str | None, region: str | None, identity_id: int | None, stale_id: int
 ) -> Answer:
-    """Ask an LML what the job will ask: the gate, an empty list, 51 ids, one id, a stale id.
-
-    The one id is really refreshed: if it is cold, that is about four Discogs calls. Exits with 1 if an answer is not
-    as it must be.
-    """
+    """Ask an LML what the job will ask."""
     if lml_url is None:
         contract = of_target(find(stack_name, region), identity_id, stale_id)
-    elif stack_name or region:
-        raise click.UsageError("--lml-url, or a stack with its own LML: not both")
     else:
         contract = of_url(lml_url, os.environ.get("LML_API_KEY", ""), identity_id, stale_id)
     lines = work_off(contract.checks(), Console(stderr=True))

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-import click
 from rich.markup import escape
 
 from core.runs.ledger import Run
@@ -17,15 +16,9 @@ from ops.watch import View, summary, watched
 REASONS_SHOWN: Final = 5
 
 
-@click.command()
-@click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--follow", is_flag=True, help="Stay until the run has ended; exit with 0 only if it is complete.")
 @at_a_target
 def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
-    """Show how RUN is getting on, or how it ended; the last one by default.
-
-    Of a run whose start died, the messages that were not sent are sent.
-    """
+    """Look at a run, the last one by default; what a dead start has left unsent is sent."""
     run = taken_up(target, target.run(run_id))
     if follow and run.closed_at is None:
         run = watched(target, run.run_id)
@@ -35,6 +28,8 @@ def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
 
 def look(target: Target, run: Run) -> View:
     """Return one look at a run."""
+    if not run.is_open:
+        return View(run=run, rests=None, seconds_left=None)
     pace, _ = target.ledger.pace.read_pace()
     return watch.look(run, pace, target.clock(), target.ledger.progress.all(run.run_id))
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import click
 import msgspec
 from rich.console import Console
 
@@ -22,7 +21,7 @@ from local.postgres import PostgresError
 from local.process import Process, ProcessError, listening, spawn
 from local.world import World
 from ops import picker
-from ops.answer import Answer, answers
+from ops.answer import Answer
 from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, home, local_target, running
 
 FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
@@ -43,19 +42,8 @@ NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
 """What functions need on this machine only."""
 
 
-@click.command()
-@click.option("--identities", type=click.IntRange(0, 30_000), default=310, show_default=True, help="Active identities.")
-@click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
-@click.option(
-    "--speed",
-    type=click.FloatRange(*cloud.SPEEDS),
-    default=100.0,
-    show_default=True,
-    help="Times faster than real time.",
-)
-@answers
 def up(*, identities: int, warm: bool, speed: float) -> Answer:
-    """Start the demo's cloud and leave it running, for `run`, `status` and the others, and for `sam local invoke`."""
+    """Start the demo's cloud and leave it running."""
     folder = home()
     if problem := started.unwritable(folder):
         raise OperatorError(f"{problem}, and the cloud keeps its files there: call `rotation up` in a folder of yours")
@@ -101,10 +89,8 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
     return Answer(lines, parts)
 
 
-@click.command()
-@answers
 def down() -> Answer:
-    """Stop the cloud of `rotation up` and what a killed `up` or `demo` has left, and delete all that they hold."""
+    """Stop the cloud of `up` and what a killed `up` or `demo` has left, and delete all that they hold."""
     folder = home()
     if not (folder / DESCRIPTION).exists() and not (folder / started.CLOUDS.name).exists():
         raise OperatorError("nothing runs here that could be stopped: `rotation up` starts a cloud in this directory")

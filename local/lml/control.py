@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from local.lml.discogs import MINUTE, DiscogsTrouble, busiest_minute
 from local.lml.faults import Fault
-from local.lml.readers import Order
+from local.lml.orders import Order
 from local.lml.service import StandIn
 
 TOO_MANY: Final = 429

@@ -9,7 +9,7 @@ import msgspec
 
 from local.lml.discogs import MINUTE, DiscogsTrouble
 from local.lml.limits import Limits
-from local.lml.readers import Order
+from local.lml.orders import Order
 from ops.loadtest.harm import Summary
 from ops.loadtest.model import ROUND_TRIP
 from ops.loadtest.patterns import LOOKUP_OF_A_SONG, Pattern

@@ -19,8 +19,8 @@ from core.settings import Pacing
 from local.lml.deployment import Deployment
 from local.lml.discogs import DiscogsTrouble
 from local.lml.limits import Limits
+from local.lml.orders import Order
 from local.lml.process import LmlProcess
-from local.lml.readers import Order
 from local.world import World
 from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, Request, worker
 from ops.loadtest.virtual import Blocking, VirtualLmlClock, VirtualLoop

@@ -14,36 +14,10 @@ from core.lml.client import LmlError, RefreshClient
 from core.settings import SettingsError, SettingsReader
 from ops.target import OperatorError, no_secret
 
-FASTEST: Final = 30
-"""Calls a minute: `DISCOGS_BUDGET_PER_MINUTE` is at most this."""
 SHARED_MINUTE: Final = (
     "Staging's LML uses production's Discogs token: what is sent there fills the same minute of 60, and DJs of "
     "production pay for it."
 )
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
-
-
-class Paces(click.ParamType[tuple[int, ...]]):
-    name = "calls,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        texts = str(value).split(",")
-        if not all(re.fullmatch("[1-9][0-9]?", text) and int(text) <= FASTEST for text in texts):
-            self.fail(f"{value} is not a list of calls a minute, each from 1 to {FASTEST}, such as 6,8,10", param, ctx)
-        return tuple(sorted({int(text) for text in texts}))
-
-
-class Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if not (found := re.fullmatch(r"([0-9]+)([smh])", str(value))):
-            self.fail(f"{value} is not a duration such as 60m", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
 
 
 def refuse_unused(

@@ -5,8 +5,12 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from local.lml.readers import Order
+from local.lml.orders import Order
 
+IDENTITIES: Final = 310
+"""Of a day."""
+PACES: Final = (4, 6, 8, 10, 12, 16, 20)
+"""Calls a minute that are tried where nobody names others."""
 LOOKUP_OF_A_SONG: Final = 26
 """Discogs calls of a lookup of artist and song, five at once (docs/design/lml.md)."""
 

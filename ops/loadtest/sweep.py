@@ -15,11 +15,9 @@ from local.world import World
 from ops.loadtest import clairvoyant
 from ops.loadtest.harm import Figures, Summary, figures, missing
 from ops.loadtest.model import ROUND_TRIP, Job, Scenario, simulate
-from ops.loadtest.patterns import Pattern
+from ops.loadtest.patterns import IDENTITIES, Pattern
 from ops.loadtest.slots import Day
 
-IDENTITIES: Final = 310
-PACES: Final = (4, 6, 8, 10, 12, 16, 20)
 WARM: Final = (60, 80, 90, 95, 98, 100)
 """Percent of the identities that LML has cached at the start of a day."""
 AFTER: Final = 120.0

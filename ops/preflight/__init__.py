@@ -5,52 +5,27 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
 
-import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from ops.answer import Answer, answers
+from ops.answer import Answer
 from ops.checklist import Check, Finding, answer, under_way, work_off
+from ops.cli import PREFLIGHT_CHECKS
 from ops.preflight import checks, in_sentry
 from ops.preflight.issuer import tokens
 from ops.preflight.planned import SAMCONFIG, Configured, Plan, assignment, configured, plan, template_for
 from ops.target import OperatorError
 
-__all__ = ["CHECKS", "preflight"]
-
-CHECKS: Final = ("gate", "coverage", "dashboards", "old-job", "concurrency", "secrets", "tokens", "budget")
+__all__ = ["preflight"]
 
 
-@click.command()
-@click.option("--stack-name", help="The stack to deploy to. [default: the cloud of `rotation up`]")
-@click.option("--region", help="The stack's region. [default: as your AWS settings say]")
-@click.option("--config-env", metavar="NAME", help="Stack, region and parameters of this section of samconfig.toml.")
-@click.option(
-    "--config-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=SAMCONFIG,
-    help="Another samconfig.toml.",
-)
-@click.option(
-    "--parameter", "given", metavar="NAME=VALUE", multiple=True, help="A parameter to be deployed; repeatable."
-)
-@click.option("--database-env", is_flag=True, help="Reach the database by DB_HOST, DB_PORT, ... of this shell.")
-@click.option(
-    "--skip", "skipped", type=click.Choice(CHECKS), multiple=True, help="Do not look, and say so; repeatable."
-)
-@click.option("--token", help="A DJ's bearer token, to see what the picker would answer to it.")
-@click.option("--sentry-url", envvar="SENTRY_URL", default="https://sentry.io", help="[env: SENTRY_URL]")
-@click.option("--sentry-org", envvar="SENTRY_ORG", help="Organization, its slug. [env: SENTRY_ORG]")
-@click.option("--sentry-project", envvar="SENTRY_PROJECT", help="Where the old job's spans went. [env: SENTRY_PROJECT]")
-@answers
 def preflight(
     *,
     stack_name: str | None,
     region: str | None,
     config_env: str | None,
-    config_file: Path,
+    config_file: Path | None,
     given: Sequence[str],
     database_env: bool,
     skipped: Sequence[str],
@@ -59,13 +34,8 @@ def preflight(
     sentry_org: str | None,
     sentry_project: str | None,
 ) -> Answer:
-    """May this be deployed? Exits with 1 if a check fails or cannot be made; nothing is changed anywhere.
-
-    What is looked at is this checkout's template with the stack's parameters, over them those of --config-env, over
-    them --parameter. Sentry's token is taken from SENTRY_AUTH_TOKEN. The run in staging is asked for where the
-    parameter SentryEnvironment is production.
-    """
-    section = configured(config_file, config_env) if config_env else Configured(None, None, {})
+    """Make every check that is not skipped; what cannot be looked at is no."""
+    section = configured(config_file or SAMCONFIG, config_env) if config_env else Configured(None, None, {})
     parameters = section.parameters | dict(map(assignment, given))
     console, template = Console(stderr=True), template_for(parameters)
     planned: Plan | Exception
@@ -91,7 +61,7 @@ def preflight(
     all_checks: dict[str, Check] = {name: partial(_of, planned, check) for name, check in of_the_plan.items()}
     all_checks["dashboards"] = partial(in_sentry.dashboards, account)
     all_checks["old-job"] = partial(in_sentry.old_job, account, datetime.now(UTC))
-    lines = work_off({name: all_checks[name] for name in CHECKS}, console, skipped)
+    lines = work_off({name: all_checks[name] for name in PREFLIGHT_CHECKS}, console, skipped)
     named = stack_name or section.stack_name
     where = planned.target.title if isinstance(planned, Plan) else f"stack {named}" if named else "the local cloud"
     return answer(lines, f"may be deployed to {where}", f"not to be deployed to {where}", target=where)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import boto3
-
 from local import deploy
-from ops.target import NoStackError, OperatorError, Target, find
+from ops.target import NoStackError, OperatorError, Target, find, in_its_region, session_in
 
 SAMCONFIG: Final = deploy.ROOT / "samconfig.toml"
 OUTSIDE: Final = ("LOCAL_DEV", "CLOCK_SPEED")
@@ -113,8 +111,8 @@ def _standing(stack_name: str | None, region: str | None) -> tuple[Target, Param
     try:
         target = find(stack_name, region)
     except NoStackError:
-        session = boto3.Session(region_name=region)
-        title = f"stack {stack_name} in {session.region_name}, which does not exist yet"
+        session = session_in(region)
+        title = f"{in_its_region(stack_name or deploy.STACK, session)}, which does not exist yet"
         return Target(title=title, names={}, session=session), {}
     stacks = target.client("cloudformation").describe_stacks(StackName=stack_name or deploy.STACK)["Stacks"]
     return target, {it["ParameterKey"]: it["ParameterValue"] for it in stacks[0].get("Parameters", ())}

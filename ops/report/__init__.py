@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-import click
-
 from ops.answer import Answer, at_a_target
 from ops.output import write_whole
 from ops.report.material import Material, gather
@@ -16,14 +14,9 @@ __all__ = ["duration", "gather", "render", "report", "write_report"]
 REPORTS: Final = HOME / "reports"
 
 
-@click.command()
-@click.argument("run_id", metavar="[RUN]", required=False)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: .local/reports/RUN.html]"
-)
 @at_a_target
 def report(target: Target, *, run_id: str | None, output: Path | None) -> Answer:
-    """Write RUN's page: verdicts, pace, slots, stale and failed ids, the last runs; the last run by default."""
+    """Write a run's page, of the last run by default."""
     material = gather(target, run_id)
     path = write_report(material, output)
     run = material.run

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import click
 import msgspec
@@ -12,55 +12,26 @@ from rich.markup import escape
 
 from core.schedule import Schedule
 from core.utc import utc_text
-from ops.answer import Answer, answers, sure, yes_option
+from ops.answer import Answer, sure
 from ops.output import write_whole
 from ops.sentry import changes, keep, migrate
 from ops.sentry.api import Api, Object, SentryError
 from ops.target import HOME, OperatorError, find
 
-__all__ = ["sentry"]
+__all__ = ["apply", "migrate_from_the_old_job", "plan"]
 
 P = ParamSpec("P")
-_URL: Final = "https://sentry.io"
 
 
-@click.group()
-def sentry() -> None:
-    """Keep what stands in Sentry as the files under ops/sentry say, and migrate from the old job."""
+def _at_sentry(command: Callable[Concatenate[Api, P], Answer]) -> Callable[..., Answer]:
+    """Give a command the organization to talk to, for `url`, `org` and `auth_token`."""
 
-
-def _at_sentry(command: Callable[Concatenate[Api, P], Answer]) -> Callable[P, None]:
-    """`answers` for a command whose first argument is the organization to talk to."""
-
-    @click.option("--url", envvar="SENTRY_URL", default=_URL, show_default=True, help="Sentry. [env: SENTRY_URL]")
-    @click.option("--org", envvar="SENTRY_ORG", required=True, help="Organization, its slug. [env: SENTRY_ORG]")
-    @click.option("--auth-token", envvar="SENTRY_AUTH_TOKEN", required=True, help="Better from SENTRY_AUTH_TOKEN.")
     @functools.wraps(command)
-    def connected(*args: P.args, **kwargs: P.kwargs) -> Answer:
-        url, org, token = (str(kwargs.pop(name)) for name in ("url", "org", "auth_token"))
-        with Api(url, org, token) as api:
+    def connected(url: str, org: str, auth_token: str, *args: P.args, **kwargs: P.kwargs) -> Answer:
+        with Api(url, org, auth_token) as api:
             return command(api, *args, **kwargs)
 
-    return answers(connected)
-
-
-def _of_a_project(command: Callable[P, None]) -> Callable[P, None]:
-    project = click.option(
-        "--project", envvar="SENTRY_PROJECT", required=True, help="Project, its slug. [env: SENTRY_PROJECT]"
-    )
-    environment = click.option(
-        "--environment",
-        envvar="SENTRY_ENVIRONMENT",
-        default="production",
-        show_default=True,
-        help="The environment that is watched.",
-    )
-
-    stack = click.option(
-        "--stack-name", help="The stack whose schedule the monitor follows. [default: the template's own]"
-    )
-    region = click.option("--region", help="The stack's region. [default: as your AWS settings say]")
-    return project(environment(stack(region(command))))
+    return connected
 
 
 def _schedule(stack_name: str | None, region: str | None) -> Schedule:
@@ -69,31 +40,19 @@ def _schedule(stack_name: str | None, region: str | None) -> Schedule:
     return keep.schedule_in(find(stack_name, region).environment("FanOutFunction"))
 
 
-@sentry.command("plan")
-@_of_a_project
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the plan for apply --plan.")
 @_at_sentry
-def plan_command(
+def plan(
     api: Api, *, project: str, environment: str, stack_name: str | None, region: str | None, output: Path | None
 ) -> Answer:
-    """Show what in Sentry differs from the files; writes nothing there. Exits with 2 if something differs."""
+    """Show what in Sentry differs from the files."""
     found = keep.plan(api, project, environment, _schedule(stack_name, region))
     if output is not None:
         _write(output, _encoded(found))
     return Answer(_lines(found) or ["nothing to do"], _data(found), status=2 if found else 0)
 
 
-@sentry.command("apply")
-@_of_a_project
-@click.option(
-    "--plan",
-    "agreed",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Only if the plan is still this one, from plan -o.",
-)
-@yes_option
 @_at_sentry
-def apply_command(
+def apply(
     api: Api,
     *,
     project: str,
@@ -103,10 +62,10 @@ def apply_command(
     agreed: Path | None,
     yes: bool,
 ) -> Answer:
-    """Set right what the plan shows, all of it or nothing; does nothing the second time."""
-    plan = None if agreed is None else _plan(agreed)
+    """Set right what the plan shows, all of it or nothing."""
+    kept = None if agreed is None else _plan(agreed)
     found = keep.plan(api, project, environment, _schedule(stack_name, region))
-    if plan is not None and plan != _encoded(found):
+    if kept is not None and kept != _encoded(found):
         raise SentryError(f"Sentry or the files changed since {agreed}; nothing was written. Look at the plan again")
     if found and agreed is None:  # a plan that was kept has been looked at
         click.echo("\n".join(_plain(found)), err=True)
@@ -115,19 +74,9 @@ def apply_command(
     return Answer([*_lines(found), "done"] if found else ["nothing to do"], _data(found))
 
 
-@sentry.command("migrate")
-@click.option("--apply", "applied", is_flag=True, help="Rewrite what was found, after saving it to a file.")
-@click.option(
-    "--undo",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Put everything back from the file that --apply saved.",
-)
 @_at_sentry
-def migrate_command(api: Api, *, applied: bool, undo: Path | None) -> Answer:
-    """Find saved queries, alert rules and dashboards with the old job's attributes, and where each attribute goes.
-
-    Attributes without a successor, and formulas that hold one, are left for a person.
-    """
+def migrate_from_the_old_job(api: Api, *, applied: bool, undo: Path | None) -> Answer:
+    """Find what uses the old job's attributes; rewrite it, or put it back."""
     if undo is not None:
         if applied:
             raise OperatorError("--apply and --undo are opposites")

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from local import deploy, postgres, serve
 from local.sentry_api import ORGANIZATION, PROJECT, TOKEN, SentryApi
 from local.world import World
+from ops.cli import PREFLIGHT_CHECKS as CHECKS
 from ops.cli import main
-from ops.preflight import CHECKS
 from ops.smoke import CHECKS as SMOKE_CHECKS
 from ops.target import DESCRIPTION, HOME, Running
 from tests.integration.conftest import IDENTITIES

@@ -7,7 +7,7 @@ import pytest
 
 from core.settings import VARIABLES
 from local import deploy
-from ops.demo import demo
+from ops.cli import demo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

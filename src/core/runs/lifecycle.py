@@ -2,14 +2,16 @@
 
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from core.aws.queues import SEND_BATCH, RefreshQueue
 from core.clock import Clock
 from core.runs.ledger import Ledger, Run
-from core.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from core.telemetry import Telemetry
 
 LEAST_VERDICTS: Final = 100
 """Verdicts before a share of errors may stop a run."""
@@ -21,7 +23,7 @@ class RunLifecycle(msgspec.Struct, frozen=True):
     """Brings runs to their end, whichever invocation happens to be the one that does it."""
 
     ledger: Ledger
-    telemetry: Telemetry
+    telemetry: "Telemetry"
     clock: Clock
 
     def take_lock(self, run_id: str, *, force: bool) -> str | None:

@@ -11,8 +11,8 @@ from core.lml.client import Health
 from local import serve
 from local.lml import app
 from local.world import World
+from ops.cli import loadtest
 from ops.loadtest import live, runtime
-from ops.loadtest.cli import loadtest
 from ops.loadtest.options import SHARED_MINUTE
 from ops.loadtest.patterns import PATTERNS
 from ops.loadtest.sweep import Case

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from core import settings
-from ops.loadtest.cli import loadtest
+from ops.cli import loadtest
 from ops.loadtest.document import Document
 from ops.loadtest.slots import SLOTS
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from local import serve
 from local.lml import app
 from local.world import World
+from ops.cli import loadtest
 from ops.loadtest import live
-from ops.loadtest.cli import loadtest
 from tests.eventually import eventually
 
 # pygal leaves an import hook of the old kind, which Python 3.11 warns of at every import that fails.
@@ -27,7 +27,8 @@ NOWHERE = "http://127.0.0.1:9"
 IDS = World.seeded(8, 1).identity_ids()[:3]
 HASTY = """
 import signal
-from ops.loadtest import cli, live
+from ops import cli
+from ops.loadtest import live
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
 live.run.__kwdefaults__["alone_for"] = 0.0

@@ -6,8 +6,8 @@ import threading
 import pytest
 from click.testing import CliRunner
 
+from ops.cli import run
 from ops.output import write_whole
-from ops.runs import run
 
 
 def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path):

@@ -5,17 +5,17 @@ import re
 from dataclasses import replace
 from functools import partial
 
-import boto3
 import pytest
 from rich.console import Console
 
 from core.settings import Pacing
 from local import deploy
-from ops import preflight, smoke
+from ops import cli, smoke
 from ops.checklist import work_off
+from ops.cli import PREFLIGHT_CHECKS
 from ops.preflight import checks, issuer
 from ops.preflight.planned import Plan
-from ops.target import Target
+from ops.target import Target, local_session
 from tests.signing import SETTINGS, key_set, token
 from tests.wire import Wire, reply
 
@@ -26,7 +26,7 @@ FUNCTIONS = {"FanOutFunction": "station-fan-out", "RefreshFunction": "station-re
 
 
 def plan_of(aws_url="http://127.0.0.1:1", *, environment=None, reserved=None, names=FUNCTIONS, **parameters):
-    session = boto3.Session("test", "test", region_name="us-east-1")
+    session = local_session()
     return Plan(
         target=Target(title="a test", names=names, session=session, endpoint_url=aws_url),
         parameters=NUMBERS | {"SentryEnvironment": "staging"} | parameters,
@@ -340,6 +340,6 @@ def test_the_runbook_has_a_row_for_each_check():
     text = (deploy.ROOT / "docs" / "runbook.md").read_text()
     section = text.partition("## Before and after a deployment")[2].partition("\n## ")[0]
 
-    assert re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE) == [*preflight.CHECKS, *smoke.CHECKS]
-    options = {name for command in (preflight.preflight, smoke.smoke) for it in command.params for name in it.opts}
+    assert re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE) == [*PREFLIGHT_CHECKS, *smoke.CHECKS]
+    options = {name for command in (cli.preflight, cli.smoke) for it in command.params for name in it.opts}
     assert set(re.findall(r"`(?:rotation \w+ )?(--[a-z-]+)", section)) <= options

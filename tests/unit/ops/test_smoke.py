@@ -3,16 +3,15 @@
 import json
 import ssl
 
-import boto3
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
 from local import deploy
 from ops.checklist import work_off
-from ops.cli import main
-from ops.smoke import CHECKS, UNKNOWN_ID, of_target
-from ops.target import Target
+from ops.cli import UNKNOWN_ID, main
+from ops.smoke import CHECKS, of_target
+from ops.target import Target, local_session
 from tests.wire import Wire, reply, self_signed
 
 KEY = "key-of-lml"
@@ -202,7 +201,7 @@ def test_a_stack_s_database_is_needed_only_for_an_id_that_nobody_named(identity_
         variables |= {"LIBRARY_METADATA_URL": lml.url, "DB_TLS": "/var/task/certs/bundle.pem"}
         body = json.dumps({"Environment": {"Variables": variables}}).encode()
         with Wire(reply(200, body)) as aws:
-            session = boto3.Session("test", "test", region_name="us-east-1")
+            session = local_session()
             names = {"FanOutFunction": "station-fan-out"}
             target = Target(title="a test", names=names, session=session, endpoint_url=aws.url)
             contract = of_target(target, identity_id, UNKNOWN_ID)

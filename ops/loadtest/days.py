@@ -20,27 +20,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from core import settings
 from core.clock import SystemClock
 from core.lml.client import RefreshClient
-from local.lml.readers import Order
-from ops.answer import Answer, answers
+from local.lml.orders import Order
+from ops.answer import Answer
 from ops.loadtest import lines, live, page, runtime
 from ops.loadtest.harm import Summary
 from ops.loadtest.lines import Line
 from ops.loadtest.options import (
     SHARED_MINUTE,
-    Duration,
-    Paces,
     ids_in,
     lml_at,
     make_writable,
     must_answer,
     refuse_unused,
 )
-from ops.loadtest.patterns import PATTERNS, Pattern
+from ops.loadtest.patterns import PACES, PATTERNS, Pattern
 from ops.loadtest.report import Beside, Origin, Report, markdown, minutes
 from ops.loadtest.sweep import (
     CHOSEN,
-    IDENTITIES,
-    PACES,
     REPLACED,
     WARM,
     WHOLE,
@@ -57,64 +53,6 @@ OTHER_DAYS: Final = 6
 WARM_PATTERN: Final = "20 in fives"
 
 
-@click.command()
-@click.option(
-    "--pattern",
-    "names",
-    type=click.Choice(list(PATTERNS)),
-    multiple=True,
-    help="Readers beside the job.  [default: all]",
-)
-@click.option(
-    "--runtime-per-minute",
-    "readers",
-    type=click.FloatRange(0, 200),
-    help="Readers that make so many Discogs calls a minute, instead of --pattern.",
-)
-@click.option("--calls", type=click.IntRange(1, 100), default=5, show_default=True, help="Calls of a reader's lookup.")
-@click.option("--at-once", type=click.IntRange(1, 100), default=1, show_default=True, help="Of these, side by side.")
-@click.option("--identities", type=click.IntRange(1, 5000), default=IDENTITIES, show_default=True)
-@click.option(
-    "--warm", type=click.IntRange(0, 100), default=0, show_default=True, help="Percent that LML has at the start."
-)
-@click.option(
-    "--pace",
-    "paces",
-    type=Paces(),
-    help=f"DISCOGS_BUDGET_PER_MINUTE to try beside the one in use.  [default: {','.join(map(str, PACES))}]",
-)
-@click.option(
-    "--days", type=click.IntRange(1, 1000), default=2, show_default=True, help="Days of each kind, seeds 1 to N."
-)
-@click.option(
-    "--lines", "check", is_flag=True, help="Also check every line that has to hold; exit status 1 if one is broken."
-)
-@click.option("--stand-in", is_flag=True, help="Over HTTP against the stand-in, and in the model.")
-@click.option("--lml-url", help="Over HTTP against this LML, with LML_API_KEY; really refreshes the ids of --ids.")
-@click.option(
-    "--ids",
-    "ids_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Identity ids for --lml-url, one a line.",
-)
-@click.option(
-    "--speed",
-    type=click.FloatRange(0.1, 50),
-    help="Paced seconds in a second, over HTTP.  [default: 10 for the stand-in, else 1]",
-)
-@click.option(
-    "--measure-runtime",
-    "measured_for",
-    type=Duration(),
-    help="Only watch the LML of --lml-url, say for 60m, and say how many calls others make.",
-)
-@click.option(
-    "-o",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write an HTML page, its SVG plots and the tables of docs/load-test.md there.",
-)
-@answers
 def loadtest(
     *,
     names: tuple[str, ...],
@@ -133,11 +71,7 @@ def loadtest(
     measured_for: float | None,
     directory: Path | None,
 ) -> Answer:
-    """Run whole days of the job beside readers, in a model of LML or over HTTP, and say what harm they did.
-
-    The model runs the job's own code against LML's rules in virtual time, a cold day in about a second, and the same
-    day without the job beside it.
-    """
+    """Run days of the job beside readers, in the model or over HTTP; or watch an LML."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stand-in is ended then too
     watch_only = measured_for is not None
     refuse_unused(stand_in=stand_in, lml_url=lml_url, ids=ids_file, speed=speed, watch_only=watch_only)
