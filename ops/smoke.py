@@ -18,6 +18,7 @@ from core.lml.http import Bearer, BoundedHttp, NoReplyError
 from core.rotation import table as rotation
 from core.rotation.table import DatabaseError
 from core.settings import Secret
+from core.validation import in_words
 from ops.answer import Answer
 from ops.checklist import CannotLookError, Check, Finding, answer, work_off
 from ops.cli import UNKNOWN_ID
@@ -25,6 +26,9 @@ from ops.target import Target, database_of, find, no_secret
 
 CHECKS: Final = ("gate", "empty-list", "too-many-ids", "one-id", "stale-id")
 LIMIT: Final = 60.0  # seconds for a request of one id (docs/design/throttle.md#handing-on)
+_ANOTHER_FORM: Final = (
+    "LML's interface has changed: compare its answer with docs/design/lml.md, and start no run before that is done"
+)
 _REFRESH: Final = "/api/v1/cache/refresh-for-identities"
 
 
@@ -118,10 +122,11 @@ class Contract:
         try:
             results = msgspec.convert(body, _Body).results
         except msgspec.ValidationError as error:
-            raise CannotLookError(f"a 200 of another form: {error}", "LML's interface has changed: see how") from None
+            raise CannotLookError(f"a 200 of another form: {in_words(error)}", _ANOTHER_FORM) from None
         if [result.identity_id for result in results] != [identity_id]:
             ids = [result.identity_id for result in results]
-            raise CannotLookError(f"asked for {identity_id}, LML answers for {ids[:3]}", "LML's interface has changed")
+            named = ", ".join(map(str, ids[:3])) or "nobody"
+            raise CannotLookError(f"asked for {identity_id}, LML answers for {named}", _ANOTHER_FORM)
         return results[0]
 
 

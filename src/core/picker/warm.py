@@ -8,6 +8,7 @@ import msgspec
 
 from core.aws import events
 from core.picker.walk import SUBSYSTEM, TAGS, Cursor, StoppedError, Walker, WarmCounters
+from core.validation import in_words
 
 AGAIN_SECONDS: Final = 20 * 3600.0
 """From the start of one walk of a long-lived process to that of the next."""
@@ -93,7 +94,8 @@ class Warmer(Walker):
         try:
             cursor = msgspec.convert(handed, Cursor)
         except msgspec.ValidationError as error:
-            self._telemetry.warning("warm", f"the cursor of another version is not used, the walk begins anew: {error}")
+            why = in_words(error)
+            self._telemetry.warning("warm", f"the cursor of another version is not used, the walk begins anew: {why}")
             return None
         self._counters = cursor.counters
         return cursor

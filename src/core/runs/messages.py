@@ -12,6 +12,7 @@ from core.runs.ledger import Commit, CommitOutcome, Ledger, Message, Run
 from core.runs.lifecycle import RunLifecycle
 from core.runs.plan import RefreshMessage
 from core.telemetry import Telemetry
+from core.validation import in_words
 
 _TRACE: Final = frozenset({"sentry-trace", "baggage"})
 
@@ -54,7 +55,7 @@ def read_deliveries(event: object, request_id: str) -> list[Delivery]:
     try:
         records = msgspec.convert(event, _Event).Records
     except msgspec.ValidationError as error:
-        raise ValueError(f"not an SQS event (events/refresh-message.json is one): {error}") from None
+        raise ValueError(f"not an SQS event (events/refresh-message.json is one): {in_words(error)}") from None
     return [
         Delivery(
             body=record.body,

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from core.settings import LML_REFRESH_BATCH_CAP
+from core.validation import in_words
 
 MAX_PARTS: Final = 100
 """Parts of one message before what is left counts as not attempted (docs/design/throttle.md)."""
@@ -96,7 +97,7 @@ def decode(body: str) -> RefreshMessage:
     try:
         return _decode(body)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise MalformedMessageError(f"not a refresh message: {error}") from None
+        raise MalformedMessageError(f"not a refresh message: {in_words(error)}") from None
 
 
 def batches(ids: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:

@@ -98,17 +98,20 @@ def test_an_lml_that_does_all_of_it_passes_with_the_time_each_took():
         pytest.param("one-id", reply(500, f"what is {KEY}?".encode()), "500: what is ***?", id="500"),
         pytest.param("one-id", reply(403), "check LML_API_KEY", id="403"),
         pytest.param("one-id", reply(200, b"<html>"), "no JSON: <html>", id="a page"),
-        pytest.param("one-id", reply(200, b"[]"), "Expected `object`, got `array`", id="a list"),
-        pytest.param("one-id", results(), "asked for 17, LML answers for []", id="no result"),
-        pytest.param("one-id", results({"identity_id": 18, "status": "warmed"}), "answers for [18]", id="another id"),
-        pytest.param("one-id", results({"identity_id": 17}), "missing required field `status`", id="no status"),
+        pytest.param("one-id", reply(200, b"[]"), "it is a list, and must be an object", id="a list"),
+        pytest.param("one-id", results(), "asked for 17, LML answers for nobody", id="no result"),
+        pytest.param("one-id", results({"identity_id": 18, "status": "warmed"}), "answers for 18", id="another id"),
+        pytest.param("one-id", results({"identity_id": 17}), "missing required field status", id="no status"),
         pytest.param(
-            "one-id", results({"identity_id": "17", "status": "warmed"}), "$.results[0].identity_id", id="text"
+            "one-id",
+            results({"identity_id": "17", "status": "warmed"}),
+            "results[0].identity_id is a text, and must be",
+            id="text",
         ),
         pytest.param(
             "one-id",
             results({"identity_id": 17, "status": "warmed", "sources": {"bandcamp": {"artists": []}}}),
-            "missing required field `release_outcome`",
+            "missing required field release_outcome",
             id="a source without its outcome",
         ),
         pytest.param(

@@ -1,0 +1,31 @@
+"""What is wrong with JSON from elsewhere, in words for whoever has to put it right."""
+
+import re
+from typing import Final
+
+_KINDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_EXPECTED: Final = re.compile(
+    r"Expected `(?P<wanted>[^`]+)`(?:, got `(?P<found>[^`]+)`| (?:of length )?(?P<bound>[<>]=? \S+))"
+)
+
+
+def in_words(error: Exception) -> str:
+    """Return msgspec's complaint in words, such as "identity_ids[0] is a text, and must be a whole number"."""
+    text, _, place = str(error).partition(" - at ")
+    where = place.replace("`", "").replace("$.", "").replace("$", "").strip() or "it"
+    if (found := _EXPECTED.fullmatch(text)) is None:
+        told = text.replace("`", "")
+        return f"{where}: {told}" if place else told
+    wanted = " or ".join(_KINDS.get(kind, kind) for kind in found["wanted"].split(" | "))
+    if found["found"]:
+        return f"{where} is {_KINDS.get(found['found'], found['found'])}, and must be {wanted}"
+    length = " of length" if " of length " in text else ""
+    return f"{where} must be {wanted}{length} {found['bound']}"
