@@ -4,6 +4,7 @@
 # make loadtest-full    every line of the load test, then a day over HTTP; half an hour of an idle machine
 # make test-long    minutes of the tests that `make test` has seconds of
 # make load    100,000 identities through the emulated queue: exact totals, flat memory, ids a second
+# make docs    the tables of the documents that the code holds: variables, parameters, answers with --json
 # make policy    the template against checkov, in an environment of its own
 # make build    the functions' package for Lambda, checked: ARCHITECTURE=arm64 or x86_64
 # make deploy TO=staging    what `make build` made, as samconfig.toml says
@@ -36,8 +37,8 @@ INSTALL = pip install -qq --no-deps --require-hashes -r
 # The project itself, editable; its build backend is one of the pins.
 INSTALL_PROJECT = pip install -qq --no-deps --no-build-isolation -e .
 
-.PHONY: help demo test test-both test-long load loadtest-full check policy build deploy bench cost lock clean
-.PHONY: check-sam check-style check-template check-types
+.PHONY: help demo test test-both test-long load loadtest-full check docs policy build deploy bench cost lock clean
+.PHONY: check-docs check-sam check-style check-template check-types
 .DEFAULT_GOAL := demo
 
 help:
@@ -68,12 +69,18 @@ loadtest-full: $(VENV)/.dev
 
 # Side by side, the installations too; -O keeps what each says together, -k lets all have their say.
 check:
-	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),-O) -k check-types check-sam check-template check-style
-	@echo "check: style, types and template are good"
+	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),-O) -k check-types check-sam check-template check-style check-docs
+	@echo "check: style, types, template and tables are good"
 
 check-style: $(VENV)/.dev
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
+
+check-docs: $(VENV)/.dev
+	@$(BIN)/python -m ops.docs --check
+
+docs: $(VENV)/.dev
+	@$(BIN)/python -m ops.docs
 
 check-types: $(VENV)/.dev
 	@$(BIN)/mypy --no-error-summary

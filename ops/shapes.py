@@ -1,9 +1,8 @@
-"""What each command prints with `--json`, as JSON Schema: `python -m ops.shapes` writes docs/commands.schema.json.
+"""What each command prints with `--json`, as JSON Schema: `make docs` writes docs/commands.schema.json.
 
 Fields may be added to an object; none is taken away or changes its type.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -220,7 +219,3 @@ def document() -> dict[str, object]:
     by_type = {id(it): schema for it, schema in zip(types, schemas, strict=True)}
     commands = {name: by_type[id(it)] for name, it in SHAPES.items()} | {"error": by_type[id(Problem)]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "commands": commands, "$defs": components}
-
-
-if __name__ == "__main__":
-    PAGE.write_text(json.dumps(document(), indent=1) + "\n", encoding="utf-8")

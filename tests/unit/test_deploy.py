@@ -23,14 +23,6 @@ CONFIG = tomllib.loads(SAMCONFIG.read_text())
 MEASURED = cost.read()
 
 
-def test_the_guide_has_every_parameter_as_it_is_asked_for():
-    """In the template's order, which is sam's, and with the default that stands in the brackets."""
-    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\| (.+) \|$", GUIDE, re.MULTILINE)
-    assert [(name, default) for name, default, _ in rows] == [
-        (name, str(it.get("Default", ""))) for name, it in PARAMETERS.items()
-    ]
-
-
 def test_only_what_has_no_default_must_be_answered():
     required = [name for name, it in PARAMETERS.items() if "Default" not in it]
     assert required == ["LibraryMetadataUrl", "DatabaseHost", "DatabaseName", "DatabaseUsername"]

@@ -5,17 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import VARIABLES
 from local import deploy
 from ops.cli import demo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_settings_table_is_the_settings():
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\| (.*) \|$", README, re.MULTILINE)
-    assert rows == [(v.name, v.default or "", v.meaning) for v in VARIABLES]
 
 
 def test_every_event_file_is_listed_and_there():

@@ -9,11 +9,6 @@ from ops import shapes
 from ops.cli import main
 
 
-def test_the_page_is_what_the_shapes_say():
-    """`python -m ops.shapes` writes it."""
-    assert json.loads(shapes.PAGE.read_text(encoding="utf-8")) == json.loads(json.dumps(shapes.document()))
-
-
 def test_every_command_that_has_json_has_a_shape():
     named = {name.split(" ")[0] for name in shapes.SHAPES}
     assert named == main.commands.keys() - {"loadtest", "completion"}
