@@ -1,19 +1,27 @@
 """How clients of AWS are made: botocore's own, with one TLS context for all of them."""
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.awsrequest import (
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnectionPool,
+    AWSPreparedRequest,
+    AWSResponse,
+)
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context
 
-from core import tls
+from core import connecting, tls
 
 if TYPE_CHECKING:
     import ssl
@@ -60,21 +68,57 @@ def create_client(service: str, *, rehearsed: bool = False) -> Any:
         events.register("before-send", _answer_nothing)  # what it returns is taken for the answer
         getattr(client, operation)(**request)
         events.unregister("before-send", _answer_nothing)
-    if _session().get_config_variable("ca_bundle") is None:  # else botocore has to read that one
-        proxies = get_environ_proxies(client.meta.endpoint_url)
-        pool = _Pool(timeout=_SECONDS, proxies=proxies, socket_options=_AT_ONCE)  # type: ignore[arg-type]  # of pairs its stub knows nothing
-        client._endpoint.http_session = pool  # noqa: SLF001 - botocore lets nobody choose it
+    client._endpoint.http_session = _Http(  # noqa: SLF001 - botocore lets nobody choose it
+        timeout=_SECONDS,
+        proxies=get_environ_proxies(client.meta.endpoint_url),
+        socket_options=_AT_ONCE,
+        verify=_session().get_config_variable("ca_bundle") or True,
+    )
     return client
 
 
-class _Pool(URLLib3Session):
-    """botocore's HTTP client, but for its TLS context: botocore reads the authorities anew for each connection."""
+class _Connecting:
+    """Makes urllib3's connections within one limit; its own begins after the name's lookup, anew for each address."""
+
+    def _new_conn(self: Any) -> socket.socket:
+        limit = _SECONDS[0]
+        try:
+            return connecting.connect(self._dns_host, self.port, time.monotonic() + limit, self.socket_options or ())
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"no connection to {self.host} within {limit:g} s") from error
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except OSError as error:
+            raise NewConnectionError(self, f"no connection: {error}") from error
+
+
+def _pool_of(base: Any) -> type:  # noqa: ANN401 - botocore's pool of connections, whose stub contradicts its own bases
+    return type("Pool", (base,), {"ConnectionCls": type("Connection", (_Connecting, base.ConnectionCls), {})})
+
+
+_POOLS: Final = {"http": _pool_of(AWSHTTPConnectionPool), "https": _pool_of(AWSHTTPSConnectionPool)}
+
+
+class _Http(URLLib3Session):
+    """botocore's HTTP client, but for how it connects, and for its TLS context.
+
+    botocore reads the authorities anew for each connection; so do we only where somebody names a file of them.
+    """
+
+    _pool_classes_by_scheme: dict[str, type]
+    _verify: object
+
+    def __init__(self, **how: Any) -> None:  # noqa: ANN401 - its own
+        super().__init__(**how)
+        self._pool_classes_by_scheme.update(_POOLS)
 
     def _get_ssl_context(self) -> "ssl.SSLContext":
-        return tls.context()
+        return tls.context() if self._verify is True else create_urllib3_context()
 
-    def _setup_ssl_cert(self, conn: Any, _url: str, _verify: object) -> None:  # noqa: ANN401 - urllib3's pool
+    def _setup_ssl_cert(self, conn: Any, _url: str, verify: object) -> None:  # noqa: ANN401 - urllib3's pool
         conn.cert_reqs = "CERT_REQUIRED"
+        if verify is not True:
+            conn.ca_certs = verify
 
 
 class _Nothing(BytesIO):

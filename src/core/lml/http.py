@@ -10,7 +10,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 import httpx
 
-from core import name_lookup, tls
+from core import connecting, tls
 from core.settings import Secret
 
 Method: TypeAlias = Literal["GET", "POST"]
@@ -75,8 +75,8 @@ class Bearer(httpx.Auth):
 class _Loop(asyncio.SelectorEventLoop):
     """An event loop that leaves a name lookup behind once its time is over; asyncio's own waits when it closes."""
 
-    async def getaddrinfo(self, host: object, port: object, **hints: int) -> name_lookup.Addresses:
-        return await asyncio.wrap_future(name_lookup.begin(host, port, **hints), loop=self)
+    async def getaddrinfo(self, host: object, port: object, **hints: int) -> connecting.Addresses:
+        return await asyncio.wrap_future(connecting.begin_lookup(host, port, **hints), loop=self)
 
 
 class BoundedHttp:

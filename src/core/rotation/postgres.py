@@ -20,7 +20,7 @@ from pg8000 import native  # type: ignore[import-untyped]  # ships no type infor
 from scramp import ScramException  # type: ignore[import-untyped]  # pg8000's own; no type information either
 from scramp.utils import saslprep  # type: ignore[import-untyped]
 
-from core import name_lookup, settings
+from core import connecting, settings
 from core.clock import Clock
 from core.environment import Login
 
@@ -145,27 +145,17 @@ def _connect(database: settings.Database, login: Login) -> Connection:
 
 
 def _socket(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect to the first address of a host that answers; each gets an equal share of the time that is left.
-
-    A host that begins with / is the directory of a socket, as it is to libpq.
-    """
-    addresses: name_lookup.Addresses = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", f"{host}/.s.PGSQL.{port}")]
+    """Connect to a host; one that begins with / is the directory of a socket, as it is to libpq."""
     if not host.startswith("/"):
-        looked_up = name_lookup.begin(host, port, type=socket.SOCK_STREAM)
-        addresses = looked_up.result(deadline - time.monotonic())
-    for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(max(0.001, (deadline - time.monotonic()) / left))
-            sock.connect(address)
-        except OSError:
-            sock.close()
-            if left == 1:
-                raise
-        else:
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
-            return sock
-    raise OSError(f"{host} has no address")
+        return connecting.connect(host, port, deadline)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(max(0.001, deadline - time.monotonic()))
+    try:
+        sock.connect(f"{host}/.s.PGSQL.{port}")
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 @contextmanager
