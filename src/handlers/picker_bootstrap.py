@@ -1,6 +1,7 @@
 """The picker wired for Lambda, once per environment; it starts without what only the refresh needs."""
 
 import os
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from core.aws import client as aws
@@ -15,10 +16,17 @@ from handlers.settings import load_settings
 
 
 @cache
-def picker() -> Picker:
-    settings = load_settings(config.read, lambda its: (its.lml.api_key.get, its.database.password.login))
+def picker(*, asks_lml: bool = False) -> Picker:
+    """Make the picker; LML's key is read with it where LML is asked in any case, and else for the first cold row."""
+
+    def needs(its: config.PickerSettings) -> Iterator[Callable[[], object]]:
+        yield its.database.password.login
+        if asks_lml:
+            yield its.lml.api_key.get
+
+    settings = load_settings(config.read, needs)
     table = Table(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), str(settings.table))
-    return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden), table)
+    return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden, sentry_late=True), table)
 
 
 def afterwards() -> Afterwards:

@@ -17,10 +17,10 @@ SECRETS = {
     "refresh": {"LML_API_KEY", "SENTRY_DSN"},
     "fan_out": {"LML_API_KEY", "SENTRY_DSN", "DB_PASSWORD"},
     "dead_letter": {"SENTRY_DSN"},
-    "rotation_tracks": {"LML_API_KEY", "SENTRY_DSN", "DB_PASSWORD"},
-    "warm_tracks": {"LML_API_KEY", "SENTRY_DSN", "DB_PASSWORD"},
+    "rotation_tracks": {"DB_PASSWORD"},
+    "warm_tracks": {"LML_API_KEY", "DB_PASSWORD"},
 }
-"""What a function cannot do without, and the DSN; a token for GitHub is only for some starts."""
+"""What a first invocation needs in any case: a warm row asks neither LML nor Sentry, and few starts ask GitHub."""
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +101,22 @@ def test_a_first_call_of_a_client_asks_for_nothing_at_init(environment, cloud, t
         runtime.invoke(json.dumps({"Records": [{"body": "no message"}]}))
 
     assert cloud.taken()["SendMessage"] == 1
+
+
+UNUSED = {
+    "refresh": {"pg8000", "boto3"},
+    "fan_out": {"boto3"},
+    "dead_letter": {"httpx", "pg8000", "boto3"},
+    "rotation_tracks": {"httpx", "asyncio", "sentry_sdk", "boto3"},
+    "warm_tracks": {"sentry_sdk", "boto3"},
+}
+
+
+@pytest.mark.parametrize("function", UNUSED)
+def test_a_start_loads_nothing_that_a_first_invocation_does_without(function, environment):
+    script = f"import sys, handlers.{function}; print(*{UNUSED[function]} & sys.modules.keys())"
+    there = {**environment, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}
+
+    result = subprocess.run([sys.executable, "-c", script], env=there, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+
+    assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr

@@ -3,14 +3,18 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from core import settings
 from core.clock import Clock
-from core.lml.http import Bearer, BoundedHttp, Cause, HttpReply, Method, NoReplyError
 from core.picker.tracks import Credit, Pick, ReleaseTracks
+
+if TYPE_CHECKING:
+    from core.lml.http import BoundedHttp, Cause, HttpReply, Method
+
+# core.lml.http is imported where LML is asked: a warm row needs no HTTP client, and loading one is a part of a start.
 
 LOOKUP_SECONDS: Final = 25.0
 """Paced seconds in which a lookup ends, body included: LML works that long itself, and a cold one takes 4 to 20 s."""
@@ -32,7 +36,7 @@ _T = TypeVar("_T")
 class AnswerError(Exception):
     """LML gave no usable answer: no reply, a status of trouble, or a body of the wrong shape."""
 
-    def __init__(self, request: str, cause: Cause, detail: str) -> None:
+    def __init__(self, request: str, cause: "Cause", detail: str) -> None:
         super().__init__(f"{request}: {detail}")
         self.cause = cause
 
@@ -73,7 +77,6 @@ class LookupClient:
     def __init__(self, config: settings.Lml, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._auth = Bearer(config.api_key)
         self._idle: list[BoundedHttp] = []
         self._closed = False
 
@@ -107,17 +110,21 @@ class LookupClient:
             with suppress(IndexError):  # of the threads that look at once, one gets it
                 self._idle.pop().close()
 
-    def _send(self, method: Method, path: str, seconds: float, body: object = None) -> HttpReply:
+    def _send(self, method: "Method", path: str, seconds: float, body: object = None) -> "HttpReply":
+        from core.lml.http import Bearer, NoReplyError  # noqa: PLC0415 - see above
+
         self._config.api_key.get()  # fetched before the time starts to count
-        limit = self._clock.wall(seconds)
+        limit, auth = self._clock.wall(seconds), Bearer(self._config.api_key)
         with self._connection() as http:
             try:
-                return http.send(method, self._config.url + path, limit=limit, auth=self._auth, json=body)
+                return http.send(method, self._config.url + path, limit=limit, auth=auth, json=body)
             except NoReplyError as error:
                 raise AnswerError(f"{method} {path}", error.cause, str(error)) from None
 
     @contextmanager
-    def _connection(self) -> Iterator[BoundedHttp]:
+    def _connection(self) -> "Iterator[BoundedHttp]":
+        from core.lml.http import BoundedHttp  # noqa: PLC0415 - see above
+
         try:
             http = self._idle.pop()
         except IndexError:  # of the threads that look at once, one gets it
@@ -151,7 +158,7 @@ class _Detail(msgspec.Struct):
     detail: str
 
 
-def _is_own_404(reply: HttpReply, release_id: int) -> bool:
+def _is_own_404(reply: "HttpReply", release_id: int) -> bool:
     """Whether LML itself says that Discogs has no such release, and not a proxy's page or a route that is missing."""
     try:
         return msgspec.json.decode(reply.body, type=_Detail).detail == f"Release {release_id} not found"
@@ -159,7 +166,7 @@ def _is_own_404(reply: HttpReply, release_id: int) -> bool:
         return False
 
 
-def _decoded(reply: HttpReply, read: Callable[[bytearray], _T], request: str) -> _T:
+def _decoded(reply: "HttpReply", read: Callable[[bytearray], _T], request: str) -> _T:
     if reply.status != 200:
         raise AnswerError(request, "status", f"LML answered {reply.status}")
     try:

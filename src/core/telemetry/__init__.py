@@ -5,23 +5,21 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import floor
-from typing import TYPE_CHECKING, Literal
-
-import sentry_sdk
-from sentry_sdk.crons import capture_checkin
+from threading import Lock
+from typing import TYPE_CHECKING, Final, Literal
 
 from core.environment import SettingsError
 from core.redaction import Redaction
 from core.runs.totals import ACCOUNTS, Trigger
-from core.telemetry import _sentry
-from core.telemetry._logs import TOOL, Logs, Step
+from core.telemetry._logs import Logs, Step
 from core.telemetry._metrics import METRICS, NAMESPACE, Metrics, metric_of
-from core.telemetry._sentry import TraceHeaders
+from core.telemetry._names import RUN_OP, TOOL, TOTALS_OP, TraceHeaders
 
 if TYPE_CHECKING:
     from sentry_sdk.traces import StreamedSpan
 
     from core import settings
+    from core.telemetry._sentry import SentrySdk
 
 __all__ = [
     "METRICS",
@@ -34,6 +32,10 @@ __all__ = [
     "metric_of",
     "refuse",
 ]
+
+
+FLUSH_SECONDS: Final = 2.0
+"""Of one flush (docs/design/errors.md)."""
 
 
 def refuse(error: Exception, secrets: Collection[str]) -> None:
@@ -57,30 +59,52 @@ class Telemetry:
 
     No method raises when Sentry is away. `secrets` are texts that must never leave, read at every write, so that it
     may grow as secrets are fetched; they are hidden, and so is what looks like a credential.
+
+    Sentry's SDK is loaded and started at once, or `sentry_late`: with the first event, span or check-in.
     """
 
-    def __init__(self, sentry: "settings.Sentry", *, secrets: Collection[str] = ()) -> None:
-        redact = Redaction(secrets)
-        self.redacted = redact.text
+    def __init__(self, sentry: "settings.Sentry", *, secrets: Collection[str] = (), sentry_late: bool = False) -> None:
+        self._redact = Redaction(secrets)
+        self.redacted = self._redact.text
         """Hides secrets in a text that goes elsewhere."""
-        self._logs = Logs(redact)
+        self._settings = sentry
+        self._started: SentrySdk | None = None
+        self._starting = Lock()
+        self._logs = Logs(self._redact)
         self._metrics = Metrics()
         self._monitor = None if sentry.schedule is None else sentry.schedule.monitor
         self._run_id: str | None = None
         self.bind(run_id=None)
+        if not sentry_late:
+            self._sentry()
+
+    def _sentry(self) -> "SentrySdk":
+        """Return the SDK, started."""
+        with self._starting:
+            if self._started is None:
+                self._started = self._start()
+            return self._started
+
+    def _start(self) -> "SentrySdk":
+        from core.telemetry._sentry import SentrySdk  # noqa: PLC0415 - a fifth of a start, which most reads do without
+
+        sentry = SentrySdk()
         try:
-            _sentry.start(sentry, redact)
+            sentry.start(self._settings, self._redact)
         except SettingsError as error:
             self.warning("init", f"nothing goes to Sentry: {error}")
         except Exception as error:  # noqa: BLE001 - the job runs without Sentry, whatever keeps it away
             # Not the error's text: it may quote the DSN.
-            self.warning("init", f"{sentry.dsn.name} is of no use: nothing goes to Sentry", error=type(error).__name__)
+            name = self._settings.dsn.name
+            self.warning("init", f"{name} is of no use: nothing goes to Sentry", error=type(error).__name__)
+        return sentry
 
     def bind(self, *, run_id: str | None) -> None:
         """Begin an invocation, or learn its run: later log lines, events and exceptions carry this id, or none."""
         self._run_id = run_id
         self._logs.bind(run_id)
-        sentry_sdk.traces.new_trace()  # else events outside a span would join those of the last invocation
+        if self._started is not None:
+            self._started.new_trace()
 
     @contextmanager
     def invocation(self, step: Step, *, but_not: type[Exception] | tuple[()] = ()) -> Iterator[None]:
@@ -117,12 +141,12 @@ class Telemetry:
             "backfill.trigger": trigger,
             "backfill.dry_run": int(dry_run),
         }
-        with _sentry.root_span(f"{TOOL}.run", _sentry.RUN_OP, attributes, headers={}):
-            yield _sentry.trace_headers()
+        with self._sentry().root_span(f"{TOOL}.run", RUN_OP, attributes, headers={}):
+            yield self._sentry().trace_headers()
 
     def gate_span(self, *, allowed: bool, reason: str) -> None:
         """Tell what the deploy gate said, inside the run span."""
-        _sentry.child_span(
+        self._sentry().child_span(
             f"{TOOL}.run.gate", "job.gate", {"backfill.gate_allowed": int(allowed), "backfill.gate_reason": reason}
         ).end()
 
@@ -133,7 +157,7 @@ class Telemetry:
             "backfill.messages": messages,
             "backfill.coverage": None if coverage is None else floor(coverage),
         }
-        _sentry.child_span(f"{TOOL}.run.plan", "job.plan", attributes).end()
+        self._sentry().child_span(f"{TOOL}.run.plan", "job.plan", attributes).end()
 
     @contextmanager
     def message_span(
@@ -152,14 +176,14 @@ class Telemetry:
             "backfill.ids": ids,
             "backfill.receive_count": receive_count,
         }
-        with _sentry.root_span(f"{TOOL}.message", "queue.process", attributes, headers=headers):
+        with self._sentry().root_span(f"{TOOL}.message", "queue.process", attributes, headers=headers):
             yield
 
     @contextmanager
     def request_span(self, *, batch_size: int, timeout_ms: int) -> Iterator[RequestSpan]:
         """Open the span of one request to LML; an error that leaves the block gives it the status error."""
         attributes = {"lml.batch_size": batch_size, "lml.batch_timeout_ms": timeout_ms}
-        with _sentry.child_span("lml.refresh_for_identities", "http.client", attributes) as span:
+        with self._sentry().child_span("lml.refresh_for_identities", "http.client", attributes) as span:
             yield RequestSpan(span)
 
     def report_totals(
@@ -187,7 +211,7 @@ class Telemetry:
             "backfill.trigger": trigger,
             "backfill.not_found_percent": -(-100 * not_found // scanned) if scanned else 0,
         }
-        with _sentry.root_span(f"{TOOL}.run.totals", _sentry.TOTALS_OP, attributes, headers=headers):
+        with self._sentry().root_span(f"{TOOL}.run.totals", TOTALS_OP, attributes, headers=headers):
             self._metrics.run_closed(
                 run_id=run_id,
                 trigger=trigger,
@@ -208,10 +232,10 @@ class Telemetry:
 
         Sentry drops whatever comes for a check-in that is closed, so that each attempt needs an id of its own.
         """
-        capture_checkin(TOOL, check_in_id, "in_progress", monitor_config=self._monitor)
+        self._sentry().check_in(check_in_id, "in_progress", None, self._monitor)
 
     def check_in_close(self, check_in_id: str, *, ok: bool, seconds: float | None) -> None:
-        capture_checkin(TOOL, check_in_id, "ok" if ok else "error", seconds, self._monitor)
+        self._sentry().check_in(check_in_id, "ok" if ok else "error", seconds, self._monitor)
 
     def event(
         self,
@@ -223,24 +247,18 @@ class Telemetry:
         **extra: object,
     ) -> None:
         """Send an event to Sentry; events of one `fingerprint` are one issue there."""
-        sentry_sdk.capture_message(
-            message,
-            level,
-            tags=self._tags(step),
-            extras=extra,
-            fingerprint=None if fingerprint is None else list(fingerprint),
-        )
+        self._sentry().message(message, level, fingerprint, tags=self._tags(step), extras=extra)
 
     def exception(
         self, error: BaseException, *, step: Step, tags: Mapping[str, str] | None = None, **extra: object
     ) -> None:
         """Send an exception, its causes and their stacks without local variables to Sentry."""
-        sentry_sdk.capture_exception(error, tags={**self._tags(step), **(tags or {})}, extras=extra)
+        self._sentry().exception(error, tags={**self._tags(step), **(tags or {})}, extras=extra)
 
-    def flush(self, seconds: float = _sentry.FLUSH_SECONDS) -> bool:
+    def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Write the metrics and send what waits for Sentry, in time; False, and a warning, if it did not go."""
         self._metrics.flush()
-        took_all = _sentry.flush(seconds)
+        took_all = self._started is None or self._started.flush(seconds)
         if not took_all:
             self.warning("done", "Sentry did not take everything in time: spans, events or check-ins may be missing")
         return took_all

@@ -8,8 +8,7 @@ from typing import Final, Literal, TextIO, TypeAlias
 from aws_lambda_powertools import Logger
 
 from core.redaction import Redaction
-
-TOOL: Final = "rotation-artist-backfill"
+from core.telemetry._names import TOOL
 
 Step: TypeAlias = Literal[
     "init",

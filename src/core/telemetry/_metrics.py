@@ -6,7 +6,7 @@ from typing import Final
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from core.runs.totals import ACCOUNTS, Trigger
-from core.telemetry._logs import TOOL
+from core.telemetry._names import TOOL
 
 NAMESPACE: Final = "RotationArtistBackfill"
 
