@@ -22,9 +22,16 @@ _BYTE_ORDER_MARK: Final = "\ufeff"  # what a Windows editor puts before a text
 class SettingsError(ValueError):
     """One line for each problem, each beginning with the variable it is about."""
 
+    may_pass = False
+    """Whether it is of this moment: nothing is wrong with the settings, but who keeps a secret cannot be reached."""
+
 
 class SecretUnavailableError(LookupError):
     """Why a secret cannot be read, and what to do; never what it holds."""
+
+    def __init__(self, why: str, *, may_pass: bool = False) -> None:
+        super().__init__(why)
+        self.may_pass = may_pass
 
 
 class Login(NamedTuple):
@@ -95,7 +102,9 @@ class Secret:
         try:
             text = self._fetch(arn, anew)
         except SecretUnavailableError as error:
-            raise self._unusable(f"cannot be read: {error}") from None
+            unusable = self._unusable(f"cannot be read: {error}")
+            unusable.may_pass = error.may_pass
+            raise unusable from None
         if not text.removeprefix(_BYTE_ORDER_MARK).strip():
             raise self._unusable("is empty: fill it, as the output of the stack says")
         return text

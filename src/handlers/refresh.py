@@ -1,11 +1,13 @@
 """Works on one refresh message: hands its ids to LML, commits what came of them, hands on the rest."""
 
+from contextlib import suppress
 from functools import cache, partial
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from core import settings
 from core.budget.throttle import Throttle
+from core.environment import SettingsError
 from core.lml.client import RefreshClient
 from core.refresh.consumer import RefreshConsumer
 from core.refresh.worker import Worker
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 @cache
 def build() -> RefreshConsumer:
-    config = load_settings(settings.refresh, lambda its: (its.lml.api_key.get,))
+    config = load_settings(settings.refresh, lambda _: ())
+    with suppress(SettingsError):  # a key that is gone stops the run that needs it, and not this start
+        config.lml.api_key.get()
     store = bootstrap.store(config)
     lifecycle, lml = store.lifecycle, RefreshClient(config.lml, store.lifecycle.clock)
     throttle = Throttle(lifecycle.ledger.pace, lml, lifecycle.clock, config.pacing, SystemRandom())

@@ -45,6 +45,8 @@ def vault(book, lml, monkeypatch):  # noqa: ARG001 - AWS and LML
     yield keep
     if fan_out.build.cache_info().currsize:
         fan_out.build().gate.args[0].close()
+    if refresh.build.cache_info().currsize:
+        refresh.build().worker.lml.close()
     for built in (fan_out.build, refresh.build):
         built.cache_clear()
 
@@ -95,11 +97,54 @@ def test_all_that_is_wrong_is_told_at_once(vault):
     ]
 
 
-def test_the_refresh_says_which_secret_it_cannot_read(vault):
-    vault("LML_API_KEY", SecretBinary=b"x")
+def gone_by(how, vault, arn):
+    if how == "deleted":
+        vault.client.delete_secret(SecretId=arn)
+    else:
+        vault.client.put_secret_value(SecretId=arn, SecretString=how)
 
-    with pytest.raises(SettingsError, match=r"^LML_API_KEY_SECRET_ARN's secret cannot be read: it is binary"):
-        refresh.handler(event_of("{}"), Context())
+
+@pytest.mark.parametrize("how", ["deleted", " ", '{"key": "planted"}'], ids=["deleted", "emptied", "JSON"])
+def test_a_key_that_goes_in_the_middle_of_a_run_stops_it_with_the_reason(book, vault, told, how):
+    """Every delivery to a new environment would fail until all ids were dead letters, more than an hour later."""
+    arn = vault("LML_API_KEY", SecretString=KEY)
+    run_id = fan_out.handler({"force": True}, Context())["run_id"]
+    first, *others = book.waiting()
+    refresh.handler(event_of(first), Context())
+    scanned = book.ledger.runs.read(run_id).totals.identities_scanned
+    gone_by(how, vault, arn)
+    refresh.build().worker.lml.close()
+    refresh.build.cache_clear()
+    told()
+
+    for body in others:
+        assert refresh.handler(event_of(body), Context()) == {"batchItemFailures": []}
+    for body in book.waiting():
+        refresh.handler(event_of(body), Context())
+
+    run = book.ledger.runs.read(run_id)
+    assert run.status == "stopped"
+    assert run.reason.startswith("LML_API_KEY_SECRET_ARN's secret ")
+    assert "planted" not in run.reason
+    assert (run.totals.identities_scanned, run.totals.lml_error) == (scanned, 0)
+    assert run.totals.not_attempted == run.planned - scanned
+    assert [line["RunCompleted"] for line in told() if "RunCompleted" in line] == [[0]]
+
+
+def test_a_key_that_lml_refuses_and_that_cannot_be_fetched_anew_stops_the_run(book, vault):
+    """A warm environment: its key was revoked, and its secret deleted."""
+    arn = vault("LML_API_KEY", SecretString=KEY)
+    run_id = fan_out.handler({"force": True}, Context())["run_id"]
+    refresh.build()
+    book.lml.fault(path="refresh", times=None, status=401)
+    vault.client.delete_secret(SecretId=arn)
+
+    for body in book.waiting():
+        refresh.handler(event_of(body), Context())
+
+    run = book.ledger.runs.read(run_id)
+    assert (run.status, "scheduled for deletion" in run.reason) == ("stopped", True)
+    assert run.totals.not_attempted == run.planned
 
 
 @pytest.mark.parametrize("variable", ["GITHUB_TOKEN", "SENTRY_DSN"])

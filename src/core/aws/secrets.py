@@ -27,9 +27,11 @@ def fetch(client: "SecretsManagerClient", arn: str) -> str:
         answer = client.get_secret_value(SecretId=arn)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        raise SecretUnavailableError(f"{_WHY.get(code, 'Secrets Manager gave no value; try again')} ({code})") from None
+        why = _WHY.get(code, "Secrets Manager gave no value; try again")
+        raise SecretUnavailableError(f"{why} ({code})", may_pass=code not in _WHY) from None
     except BotoCoreError as error:
-        raise SecretUnavailableError(f"Secrets Manager cannot be reached ({type(error).__name__}); try again") from None
+        why = f"Secrets Manager cannot be reached ({type(error).__name__}); try again"
+        raise SecretUnavailableError(why, may_pass=True) from None
     if "SecretString" not in answer:
         raise SecretUnavailableError("it is binary; store it as text")
     return answer["SecretString"]

@@ -9,6 +9,7 @@ import msgspec
 from core.aws.queues import LONGEST_DELAY
 from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, request_limit
 from core.clock import Clock
+from core.environment import SettingsError
 from core.lml.answer import Reading, Verdict, read_answer
 from core.lml.client import ErrorKind, LmlError, RefreshAnswer
 from core.refresh.result import PartResult, Stop
@@ -125,6 +126,8 @@ class _Part:
         except LmlError as error:
             if error.status in _WRONG_KEY or (error.status in _NO_ENDPOINT and not self._lml_is_known):
                 self._stop(error)
+        except SettingsError as error:
+            self._take_missing_key(error)
 
     def _wait(self) -> Permit | None:
         """Wait until a slice may start; None when the run ends, or when what time is left does not cover it."""
@@ -171,6 +174,11 @@ class _Part:
             calls = self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed)
             self._settled(calls if error.may_have_cost else 0, error.elapsed)
             self._take_failure(ids, error)
+            seen = msgspec.structs.replace(self._progress, error=str(error))
+        except SettingsError as error:
+            self._list.put_back(ids)
+            self._push_back(None)
+            self._take_missing_key(error)
             seen = msgspec.structs.replace(self._progress, error=str(error))
         else:
             self._take_answer(permit, ids, reading, answer.elapsed)
@@ -298,6 +306,12 @@ class _Part:
             if not error.counts_as_attempt:
                 self._list.put_back(ids)
             self._push_back(error.retry_after)
+
+    def _take_missing_key(self, error: SettingsError) -> None:
+        """Stop the run where LML's key is gone: every other delivery would fail as well, until all are dead letters."""
+        self._telemetry.warning("slice_error", str(error))
+        if not error.may_pass:
+            self._result.ended, self._result.stop = True, Stop("lml_key", str(error))
 
     def _count_attempt(self, identity: int, reason: str) -> None:
         """Put an id behind all fresh ones, or give it up after its last attempt."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from core.aws.client import CLIENT
 from core.budget.throttle import RESERVE_SECONDS, Throttle
+from core.environment import SettingsError
 from core.refresh.result import PartResult
 from core.refresh.worker import STAYS_SO, Worker
 from core.runs.plan import MAX_PARTS, Carried, RefreshMessage, decode, encode
@@ -728,3 +729,30 @@ def test_nothing_is_noted_of_a_part_that_asked_nothing():
     bench = Bench()
     bench.work(1, goes_on=lambda: False)
     assert bench.noted == []
+
+
+def gone(*, may_pass: bool) -> SettingsError:
+    error = SettingsError("LML_API_KEY_SECRET_ARN's secret cannot be read: it is scheduled for deletion")
+    error.may_pass = may_pass
+    return error
+
+
+def test_a_key_that_is_gone_stops_the_run_with_the_reason_and_keeps_every_id():
+    bench = Bench(all_with("warmed"), gone(may_pass=False))
+
+    result = bench.work(1, 2, 3)
+
+    assert result.ended
+    assert result.stop is not None
+    assert (result.stop.cause, "scheduled for deletion" in result.stop.reason) == ("lml_key", True)
+    assert result.totals.identities_scanned == 1
+    assert sorted(left(result).items()) == [(2, 0), (3, 0)]
+
+
+def test_a_key_that_cannot_be_fetched_for_a_moment_is_waited_for_and_is_no_attempt():
+    bench = Bench(all_with("warmed"), gone(may_pass=True), gone(may_pass=True))
+
+    result = bench.work(1, 2, 3)
+
+    assert (result.stop, left(result)) == (None, {})
+    assert (result.totals.identities_resolved, result.totals.lml_error) == (3, 0)
