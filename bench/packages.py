@@ -28,13 +28,14 @@ def python() -> str:
     return package.python_of_lambda() or sys.executable
 
 
-def ours() -> Path:
-    """Make the package of this tree, as `make build` does for this host's processor."""
-    directory = HERE / "ours" / "package"
-    architecture = _architecture()
-    package.make(directory, architecture)
-    package.compile_sources(directory)
-    return directory
+def ours() -> dict[str, Path]:
+    """Make the packages of this tree, as `make build` does for this host's processor; returns them by name."""
+    made = {}
+    for name, recipe in package.RECIPES.items():
+        made[name] = HERE / "ours" / name
+        package.make(made[name], _architecture(), recipe)
+        package.compile_sources(made[name])
+    return made
 
 
 def knows(commit: str) -> bool:
@@ -57,9 +58,10 @@ def of_commit(commit: str) -> Path:
     return found / "package"
 
 
-def untouched() -> Path:
-    """Install the pins' wheels as anybody does: nothing is left out of them."""
-    return _installed("untouched", (ROOT / "requirements" / "runtime.txt").read_text())
+def untouched() -> dict[str, Path]:
+    """Install the wheels of each package's pins as anybody does: nothing is left out of them."""
+    locks = {name: (ROOT / "requirements" / f"{it.lock}.txt").read_text() for name, it in package.RECIPES.items()}
+    return {name: _installed(f"untouched-{name}", lock) for name, lock in locks.items()}
 
 
 def runtime_client() -> Path:
@@ -80,10 +82,13 @@ def lay_out(directory: Path) -> Path:
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    for name in (*_PIN.findall((ROOT / "requirements/runtime.txt").read_text()), *RUNTIME_CLIENT):
+    locks = [(ROOT / "requirements" / f"{recipe.lock}.txt").read_text() for recipe in package.RECIPES.values()]
+    for name in {*(pin for lock in locks for pin in _PIN.findall(lock)), *RUNTIME_CLIENT}:
         installed = distribution(name)
         for top in {file.parts[0] for file in installed.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             path = Path(str(installed.locate_file(top)))
+            if (directory / top).is_symlink():  # one directory of two distributions
+                continue
             if top == "certifi":
                 shutil.copytree(path, directory / top)  # it is written to, see `trust`
             else:

@@ -1,4 +1,4 @@
-"""What a cold start meets: one server over TLS that answers for AWS and for Sentry, and its certificate authority.
+"""What a cold start meets: one server over TLS for AWS, Sentry and the issuer of tokens, and its certificate authority.
 
 It answers each operation with what the functions need to go on, and counts it. It keeps nothing: work on a table is
 measured with `memory_aws`, and whole runs with the emulator of `local.cloud`.
@@ -16,10 +16,12 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
+import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
+from jwt.algorithms import OKPAlgorithm
 
 _HOST: Final = "127.0.0.1"
 
@@ -33,6 +35,7 @@ class Cloud(ThreadingHTTPServer):
         super().__init__((_HOST, 0), _Request)
         self.asked: Counter[str] = Counter()
         self.secrets: dict[str, str] = {}
+        self.issuer = ed25519.Ed25519PrivateKey.generate()
         self.url = f"{scheme}://{_HOST}:{self.server_port}"
 
     def handle_error(self, *_: object) -> None:
@@ -48,6 +51,19 @@ class Cloud(ThreadingHTTPServer):
             "LEDGER_TABLE": "ledger",
             "PICKER_TABLE": "picker",
         }
+
+    def authorization(self) -> dict[str, str]:
+        """Return the settings of an authorizer that trusts the tokens of `token`."""
+        return {
+            "PICKER_JWKS_URL": f"{self.url}/jwks",
+            "PICKER_JWT_ISSUER": "bench",
+            "PICKER_JWT_AUDIENCE": "bench",
+            "PICKER_JWT_ROLES": "dj,musicDirector",
+        }
+
+    def token(self) -> str:
+        claims = {"iss": "bench", "aud": "bench", "role": "dj", "exp": datetime.now(UTC) + timedelta(hours=1)}
+        return jwt.encode(claims, self.issuer, "EdDSA", {"kid": "bench"})
 
     def keep(self, values: Mapping[str, str]) -> dict[str, str]:
         """Keep values as secrets; returns the variables that name them instead."""
@@ -67,6 +83,12 @@ class _Request(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
 
+    def do_GET(self) -> None:
+        """Publish the issuer's key, the only thing that anybody reads here."""
+        self.server.asked["GET"] += 1
+        key = json.loads(OKPAlgorithm.to_jwk(self.server.issuer.public_key()))
+        self._answer(json.dumps({"keys": [key | {"kid": "bench"}]}).encode(), "application/json")
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
@@ -77,8 +99,11 @@ class _Request(BaseHTTPRequestHandler):
         answer = b'{"Items": []}'  # of a scan; to all others it says nothing
         if operation == "GetSecretValue":
             answer = json.dumps({"SecretString": self.server.secrets[json.loads(body)["SecretId"]]}).encode()
+        self._answer(answer, "application/x-amz-json-1.0")
+
+    def _answer(self, answer: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

@@ -40,4 +40,4 @@ def handler(event: object, _context: "LambdaContext") -> dict[str, object]:
     return http_api.let_in("allowed") if decision == "allowed" else http_api.REFUSED
 
 
-init.make_now(authorizer)
+init.make_now(lambda: authorizer().fetch_keys())

@@ -120,3 +120,14 @@ def test_a_start_loads_nothing_that_a_first_invocation_does_without(function, en
     result = subprocess.run([sys.executable, "-c", script], env=there, capture_output=True, text=True, check=False)  # noqa: S603 - ours
 
     assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr
+
+
+def test_the_authorizer_has_the_issuer_s_keys_before_its_first_event(environment, cloud, tmp_path):
+    with started("authorize", {**environment, **cloud.authorization(), "LOCAL_DEV": "1"}, tmp_path) as (runtime, _):
+        runtime.wait_until_ready()
+        assert cloud.taken() == {"GET": 1}
+
+        answer = runtime.invoke(json.dumps({"headers": {"authorization": f"Bearer {cloud.token()}"}}))
+
+    assert answer["isAuthorized"] is True
+    assert cloud.taken() == {}

@@ -122,6 +122,13 @@ class Keys:
                 raise KeysUnavailableError(f"no token can be checked: {self._fault}")
             return self._keys.get(kid)
 
+    def fetch_early(self) -> None:
+        """Fetch the keys before anybody asks; what keeps them away is met by the first who does, who fetches anew."""
+        with self._lock:
+            self._renew()
+            if not self._keys:
+                self._tried_at = float("-inf")
+
     def _age(self) -> float:
         return self._now() - self._read_at
 

@@ -31,6 +31,10 @@ class Authorizer:
         self._allowed: dict[str, float] = {}
         self._lock = threading.Lock()
 
+    def fetch_keys(self) -> None:
+        """Fetch the issuer's keys before the first token comes; raises nothing where they cannot be had."""
+        self._keys.fetch_early()
+
     def remembers(self, authorization: str) -> bool:
         """Say whether this very header was let in a moment ago, and its token has not expired; waits for nothing."""
         until = self._allowed.get(authorization)

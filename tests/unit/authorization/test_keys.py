@@ -99,6 +99,21 @@ def test_without_any_key_the_issuer_is_asked_every_five_seconds_at_most(issuer, 
     assert known.key("EdDSA")
 
 
+def test_keys_that_were_fetched_early_are_not_asked_for_again(issuer, known):
+    known.fetch_early()
+
+    assert known.key("EdDSA")
+    assert issuer.asked == 1
+
+
+def test_the_first_token_asks_anew_at_once_where_an_early_fetch_failed(issuer, known):
+    published, issuer.body = issuer.body, None
+    known.fetch_early()
+    issuer.body = published
+
+    assert known.key("EdDSA")
+
+
 def test_a_clock_that_is_set_back_does_not_stop_the_fetching(issuer, known):
     known.key("EdDSA")
     issuer.now -= 500_000
