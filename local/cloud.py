@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from local import deploy, postgres, started
-from local.postgres import Postgres
+from local import deploy, started
+from local.database import Postgres
 from local.process import START_SECONDS, Process, end, spawn
 from local.world import World
 
@@ -92,6 +92,8 @@ def start(options: Options, directory: Path, say: Callable[[str], None]) -> Clou
 
     `say` hears how long each stage took. Raises ProcessError, PostgresError or DeployError.
     """
+    from local import postgres  # noqa: PLC0415 - its driver is for whoever starts or stops a cloud
+
     directory = directory.absolute()
     started.begin(directory)
     processes: list[Process] = []
@@ -151,6 +153,8 @@ def _clear(directory: Path, processes: Sequence[Process], database: Postgres | N
     with ExitStack() as left:
         left.callback(shutil.rmtree, directory, ignore_errors=True)
         if database:
+            from local import postgres  # noqa: PLC0415 - as in `start`
+
             left.callback(postgres.stop, database)
         end(processes)
 

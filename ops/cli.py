@@ -230,7 +230,7 @@ def status(**options: object) -> None:
 
 @main.command()
 @_run_or_last
-@click.option("--tail", is_flag=True, help="Stay, and show new lines as they come; Ctrl-C ends it.")
+@click.option("--tail", is_flag=True, help="Stay, and show new lines as they come; Ctrl-C ends it, with exit status 0.")
 @click.option(
     "--level",
     type=click.Choice(("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), case_sensitive=False),
@@ -244,6 +244,8 @@ def logs(**options: object) -> None:
 
     A function's lines come when its invocation has ended, and CloudWatch shows them some seconds later.
     """
+    if options["tail"] and options["as_json"]:
+        raise click.UsageError("--tail has no end, and --json prints one object at the end: leave one of them out")
     _answer("ops.logs:logs", **options)
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -39,12 +40,15 @@ def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answe
         nothing = f"no line of {of} at {level} or above: --level DEBUG shows all"
         return Answer(shown or [nothing], {"lines": found})
     console = Console()
-    console.print(*(_shown(line) for line in found), sep="\n", highlight=False, soft_wrap=True)
-    while True:
-        time.sleep(POLL)
-        since = max(since, datetime.now(UTC) - LAST)
-        for line in _lines(target, since, run_id, level, seen):
-            console.print(_shown(line), highlight=False, soft_wrap=True)
+    for line in found:
+        console.print(_shown(line), highlight=False, soft_wrap=True)
+    with suppress(KeyboardInterrupt):  # the way in which it ends
+        while True:
+            time.sleep(POLL)
+            since = max(since, datetime.now(UTC) - LAST)
+            for line in _lines(target, since, run_id, level, seen):
+                console.print(_shown(line), highlight=False, soft_wrap=True)
+    return Answer([], {})
 
 
 def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen: set[str]) -> Iterator[Line]:

@@ -112,13 +112,8 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answ
         return Answer(lines, outcome, ok=False)
     if not wait:
         return Answer(lines, outcome)
-    run_id, console = outcome["run_id"], Console(stderr=True)
-    try:
-        console.print(*lines, highlight=False, soft_wrap=True)
-        ended = watched(target, str(run_id))
-    except KeyboardInterrupt:
-        console.print(f"run {run_id} goes on; `rotation stop {run_id}` ends it", highlight=False, soft_wrap=True)
-        raise
+    Console(stderr=True).print(*lines, highlight=False, soft_wrap=True)
+    ended = watched(target, str(outcome["run_id"]))
     return Answer(
         [f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
         summary(ended),

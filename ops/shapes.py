@@ -8,8 +8,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from core.picker.walk import WarmCounters
 from core.runs.ledger import Status
 from core.runs.totals import SUMMARY_TOTALS, TOTALS, Trigger
+from ops.evidence import Beside
+from ops.loadtest.report import Report
+from ops.loadtest.runtime import Runtime
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "commands.schema.json"
 
@@ -115,7 +119,7 @@ class Letters(msgspec.Struct):
     not_done: list[NotDone]
 
 
-class Report(msgspec.Struct):
+class Page(msgspec.Struct):
     """Where the page is, and what it could not be made of."""
 
     report: str
@@ -140,6 +144,18 @@ class Checks(msgspec.Struct):
 
     ok: bool
     checks: list[Check]
+
+
+class Preflight(Checks, kw_only=True):
+    """The checks, and the cloud or stack that was looked at."""
+
+    target: str
+
+
+class Smoke(Checks, kw_only=True):
+    """The checks, and the address that was asked."""
+
+    lml: str
 
 
 class Change(msgspec.Struct):
@@ -184,10 +200,28 @@ Demo = msgspec.defstruct(
         ("planned", int),
         *((name, int) for name in SUMMARY_TOTALS),
         ("seconds", float),
+        ("beside", Beside | None),
         ("report", str | None),
     ],
-    namespace={"__doc__": "The demo's run; `seconds` are wall time."},
+    namespace={
+        "__doc__": "The demo's run; `seconds` are wall time, `beside` is what DJs met, null beside an LML of one's own."
+    },
 )
+
+
+class PickerDemo(msgspec.Struct):
+    """Milliseconds of the same open before and after the walk, and the walk's counters; null if it did not end."""
+
+    open_cold_ms: float | None
+    open_warm_ms: float | None
+    warm: WarmCounters | None
+
+
+class Measured(Runtime, frozen=True):
+    """Calls a minute of LML's other callers; `several` if no figure can be had from outside."""
+
+    several: bool = msgspec.field(default=False)
+
 
 SHAPES: Final[dict[str, Any]] = {
     "up": Up,
@@ -201,10 +235,13 @@ SHAPES: Final[dict[str, Any]] = {
     "status": RunStatus,
     "logs": Logs,
     "dead-letters": Letters,
-    "report": Report,
-    "preflight": Checks,
-    "smoke": Checks,
+    "report": Page,
+    "preflight": Preflight,
+    "smoke": Smoke,
     "demo": Demo,
+    "demo --picker": PickerDemo,
+    "loadtest": Report,
+    "loadtest --measure-runtime": Measured,
     "sentry plan": Changes,
     "sentry apply": Changes,
     "sentry migrate": Migration,

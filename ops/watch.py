@@ -147,6 +147,10 @@ def summary(run: Run) -> dict[str, object]:
 
 
 def watched(target: Target, run_id: str) -> Run:
-    """Show a run until it has ended."""
-    views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
-    return show(views, Console(stderr=True))
+    """Show a run until it has ended; whoever interrupts that is told that the run goes on."""
+    console = Console(stderr=True)
+    try:
+        return show(watch(target.ledger, run_id, target.clock(), patience=PATIENCE), console)
+    except KeyboardInterrupt:
+        console.print(f"run {run_id} goes on; `rotation stop {run_id}` ends it", highlight=False, soft_wrap=True)
+        raise

@@ -17,13 +17,25 @@ from ops.shapes import PAGE
 from ops.target import Running, Target, find, running
 
 IDENTITIES = 24
-SHAPES = json.loads(PAGE.read_text(encoding="utf-8"))
+
+
+def exact(schema: Any) -> Any:
+    """The schema without room for fields that it does not name."""
+    if isinstance(schema, dict):
+        closed = {"additionalProperties": False} if "properties" in schema else {}
+        return {name: exact(it) for name, it in schema.items()} | closed
+    return [exact(it) for it in schema] if isinstance(schema, list) else schema
+
+
+SHAPES = exact(json.loads(PAGE.read_text(encoding="utf-8")))
+
+
+def check_shape(name: str, data: dict[str, Any]) -> None:
+    """See that a command prints what docs/commands.schema.json has under its name."""
+    jsonschema.validate(data, {**SHAPES, "$ref": f"#/commands/{'error' if 'error' in data else name}"})
 
 
 def _shape(arguments: tuple[str, ...], data: dict[str, Any]) -> str:
-    """The name under which docs/commands.schema.json has what these arguments print."""
-    if "error" in data:
-        return "error"
     words = list(arguments[:2] if arguments[0] == "sentry" else arguments[:1])
     words[0] = "dead-letters" if words[0] == "letters" else words[0]
     words += [flag for flag in ("--wait", "--undo") if flag in arguments]
@@ -48,7 +60,7 @@ class Desk:
         result = self.rotation(*arguments, "--json")
         assert result.exit_code == code, result.output
         data = json.loads(result.stdout)
-        jsonschema.validate(data, {**SHAPES, "$ref": f"#/commands/{_shape(arguments, data)}"})
+        check_shape(_shape(arguments, data), data)
         return data
 
     def text(self, *arguments: str) -> str:

@@ -12,6 +12,7 @@ from core.runs.totals import REPORTED_TOTALS
 from local import serve
 from local.lml import app
 from local.world import World
+from tests.integration.operating import check_shape
 
 pytestmark = pytest.mark.xdist_group("cloud")
 
@@ -25,7 +26,9 @@ def demo(*arguments):
 
 
 def last_line(finished):
-    return json.loads(finished.stdout)
+    summary = json.loads(finished.stdout)
+    check_shape("demo", summary)
+    return summary
 
 
 def test_the_demo_ends_well_and_says_so_on_its_last_line():

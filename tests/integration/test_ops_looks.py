@@ -1,14 +1,24 @@
 """What an operator looks with: `list`, `logs`, `status --follow`, `stop` without a run, and Sentry on one machine."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import pytest
 
 from tests.eventually import eventually
 
+INTERRUPTIBLE = """
+import signal
+from ops.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
+main()
+"""
 pytestmark = pytest.mark.xdist_group("operator")
 
 
@@ -36,6 +46,28 @@ def test_the_logs_are_those_of_a_run_and_of_a_level(desk):
     assert desk.data("logs", run_id, "--level", "error")["lines"] == []
     assert f"INFO plan {run_id}: " in desk.text("logs", run_id)
     assert "no line of run" in desk.text("logs", run_id, "--level", "critical")
+
+
+def test_a_tail_shows_new_lines_as_they_come_and_ends_well_with_ctrl_c(desk):
+    tail = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", INTERRUPTIBLE, "logs", "--tail"],
+        cwd=desk.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    shown = Queue()
+    reader = Thread(target=lambda: [shown.put(line) for line in tail.stdout])
+    reader.start()
+
+    runs = [desk.data("run", "--ids", ids, "--wait")["run_id"] for ids in ("5", "6")]
+
+    for run_id in runs:
+        while f"plan {run_id}: " not in shown.get(timeout=60):
+            pass
+    tail.send_signal(signal.SIGINT)
+    assert tail.wait(timeout=20) == 0
+    reader.join(20)
+    assert tail.stderr.read() == ""
+    tail.stdout.close()
+    tail.stderr.close()
 
 
 def test_a_follow_exits_as_a_wait_does(desk):

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from core.picker.api import PATH
-from tests.integration.operating import Desk
+from tests.integration.operating import Desk, check_shape
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -43,6 +43,7 @@ def test_a_demo_whose_picker_does_not_start_says_why(tmp_path, monkeypatch):
     assert result.exit_code == 1
     assert "not finished" in result.stderr
     assert "WARM_RELEASES" in result.stderr
+    check_shape("demo --picker", json.loads(result.stdout))
     assert json.loads(result.stdout) == {"open_cold_ms": None, "open_warm_ms": None, "warm": None}
 
 

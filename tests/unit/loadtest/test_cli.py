@@ -17,6 +17,7 @@ from ops.loadtest.options import SHARED_MINUTE
 from ops.loadtest.patterns import PATTERNS
 from ops.loadtest.sweep import Case
 from tests.fleet import failure
+from tests.integration.operating import check_shape
 from tests.virtual import VirtualClock
 
 # pygal leaves an import hook of the old kind, which Python 3.11 warns of at every import that fails.
@@ -63,6 +64,7 @@ def test_the_table_has_a_column_for_every_way_to_pace_and_is_written_as_it_is_pr
 def test_json_is_one_object_with_every_day_of_every_way_to_pace():
     found = json.loads(run(*SMALL, "--json").stdout)
 
+    check_shape("loadtest", found)
     ways = found["patterns"]["10 in fives"]["policies"]
     assert {name: len(summary["days"]) for name, summary in ways.items()} == dict.fromkeys(
         ["8 a minute", "30 a minute", "requests of 50, paced", "the replaced job (3 x 50)"], 1
@@ -174,6 +176,16 @@ def test_against_an_lml_by_address_only_the_named_ids_are_refreshed(tmp_path, mo
 
 
 # --measure-runtime
+
+
+def test_what_is_measured_is_json_too(monkeypatch):
+    monkeypatch.setattr(runtime, "SAMPLE_EVERY", 0.01)
+    monkeypatch.setenv("LML_API_KEY", "key")
+    with serve.in_thread(app.build(World.seeded(3), token="key")) as url:
+        found = json.loads(run("--lml-url", url, "--measure-runtime", "1s", "--json").stdout)
+
+    check_shape("loadtest --measure-runtime", found)
+    assert found["minutes"] > 0
 
 
 class Counter:

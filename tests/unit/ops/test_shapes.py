@@ -11,7 +11,7 @@ from ops.cli import main
 
 def test_every_command_that_has_json_has_a_shape():
     named = {name.split(" ")[0] for name in shapes.SHAPES}
-    assert named == main.commands.keys() - {"loadtest", "completion"}
+    assert named == main.commands.keys() - {"completion"}
 
 
 @pytest.mark.parametrize("command", main.commands)
