@@ -6,6 +6,7 @@ What does it is imported when a command is called, so that help and completion c
 import importlib
 import re
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -46,6 +47,33 @@ class _Group(click.Group):
             formatter.write_dl([(name, it.get_short_help_str(limit=200)) for name, it in self.commands.items()])
 
 
+class _Text(click.ParamType[str]):
+    """A name or an address; an empty one is what a shell makes of a variable that is not set."""
+
+    name = "text"
+
+    def __init__(self, form: str = r"(?s).*\S.*", such_as: str = "") -> None:
+        self._form = form
+        self._such_as = such_as
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.strip():
+            self.fail("it is empty: is a variable of the shell not set?", param, ctx)
+        if not re.fullmatch(self._form, value):
+            self.fail(f"{shown(value)} is not {self._such_as}", param, ctx)
+        return value
+
+
+class _Number(click.FloatRange):
+    """A range in which nan, that is neither below nor above anything, does not lie."""
+
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}", param, ctx)
+        return number
+
+
 class _Ids(click.ParamType[tuple[int, ...]]):
     name = "ID,ID,..."
 
@@ -62,7 +90,7 @@ class _Variable(click.ParamType[tuple[str, str]]):
         name, equals, text = value.partition("=")
         known = {variable.name for variable in VARIABLES} - NOT_TO_BE_SET
         if not equals or name not in known:
-            self.fail(f"{value!r} is not NAME=VALUE with one of: {', '.join(sorted(known))}", param, ctx)
+            self.fail(f"{shown(value)} is not NAME=VALUE with one of: {', '.join(sorted(known))}", param, ctx)
         return name, text
 
 
@@ -75,7 +103,9 @@ class _Paces(click.ParamType[tuple[int, ...]]):
         texts = str(value).split(",")
         if not all(re.fullmatch("[1-9][0-9]?", text) and int(text) <= FASTEST_PACE for text in texts):
             self.fail(
-                f"{value} is not a list of calls a minute, each from 1 to {FASTEST_PACE}, such as 6,8,10", param, ctx
+                f"{shown(str(value))} is not a list of calls a minute, each from 1 to {FASTEST_PACE}, such as 6,8,10",
+                param,
+                ctx,
             )
         return tuple(sorted({int(text) for text in texts}))
 
@@ -86,8 +116,8 @@ class _Duration(click.ParamType[float]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        if not (found := re.fullmatch(r"([0-9]+)([smh])", str(value))):
-            self.fail(f"{value} is not a duration such as 60m", param, ctx)
+        if not (found := re.fullmatch(r"([1-9][0-9]{0,4})([smh])", str(value))):
+            self.fail(f"{shown(str(value))} is not a duration such as 60m", param, ctx)
         return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -114,8 +144,8 @@ def _options(*options: Callable[[Declared], Declared]) -> Callable[[Declared], D
 
 def _stack(what: str) -> Callable[[Declared], Declared]:
     return _options(
-        click.option("--stack-name", help=what),
-        click.option("--region", help="The stack's region. [default: as your AWS settings say]"),
+        click.option("--stack-name", type=_Text(), help=what),
+        click.option("--region", type=_Text(), help="The stack's region. [default: as your AWS settings say]"),
     )
 
 
@@ -129,6 +159,8 @@ _identities = click.option(
     "--identities", type=click.IntRange(0, 30_000), default=310, show_default=True, help="Active identities."
 )
 _warm = click.option("--warm", is_flag=True, help="LML has everything cached: a day without news.")
+_ID: Final = click.IntRange(1, 2**63 - 1)
+_SLUG: Final = _Text("[A-Za-z0-9_-]+", "a slug, as in the address of its page in Sentry")
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -152,11 +184,11 @@ def main() -> None:
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(*SPEEDS),
+    type=_Number(*SPEEDS),
     help="Times faster than real time; 200, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
     "the budget.",
 )
-@click.option("--lml-url", help="Ask this LML instead of the stand-in, whose log is then not checked.")
+@click.option("--lml-url", type=_Text(), help="Ask this LML instead of the stand-in, whose log is then not checked.")
 @click.option("--lml-api-key", default="", help="Its bearer token.")
 @click.option("--set", "assignments", type=_Variable(), multiple=True, help="A variable for the functions; repeatable.")
 @click.option(
@@ -175,9 +207,7 @@ def demo(**options: object) -> None:
 @main.command()
 @_identities
 @_warm
-@click.option(
-    "--speed", type=click.FloatRange(*SPEEDS), default=100.0, show_default=True, help="Times faster than real time."
-)
+@click.option("--speed", type=_Number(*SPEEDS), default=100.0, show_default=True, help="Times faster than real time.")
 @_json
 def up(**options: object) -> None:
     """Start the demo's cloud and leave it running, for `run`, `status` and the others, and for `sam local invoke`."""
@@ -290,6 +320,8 @@ def letters(**options: object) -> None:
     queue as it is; a start goes to fan-out. What the dead-letter function has buried already is part of its run's
     accounts: `rotation replay RUN`.
     """
+    if options["replay"] and options["discard"]:
+        raise click.UsageError("--replay or --discard: a message that was thrown away cannot be sent")
     _answer("ops.letters:letters", **options)
 
 
@@ -311,12 +343,16 @@ _at_sentry = _options(
     click.option(
         "--url", envvar="SENTRY_URL", default="https://sentry.io", show_default=True, help="Sentry. [env: SENTRY_URL]"
     ),
-    click.option("--org", envvar="SENTRY_ORG", required=True, help="Organization, its slug. [env: SENTRY_ORG]"),
+    click.option(
+        "--org", type=_SLUG, envvar="SENTRY_ORG", required=True, help="Organization, its slug. [env: SENTRY_ORG]"
+    ),
     click.option("--auth-token", envvar="SENTRY_AUTH_TOKEN", required=True, help="Better from SENTRY_AUTH_TOKEN."),
     _json,
 )
 _of_a_project = _options(
-    click.option("--project", envvar="SENTRY_PROJECT", required=True, help="Project, its slug. [env: SENTRY_PROJECT]"),
+    click.option(
+        "--project", type=_SLUG, envvar="SENTRY_PROJECT", required=True, help="Project, its slug. [env: SENTRY_PROJECT]"
+    ),
     click.option(
         "--environment",
         envvar="SENTRY_ENVIRONMENT",
@@ -356,12 +392,16 @@ def sentry_migrate(**options: object) -> None:
 
     Attributes without a successor, and formulas that hold one, are left for a person.
     """
+    if options["applied"] and options["undo"]:
+        raise click.UsageError("--apply and --undo are opposites: give one of them")
     _answer("ops.sentry:migrate_from_the_old_job", **options)
 
 
 @main.command()
 @_stack("The stack to deploy to. [default: the cloud of `rotation up`]")
-@click.option("--config-env", metavar="NAME", help="Stack, region and parameters of this section of samconfig.toml.")
+@click.option(
+    "--config-env", type=_Text(), metavar="NAME", help="Stack, region and parameters of this section of samconfig.toml."
+)
 @click.option("--config-file", type=_FILE, help="Another samconfig.toml.")
 @click.option(
     "--parameter", "given", metavar="NAME=VALUE", multiple=True, help="A parameter to be deployed; repeatable."
@@ -376,8 +416,13 @@ def sentry_migrate(**options: object) -> None:
 )
 @click.option("--token", help="A DJ's bearer token, to see what the picker would answer to it.")
 @click.option("--sentry-url", envvar="SENTRY_URL", default="https://sentry.io", help="[env: SENTRY_URL]")
-@click.option("--sentry-org", envvar="SENTRY_ORG", help="Organization, its slug. [env: SENTRY_ORG]")
-@click.option("--sentry-project", envvar="SENTRY_PROJECT", help="Where the old job's spans went. [env: SENTRY_PROJECT]")
+@click.option("--sentry-org", type=_SLUG, envvar="SENTRY_ORG", help="Organization, its slug. [env: SENTRY_ORG]")
+@click.option(
+    "--sentry-project",
+    type=_SLUG,
+    envvar="SENTRY_PROJECT",
+    help="Where the old job's spans went. [env: SENTRY_PROJECT]",
+)
 @_json
 def preflight(**options: object) -> None:
     """May this be deployed? Exits with 1 if a check fails or cannot be made; nothing is changed anywhere.
@@ -390,14 +435,14 @@ def preflight(**options: object) -> None:
 
 
 @main.command()
-@click.option("--lml-url", help="This LML, with the key in LML_API_KEY. [default: the target's, with the target's key]")
+@click.option(
+    "--lml-url",
+    type=_Text(),
+    help="This LML, with the key in LML_API_KEY. [default: the target's, with the target's key]",
+)
 @_stack("A deployed stack. [default: the cloud of `rotation up`]")
-@click.option(
-    "--identity-id", type=click.IntRange(1), help="The id to refresh. [default: the target's first active one]"
-)
-@click.option(
-    "--stale-id", type=click.IntRange(1), default=UNKNOWN_ID, show_default=True, help="One LML does not know."
-)
+@click.option("--identity-id", type=_ID, help="The id to refresh. [default: the target's first active one]")
+@click.option("--stale-id", type=_ID, default=UNKNOWN_ID, show_default=True, help="One LML does not know.")
 @_json
 def smoke(**options: object) -> None:
     """Ask an LML what the job will ask: the gate, an empty list, 51 ids, one id, a stale id.
@@ -421,7 +466,7 @@ def smoke(**options: object) -> None:
 @click.option(
     "--runtime-per-minute",
     "readers",
-    type=click.FloatRange(0, 200),
+    type=_Number(0, 200),
     help="Readers that make so many Discogs calls a minute, instead of --pattern.",
 )
 @click.option("--calls", type=click.IntRange(1, 100), default=5, show_default=True, help="Calls of a reader's lookup.")
@@ -443,11 +488,13 @@ def smoke(**options: object) -> None:
     "--lines", "check", is_flag=True, help="Also check every line that has to hold; exit status 1 if one is broken."
 )
 @click.option("--stand-in", is_flag=True, help="Over HTTP against the stand-in, and in the model.")
-@click.option("--lml-url", help="Over HTTP against this LML, with LML_API_KEY; really refreshes the ids of --ids.")
+@click.option(
+    "--lml-url", type=_Text(), help="Over HTTP against this LML, with LML_API_KEY; really refreshes the ids of --ids."
+)
 @click.option("--ids", "ids_file", type=_FILE, help="Identity ids for --lml-url, one a line.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0.1, 50),
+    type=_Number(0.1, 50),
     help="Paced seconds in a second, over HTTP.  [default: 10 for the stand-in, else 1]",
 )
 @click.option(

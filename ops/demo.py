@@ -107,7 +107,10 @@ def demo(
             report = play(options, console)
         _print(report, options, console)
         run = report.run
-    except (DemoError, settings.SettingsError, DeployError, OperatorError, PostgresError, ProcessError) as error:
+    except settings.SettingsError as error:
+        told = str(error).replace("LIBRARY_METADATA_URL", "--lml-url") if lml_url else str(error)
+        console.print(f"[bold red]not begun[/]: {escape(told)}\nCorrect it and call the demo again.", soft_wrap=True)
+    except (DemoError, DeployError, OperatorError, PostgresError, ProcessError) as error:
         console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
         run = getattr(error, "run", None)
     if as_json:
@@ -156,7 +159,7 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
     except watch.NeverBegunError as error:
         raise DemoError("\n".join([str(error), *_complaints(there)])) from None
     if run.status in {"refused", "failed"}:
-        raise DemoError(f"run {run_id} was {run.status}: {run.reason}", run)
+        raise DemoError(f"run {run_id} was {run.status}: {run.reason}\nPut that right and call the demo again.", run)
     messages = list(ledger.messages.all(run_id, run.messages_planned))
     with rotation.connect(evidence.database(there)) as table:
         stale = table.rows_of([identity for message in messages for identity in message.not_found])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-import click
 from msgspec.structs import replace
 from rich.markup import escape
 
@@ -51,8 +50,6 @@ class Letter:
 @at_a_target
 def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, yes: bool) -> Answer:
     """List what waits for a person, or replay or discard it: the messages of these ids, or all."""
-    if replay and discard:
-        raise click.UsageError("--replay or --discard: a message that was thrown away cannot be sent")
     found = _waiting(target)
     held = {letter.id: letter for letter in found}
     lines, not_done = list[str](), list[dict[str, str]]()
@@ -72,12 +69,11 @@ def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, 
             try:
                 if replay:
                     _replay(target, letter)
-            except RecursionError:
-                lines += ["  [red]not replayed[/]: it is nested too deeply to be read"]
-                not_done += [{"id": letter.id, "error": "nested too deeply to be read"}]
-            except (ValueError, OperatorError) as error:
-                lines += [f"  [red]not replayed[/]: {escape(str(error))}"]
-                not_done += [{"id": letter.id, "error": str(error)}]
+            except (RecursionError, ValueError, OperatorError) as error:
+                why = "it is nested too deeply to be read" if isinstance(error, RecursionError) else str(error)
+                why += f"; `rotation dead-letters --discard {letter.id}` throws it away"
+                lines += [f"  [red]not replayed[/]: {escape(why)}"]
+                not_done += [{"id": letter.id, "error": why}]
             else:
                 _delete(target, held.pop(letter.id))
     finally:

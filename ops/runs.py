@@ -131,7 +131,10 @@ def invoke(target: Target, event: object) -> dict[str, object]:
         raise OperatorError("fan-out is at work on another start; try again in a minute") from None
     outcome: dict[str, object] = json.loads(answer["Payload"].read())
     if "FunctionError" in answer:
-        raise OperatorError(str(outcome.get("errorMessage", outcome)))
+        raise OperatorError(
+            f"{outcome.get('errorMessage') or 'fan-out failed without a word'}\n`rotation logs --level error` shows "
+            "what fan-out logged"
+        )
     return outcome
 
 

@@ -22,7 +22,7 @@ from core.validation import in_words
 from ops.answer import Answer
 from ops.checklist import CannotLookError, Check, Finding, answer, work_off
 from ops.cli import UNKNOWN_ID
-from ops.target import Target, database_of, find, no_secret
+from ops.target import OperatorError, Target, database_of, find, no_secret
 
 CHECKS: Final = ("gate", "empty-list", "too-many-ids", "one-id", "stale-id")
 LIMIT: Final = 60.0  # seconds for a request of one id (docs/design/throttle.md#handing-on)
@@ -75,7 +75,7 @@ class Contract:
         with RefreshClient(self.lml, SystemClock()) as client:
             github = deploy_gate.Github(self.github_token)
             gate = deploy_gate.check(client, local_dev=self.local_dev, github=github)
-        return Finding(gate.allowed, gate.reason, "" if gate.allowed else "put LML right: no run would start")
+        return Finding(gate.allowed, gate.reason, "" if gate.allowed else "put that right: until then no run starts")
 
     def _empty_list(self) -> Finding:
         with RefreshClient(self.lml, SystemClock()) as client:
@@ -165,7 +165,18 @@ def of_url(url: str, key: str, identity_id: int | None, stale_id: int = UNKNOWN_
         "LOCAL_DEV": "1" if re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", f"{url}/") else "0",
     }
     read = settings.SettingsReader(environment, no_secret)
-    lml, github_token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
+    try:
+        lml, github_token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
+    except settings.SettingsError as error:
+        told = (
+            str(error)
+            .replace("LIBRARY_METADATA_URL", "--lml-url")
+            .replace(
+                "LML_API_KEY or LML_API_KEY_SECRET_ARN is required (unless LOCAL_DEV=1); neither is set",
+                "LML_API_KEY is not set in this shell: it is the key that LML shall be asked with",
+            )
+        )
+        raise OperatorError(told) from None
     return Contract(
         lml=lml,
         github_token=github_token,

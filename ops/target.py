@@ -94,8 +94,10 @@ class Target:
         if run_id is None and run is not None and run.status in {"refused", "failed"}:
             run = next(filter(None, map(self.ledger.runs.read, self.runs_open())), run)
         if run is None:
-            what = "there is no run" if run_id is None else f"run {run_id} is not"
-            raise OperatorError(f"{what} in the ledger of {self.title}, which keeps runs for 30 days")
+            kept = f"in the ledger of {self.title}, which keeps runs for 30 days"
+            if run_id is None:
+                raise OperatorError(f"there is no run {kept}: `rotation run` starts one")
+            raise OperatorError(f"run {run_id} is not {kept}: `rotation list` shows those that are")
         return run
 
     def runs_begun(self) -> list[tuple[str, str]]:

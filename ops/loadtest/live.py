@@ -178,7 +178,7 @@ def run(
         for task in at_work:
             task.result()
     except RefusedError as error:
-        raise OperatorError(f"LML refused the job: {error}") from None
+        raise OperatorError(f"LML refused the job: {error}; put that right and begin the day again") from None
     finally:
         deliveries.end()
         clock.end()

@@ -52,7 +52,9 @@ def must_answer(lml: settings.Lml, *, refresh: bool) -> None:
             if refresh:
                 client.round_trip()
     except LmlError as error:
-        raise OperatorError(f"nothing was begun, since LML does not answer as it should: {error}") from None
+        raise OperatorError(
+            f"nothing was begun, since LML does not answer as it should: {error}; look at --lml-url and LML_API_KEY"
+        ) from None
 
 
 def ids_in(file: Path | None) -> list[int]:
@@ -72,4 +74,6 @@ def make_writable(directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
-        raise OperatorError(f"nothing was begun, since nothing can be written to {directory}: {error}") from None
+        raise OperatorError(
+            f"nothing was begun, since nothing can be written to {directory}: {error}; name another folder by -o"
+        ) from None

@@ -49,9 +49,11 @@ def configured(path: Path, section: str) -> Configured:
         read = tomllib.loads(path.read_text(encoding="utf-8"))[section]
         parts = [read.get(command, {}).get("parameters", {}) for command in ("global", "deploy")]
     except KeyError:
-        raise OperatorError(f"{path} has no section {section}") from None
-    except (OSError, tomllib.TOMLDecodeError, AttributeError) as error:
-        raise OperatorError(f"{path} cannot be read: {error}") from None
+        raise OperatorError(f"{path} has no section {section}: name one that it has by --config-env") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise OperatorError(
+            f"{path} cannot be read as a samconfig.toml: {error}; correct it, or name another one by --config-file"
+        ) from None
     merged: dict[str, Any] = {name: value for part in parts for name, value in part.items()}
     overrides = merged.get("parameter_overrides", [])
     pairs = shlex.split(overrides) if isinstance(overrides, str) else [str(pair) for pair in overrides]
@@ -62,7 +64,7 @@ def assignment(text: str) -> tuple[str, str]:
     """Split NAME=VALUE; raises OperatorError."""
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z0-9]+", name):
-        raise OperatorError(f"{text!r} is not NAME=VALUE with a parameter of the template")
+        raise OperatorError(f"{text!r} is not NAME=VALUE with a template parameter, such as ScheduleState=DISABLED")
     return name, value.strip("\"'")
 
 
@@ -70,7 +72,9 @@ def template_for(given: Parameters) -> deploy.Template:
     """Return the template; raises OperatorError for parameters that it does not know."""
     template = deploy.read()
     if unknown := given.keys() - template["Parameters"].keys():
-        raise OperatorError(f"the template has no parameter {', '.join(sorted(unknown))}")
+        raise OperatorError(
+            f"the template has no parameter {', '.join(sorted(unknown))}: `Parameters` in template.yaml has them all"
+        )
     return template
 
 

@@ -41,5 +41,5 @@ def write_report(material: Material, path: Path | None = None) -> Path:
         chosen.parent.mkdir(parents=True, exist_ok=True)
         write_whole(chosen, render(material).encode())
     except OSError as error:
-        raise OperatorError(f"the report cannot be written: {error}") from None
+        raise OperatorError(f"the report cannot be written: {error}; name another file by --output") from None
     return chosen.absolute()

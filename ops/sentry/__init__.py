@@ -78,8 +78,6 @@ def apply(
 def migrate_from_the_old_job(api: Api, *, applied: bool, undo: Path | None) -> Answer:
     """Find what uses the old job's attributes; rewrite it, or put it back."""
     if undo is not None:
-        if applied:
-            raise OperatorError("--apply and --undo are opposites")
         back = migrate.way_back(api, undo.read_bytes())
         changes.make(api, back)
         if not back:
@@ -169,4 +167,7 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
-        raise OperatorError(f"{path} cannot be written, and nothing was changed in Sentry: {error}") from None
+        raise OperatorError(
+            f"{path} cannot be written, and nothing was changed in Sentry: {error}\nCall the command again in a folder "
+            "of yours"
+        ) from None

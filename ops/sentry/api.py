@@ -16,10 +16,10 @@ Object = dict[str, Any]
 TRIES: Final = 4
 LONGEST_WAIT: Final = 60.0  # seconds; a longer Retry-After is told instead of waited for
 _ADVICE: Final = {
-    400: "it does not take what was sent",
+    400: "it does not take what was sent, which is a defect here: report it",
     401: "the token is not valid (any more): set SENTRY_AUTH_TOKEN to one that is",
     403: "the token may not do this: it needs the scopes org:read, project:read, alerts:write and org:write",
-    404: "there is no such organization, project or object, or the token cannot see it",
+    404: "there is no such organization, project or object for this token: look at SENTRY_ORG and SENTRY_PROJECT",
     429: "it has had too many requests; try again later",
 }
 
@@ -36,9 +36,9 @@ class Api:
             parts = urlsplit(url)
             base_url = httpx.URL(f"{url.rstrip('/')}/api/0/")
         except (ValueError, httpx.InvalidURL):
-            raise SentryError(f"{url!r} is no address") from None
+            raise SentryError(f"{url!r} is no address: set SENTRY_URL, or leave it out for sentry.io") from None
         if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
-            raise SentryError(f"{url} is not https: the token would be read on its way")
+            raise SentryError(f"{url} is not https, so that others could read the token: correct SENTRY_URL or --url")
         self.organization = organization
         self._sleep = sleep
         headers = {"Authorization": f"Bearer {token}"}
@@ -70,7 +70,9 @@ class Api:
         path = f"organizations/{self.organization}/events/?{urlencode(parameters, doseq=True)}"
         found = _decoded(self._request("GET", path))
         if not isinstance(found, dict) or not isinstance(found.get("data"), list):
-            raise SentryError("Sentry, GET events: the answer has no list of spans")
+            raise SentryError(
+                "Sentry, GET events: the answer has no list of spans; is SENTRY_URL the address of Sentry itself?"
+            )
         return found["data"][0] if found["data"] else None
 
     def all(self, path: Path) -> Iterator[Object]:
@@ -115,14 +117,19 @@ class Api:
             try:
                 answer = self._client.request(method, path, json=body)
             except httpx.TransportError as error:
-                raise SentryError(f"{what}: no answer ({type(error).__name__})") from None
+                raise SentryError(
+                    f"{what}: no answer ({type(error).__name__}); look at SENTRY_URL and the network"
+                ) from None
             if answer.is_success:
                 return answer
             wait = self._wait(answer, tried) if answer.status_code == 429 or method == "GET" else None
             if wait is None or tried == TRIES:
                 break
             self._sleep(wait)
-        advice = _ADVICE.get(answer.status_code, "an error on its side" if answer.is_server_error else "not understood")
+        advice = _ADVICE.get(
+            answer.status_code,
+            "an error on its side, try again later" if answer.is_server_error else "not understood: look at SENTRY_URL",
+        )
         raise SentryError(f"{what}: {answer.status_code}, {advice}: {answer.text[:200]}")
 
     @staticmethod

@@ -15,7 +15,10 @@ def still_open(ledger: Ledger, run_id: str, *, asker: str | None = None, without
     if run is None:
         raise StartError(f"replay_of: run {run_id} is not in the ledger, which keeps runs for 30 days")
     if run.closed_at is None:
-        raise StartError(f"replay_of: run {run_id} is {run.status}; it can be replayed when it has ended")
+        raise StartError(
+            f"replay_of: run {run_id} is {run.status}; it can be replayed when it has ended: "
+            f"`rotation status {run_id} --follow` waits for that"
+        )
     left = _left(ledger, run, without_artists)
     if not left:
         raise StartError(f"replay_of: run {run_id} ({run.status}) left nothing to replay")

@@ -166,10 +166,10 @@ def test_a_host_that_is_not_there_fails_every_check_with_its_address(url):
 @pytest.mark.parametrize(
     ("url", "key", "told"),
     [
-        ("http://lml.example", KEY, "must begin with https://"),
+        ("http://lml.example", KEY, "--lml-url must begin with https://"),
         ("http://127.0.0.1.example", KEY, "must begin with https://"),
         ("https://[lml", KEY, "is no address"),
-        ("https://lml.example", "", "LML_API_KEY or LML_API_KEY_SECRET_ARN is required"),
+        ("https://lml.example", "", "LML_API_KEY is not set in this shell"),
         ("lml.example", KEY, "must begin with https://"),
     ],
 )

@@ -222,11 +222,3 @@ def test_a_file_that_no_migration_saved_is_refused(there, tmp_path, text):
 
     assert status == 1
     assert "no file of a migration, and nothing was put back" in told["error"]
-
-
-def test_apply_and_undo_together_are_refused(old, tmp_path):
-    (tmp_path / "file").write_text("[]")
-
-    status, told = old.rotation("migrate", "--apply", "--undo", str(tmp_path / "file"))
-
-    assert (status, told["error"]) == (1, "--apply and --undo are opposites")
