@@ -57,6 +57,11 @@ class Cloud:
     processes: tuple[Process, ...]
     names: dict[str, str]
 
+    @property
+    def stand_in(self) -> str | None:
+        """The base URL of the stand-in LML; None beside a real one."""
+        return self.lml_url if _url_file(Path(self.directory), "lml").exists() else None
+
     def client(self, service: deploy.Service) -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
         """Return a boto3 client of the emulator."""
         return _client(service, self.aws_url)
@@ -233,10 +238,14 @@ def _emulator(directory: Path, processes: list[Process]) -> _Starting:
 
 
 def _stand_in(name: str, arguments: Sequence[str], directory: Path, processes: list[Process]) -> _Starting:
-    url_file = directory / f"{name}.url"
+    url_file = _url_file(directory, name)
     command = [sys.executable, "-m", f"local.{name}", "--url-file", str(url_file), *arguments]
     processes.append(spawn(command, directory / f"{name}.log"))
     return _Starting(f"the stand-in {name}", processes[-1], lambda: url_file.read_text() if url_file.exists() else None)
+
+
+def _url_file(directory: Path, name: str) -> Path:
+    return directory / f"{name}.url"
 
 
 def _free_port() -> int:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,8 +31,8 @@ from local.world import World
 from ops import evidence, watch
 from ops import picker as ops_picker
 from ops.audit import Finding, audit
+from ops.beside import Beside, have_djs
 from ops.cli import NOT_TO_BE_SET, WARM_PERCENT
-from ops.evidence import Beside
 from ops.report import REPORTS, duration, gather, write_report
 from ops.target import OperatorError, local_target, no_secret
 from ops.watch import View
@@ -149,8 +149,8 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
     ledger = open_ledger(there.client("dynamodb"), there.names["LedgerTable"])
     now = datetime.now(UTC)
     run_id = Start(scheduled_time=now).scheduled_id(now)
-    if options.lml_url is None:
-        evidence.have_djs(there)
+    if there.stand_in is not None:
+        have_djs(there.stand_in)
     console.print(f"Firing the schedule: run {run_id}")
     there.fire(now)
     views = watch.watch(ledger, run_id, SystemClock(options.speed), patience=PATIENCE)
@@ -164,11 +164,12 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
     with rotation.connect(evidence.database(there)) as table:
         stale = table.rows_of([identity for message in messages for identity in message.not_found])
     seen = evidence.gather(there, messages, None if options.lml_url else options.world)
-    beside = None if options.lml_url else evidence.beside(there)
     failed = {identity: reason for message in messages for identity, reason in message.failed.items()}
     findings = audit(run, seen)
+    material = gather(local_target(there), run_id)
+    beside = material.seen.beside
     try:
-        page, no_page = write_report(replace(gather(local_target(there), run_id), beside=_met(beside, run))), ""
+        page, no_page = write_report(material), ""
     except OperatorError as error:  # the totals are what the demo is for
         page, no_page = None, str(error)
     return Report(run=run, findings=findings, stale=stale, failed=failed, beside=beside, page=page, no_page=no_page)

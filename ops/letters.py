@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 from rich.markup import escape
@@ -15,18 +15,13 @@ from core.runs.plan import decode
 from core.utc import utc_text
 from ops.answer import Answer, at_a_target, sure
 from ops.runs import invoke
+from ops.snapshot import LETTER_QUEUES, LetterKind
 from ops.target import OperatorError, Target
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-Kind = Literal["parked", "dead", "start"]
-QUEUES: Final[dict[Kind, str]] = {
-    "parked": "ParkedQueue",
-    "dead": "DeadLetterQueue",
-    "start": "FanOutFailureQueue",
-}
 HELD: Final = 60  # seconds for which a listed message is ours
 SHOWN: Final = 100  # characters of a body
 
@@ -35,7 +30,7 @@ SHOWN: Final = 100  # characters of a body
 class Letter:
     """A message that waits for a person."""
 
-    kind: Kind
+    kind: LetterKind
     id: str
     sent: str
     reason: str
@@ -105,12 +100,12 @@ def _replay(target: Target, letter: Letter) -> None:
 def _waiting(target: Target) -> list[Letter]:
     """Take all that wait in the three queues; the looks take a second each, so they are taken side by side."""
     sqs = target.client("sqs")  # a client may be shared between threads, a session not
-    with ThreadPoolExecutor(len(QUEUES)) as pool:
-        looks = pool.map(lambda kind: list(_receive(sqs, target.names[QUEUES[kind]], kind)), QUEUES)
+    with ThreadPoolExecutor(len(LETTER_QUEUES)) as pool:
+        looks = pool.map(lambda kind: list(_receive(sqs, target.names[LETTER_QUEUES[kind]], kind)), LETTER_QUEUES)
         return [letter for look in looks for letter in look]
 
 
-def _receive(sqs: "SQSClient", url: str, kind: Kind) -> Iterator[Letter]:
+def _receive(sqs: "SQSClient", url: str, kind: LetterKind) -> Iterator[Letter]:
     """Take all that wait in a queue; nobody else sees them for a minute."""
     while messages := sqs.receive_message(
         QueueUrl=url,
@@ -132,7 +127,7 @@ def _receive(sqs: "SQSClient", url: str, kind: Kind) -> Iterator[Letter]:
             )
 
 
-def _reason(kind: Kind, message: "MessageTypeDef") -> str:
+def _reason(kind: LetterKind, message: "MessageTypeDef") -> str:
     match kind:
         case "parked":
             reason = message.get("MessageAttributes", {}).get("reason")
@@ -147,11 +142,11 @@ def _reason(kind: Kind, message: "MessageTypeDef") -> str:
 
 
 def _delete(target: Target, letter: Letter) -> None:
-    target.client("sqs").delete_message(QueueUrl=target.names[QUEUES[letter.kind]], ReceiptHandle=letter.receipt)
+    target.client("sqs").delete_message(QueueUrl=target.names[LETTER_QUEUES[letter.kind]], ReceiptHandle=letter.receipt)
 
 
 def _give_back(target: Target, letters: Iterable[Letter]) -> None:
     sqs = target.client("sqs")
     for letter in letters:
-        url = target.names[QUEUES[letter.kind]]
+        url = target.names[LETTER_QUEUES[letter.kind]]
         sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=letter.receipt, VisibilityTimeout=0)

@@ -1,19 +1,14 @@
 """`rotation status`: how a run is getting on, from the ledger alone."""
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
 from rich.markup import escape
 
-from core.runs.ledger import Run
-from ops import watch
 from ops.answer import Answer, at_a_target
 from ops.runs import taken_up
+from ops.snapshot import REASONS_SHOWN, Snapshot, take
 from ops.target import Target
-from ops.watch import View, summary, watched
-
-REASONS_SHOWN: Final = 5
+from ops.watch import watched
 
 
 @at_a_target
@@ -22,35 +17,12 @@ def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
     run = taken_up(target, target.run(run_id))
     if follow and run.closed_at is None:
         run = watched(target, run.run_id)
-    view, why = look(target, run), _failures(target, run)
-    return Answer(list(_lines(view, why)), _data(view, why), ok=not follow or run.status == "complete")
+    seen = take(target, run)
+    return Answer(list(lines(seen)), seen.data(), ok=not follow or run.status == "complete")
 
 
-def look(target: Target, run: Run) -> View:
-    """Return one look at a run."""
-    if not run.is_open:
-        return View(run=run, rests=None, seconds_left=None)
-    pace, _ = target.ledger.pace.read_pace()
-    return watch.look(run, pace, target.clock(), target.ledger.progress.all(run.run_id))
-
-
-def _failures(target: Target, run: Run) -> Counter[str]:
-    """Why ids failed, the most frequent reason first."""
-    messages = target.ledger.messages.all(run.run_id, run.messages_planned)
-    return Counter(reason for message in messages for reason in message.failed.values())
-
-
-def _data(view: View, why: Counter[str]) -> dict[str, object]:
-    left = None if view.seconds_left is None else round(view.seconds_left)
-    return (
-        summary(view.run)
-        | {"seconds_left": left, "rests": view.rests, "verdicts": view.scanned, "trouble": view.trouble}
-        | {"failures": dict(why.most_common(REASONS_SHOWN))}
-    )
-
-
-def _lines(view: View, why: Counter[str]) -> Iterator[str]:
-    run, totals = view.run, view.run.totals
+def lines(seen: Snapshot) -> Iterator[str]:
+    run, view, totals = seen.run, seen.view, seen.view.totals
     origin = f", replays {run.origin}" if run.origin else ""
     yield f"run {run.run_id} ({run.trigger}{origin}) is [bold]{run.status}[/]"
     if run.reason:
@@ -70,9 +42,10 @@ def _lines(view: View, why: Counter[str]) -> Iterator[str]:
             yield f"  {escape(view.trouble)}"
     yield from (f"  {rested}" for rested in totals.rested)
     if totals.warmed_without_artists:
-        again = f"`rotation replay {run.run_id} --without-artists` asks again"
+        again = f"`rotation replay {run.run_id}{seen.options} --without-artists` asks again"
         yield f"  {totals.warmed_without_artists} releases came without artists; {again}"
-    if run.is_unreported:
-        yield f"  its totals are not told yet: `rotation stop {run.run_id}` has that done"
-    for reason, count in why.most_common(REASONS_SHOWN):
-        yield f"  {count} failed: {escape(reason)}"
+    for reason, ids in seen.reasons[:REASONS_SHOWN]:
+        yield f"  {len(ids)} failed: {escape(reason)}"
+    yield from (f"  not known: {source} ({escape(why)})" for source, why in seen.unknown.items())
+    for step in seen.todo:
+        yield f"[bold]{step.text}[/]" + (f" `{escape(step.command)}`" if step.command else "")

@@ -1,6 +1,7 @@
 """The cloud that a command talks to: the one that `rotation up` left running here, or a deployed stack."""
 
 import functools
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ class OperatorError(Exception):
     """What a command could not do, and what to do about it."""
 
 
+class NoRunError(OperatorError):
+    """The ledger holds no run, or not the one that was named."""
+
+
 class NoStackError(OperatorError):
     """Nobody has deployed a stack of that name there."""
 
@@ -59,6 +64,10 @@ class Target:
     names: Mapping[str, str]
     session: Session
     endpoint_url: str | None = None
+    options: str = ""
+    """What a command needs to talk to it, with a blank before it."""
+    stand_in: str | None = None
+    """The base URL of its stand-in LML; None beside a real one."""
 
     def client(self, service: deploy.Service) -> Any:  # noqa: ANN401 - botocore makes its clients' types at run time
         return _client(self.session, service, self.endpoint_url)
@@ -96,8 +105,8 @@ class Target:
         if run is None:
             kept = f"in the ledger of {self.title}, which keeps runs for 30 days"
             if run_id is None:
-                raise OperatorError(f"there is no run {kept}: `rotation run` starts one")
-            raise OperatorError(f"run {run_id} is not {kept}: `rotation list` shows those that are")
+                raise NoRunError(f"there is no run {kept}: `rotation run` starts one")
+            raise NoRunError(f"run {run_id} is not {kept}: `rotation list` shows those that are")
         return run
 
     def runs_begun(self) -> list[tuple[str, str]]:
@@ -162,7 +171,8 @@ def find(stack_name: str | None, region: str | None) -> Target:
         raise OperatorError(
             f"{title} was not made from this project's template: name the stack that `sam deploy` made by --stack-name"
         )
-    return Target(title=title, names=names, session=session)
+    options = f" --stack-name {shlex.quote(stack_name)} --region {session.get_config_variable('region')}"
+    return Target(title=title, names=names, session=session, options=options)
 
 
 def in_its_region(stack_name: str, session: Session) -> str:
@@ -179,8 +189,13 @@ def session_in(region: str | None) -> Session:
 
 
 def local_target(cloud: Cloud) -> Target:
-    session = local_session()
-    return Target(title="the local cloud", names=cloud.names, session=session, endpoint_url=cloud.aws_url)
+    return Target(
+        title="the local cloud",
+        names=cloud.names,
+        session=local_session(),
+        endpoint_url=cloud.aws_url,
+        stand_in=cloud.stand_in,
+    )
 
 
 def local_session() -> Session:

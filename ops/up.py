@@ -58,10 +58,10 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
             try:
                 there = cloud.start(options, directory, lambda it: console.print(it, highlight=False, soft_wrap=True))
                 there, picker_url = picker.beside(there, speed)
-                there, health_url = _watched_over(there, picker_url)
+                there, page_url = _watched_over(there, picker_url)
                 _prepare_sam(local_target(there), folder)
                 (folder / SENTRY_ENVIRONMENT.name).write_text(_sentry_environment(there))
-                description = Running(cloud=there, health_url=health_url, picker_url=picker_url)
+                description = Running(cloud=there, health_url=page_url, picker_url=picker_url)
                 draft = folder / f"{DESCRIPTION}.draft"
                 draft.touch(mode=0o600)  # it holds the database's password
                 draft.write_bytes(msgspec.json.encode(description))
@@ -75,7 +75,8 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
                 "`rotation up`"
             ) from None
     parts = {
-        "health_url": f"{health_url}/health",
+        "page_url": f"{page_url}/",
+        "health_url": f"{page_url}/health",
         "picker_url": picker_url,
         "aws_url": there.aws_url,
         "lml_url": there.lml_url,
@@ -83,7 +84,7 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
     }
     lines = [f"{name.removesuffix('_url')}: {url}" for name, url in parts.items()]
     lines += [
-        "`rotation run --wait` starts a run, `rotation down` stops all of it",
+        "`rotation run --wait` starts a run, the page shows it, `rotation down` stops all of it",
         f"`. {SENTRY_ENVIRONMENT}` has `rotation sentry` and `rotation preflight` ask this cloud's Sentry",
     ]
     return Answer(lines, parts)
@@ -141,17 +142,17 @@ def _end_everything(folder: Path) -> list[str]:
 
 
 def _watched_over(there: Cloud, picker_url: str) -> tuple[Cloud, str]:
-    """Start what answers `/health`, as one more process of the cloud; returns the cloud and the base URL."""
+    """Start what serves the page and `/health`, one more process of the cloud; returns the cloud and the base URL."""
     directory = Path(there.directory)
-    url_file = directory / "health.url"
-    command = [sys.executable, "-m", "local.health", "--url-file", str(url_file)]
+    url_file = directory / "page.url"
+    command = [sys.executable, "-m", "ops.report.live", "--url-file", str(url_file)]
     database = f"postgresql://{there.database.host}:{there.database.port}"
     # LML's own /health is not asked: that costs a Discogs call.
     parts = {"aws": there.aws_url, "lml": there.lml_url, "sentry": there.sentry_url, "postgresql": database}
     for name, url in (parts | {"picker": picker_url}).items():
         command += ["--part", name, url]
-    process = spawn(command, directory / "health.log")
-    return replace(there, processes=(*there.processes, process)), listening(process, "what answers /health", url_file)
+    process = spawn(command, directory / "page.log")
+    return replace(there, processes=(*there.processes, process)), listening(process, "the run's page", url_file)
 
 
 def sam_environments(target: Target) -> dict[str, dict[str, str]]:

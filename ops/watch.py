@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
@@ -14,12 +15,13 @@ from core.budget.pacing import Pace
 from core.clock import Clock
 from core.runs.ledger import Ledger, Run
 from core.runs.ledger import Progress as Noted
-from core.runs.totals import TOTALS
+from core.runs.totals import TOTALS, Totals
 from ops.target import Target
 
 POLL: Final = 0.25  # seconds
 PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
 LINE_EVERY: Final = 3.0  # seconds between two plain lines
+_NOTHING: Final = Totals()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,20 +33,32 @@ class View:
     """Why nothing is sent now, and for how long."""
     seconds_left: float | None
     """An estimate: what is left takes as long for each id as what is done."""
-    under_way: int = 0
-    """Verdicts of parts that are not in the run's totals yet."""
+    under_way: Totals = _NOTHING
+    """Of the parts that are not in the run's totals yet."""
     trouble: str | None = None
     """What went wrong with the last request to LML, and since when it has not answered; None while it answers."""
 
     @property
+    def totals(self) -> Totals:
+        """The run's totals, and those of the parts under way."""
+        return self.run.totals + self.under_way
+
+    @property
     def scanned(self) -> int:
         """How many ids have a verdict."""
-        return min(self.run.planned, self.run.totals.identities_scanned + self.under_way)
+        return min(self.run.planned, self.totals.identities_scanned)
 
     @property
     def ids(self) -> int:
         """How many ids are done: with a verdict, or not attempted."""
         return min(self.run.planned, self.scanned + self.run.totals.not_attempted)
+
+    def not_before(self, earlier: "View | None") -> "View":
+        """Go back behind no earlier look: what a part has come to is away while it goes over into the run's totals."""
+        if earlier is None or self.scanned >= earlier.scanned or not self.run.is_open:
+            return self
+        kept = {name: max(0, getattr(earlier.totals, name) - getattr(self.run.totals, name)) for name in TOTALS}
+        return replace(self, under_way=Totals(**kept))
 
     @property
     def left(self) -> str | None:
@@ -60,7 +74,7 @@ class View:
         parts = (
             run.status if run.status != "running" else None,
             f"{self.ids}/{run.planned} ids",
-            f"{run.totals.lml_error} failed" if run.totals.lml_error else None,
+            f"{self.totals.lml_error} failed" if self.totals.lml_error else None,
             self.left,
             f"{run.messages_done}/{run.messages_planned} messages",
             "rests" if self.rests else "LML fails" if self.trouble else None,
@@ -73,7 +87,7 @@ def look(run: Run, pace: Pace, clock: Clock, parts: Iterable[Noted] = ()) -> Vie
     if not run.is_open:
         return View(run=run, rests=None, seconds_left=None)
     noted = sorted(parts, key=lambda part: part.at)
-    under_way = sum(part.totals.identities_scanned for part in noted)
+    under_way = sum((part.totals for part in noted), _NOTHING)
     rests, trouble = pace.says(clock.pace()), _trouble(noted)
     view = View(run=run, rests=rests, seconds_left=None, under_way=under_way, trouble=trouble)
     if trouble or not 0 < view.ids < run.planned:
@@ -97,7 +111,7 @@ class NeverBegunError(Exception):
 
 def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iterator[View]:
     """Look at a run until it has ended and its totals are told; raises `NeverBegunError` after `patience` seconds."""
-    began, most = time.monotonic(), 0
+    began, view = time.monotonic(), None
     while True:
         run = ledger.runs.read(run_id)
         waited = time.monotonic() - began
@@ -105,9 +119,8 @@ def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iter
             raise NeverBegunError(f"{run_id} is not in the ledger after {waited:.0f} s")
         if run is not None:
             pace, _ = ledger.pace.read_pace()
-            view = look(run, pace, clock, ledger.progress.all(run_id))
-            most = max(most, view.scanned)  # a part's verdicts are away while they go over into the run's totals
-            yield replace(view, under_way=most - run.totals.identities_scanned)
+            view = look(run, pace, clock, ledger.progress.all(run_id)).not_before(view)
+            yield view
             if run.emitted_at is not None or run.status in {"refused", "failed"}:
                 return
         time.sleep(POLL)
@@ -142,8 +155,7 @@ def summary(run: Run) -> dict[str, object]:
     """What `--json` tells of a run."""
     about = ("run_id", "status", "trigger", "origin", "reason", "started_at", "closed_at", "planned")
     counts = ("messages_planned", "messages_done")
-    totals = {name: getattr(run.totals, name) for name in TOTALS}
-    return {name: getattr(run, name) for name in (*about, *counts)} | totals
+    return {name: getattr(run, name) for name in (*about, *counts)} | msgspec.structs.asdict(run.totals)
 
 
 def watched(target: Target, run_id: str) -> Run:

@@ -60,9 +60,10 @@ def stats(stand_in: StandIn) -> Stats:
 
 
 def seen(stand_in: StandIn) -> dict[str, object]:
-    """Return every call, reading, opening and shed, in paced time."""
+    """Return every call, reading, opening and shed, in paced time, and the first process's breaker as it is."""
     lml = stand_in.lml
     return {
+        "breaker": lml.processes[0].breaker.state,
         "calls": lml.discogs.calls,
         "readings": lml.readers.readings,
         "openings": sorted(opening for process in lml.processes for opening in process.breaker.openings),

@@ -5,8 +5,9 @@ from typing import Final
 
 from ops.answer import Answer, at_a_target
 from ops.output import write_whole
+from ops.pages import duration
 from ops.report.material import Material, gather
-from ops.report.page import duration, render
+from ops.report.page import render
 from ops.target import HOME, OperatorError, Target
 
 __all__ = ["duration", "gather", "render", "report", "write_report"]
@@ -27,8 +28,8 @@ def report(target: Target, *, run_id: str | None, output: Path | None) -> Answer
             "report": str(path),
             "run_id": run.run_id,
             "status": run.status,
-            "stale": material.stale,
-            "failed": list(material.failed),
+            "stale": material.seen.stale,
+            "failed": list(material.seen.failed),
             "unknown": dict(material.unknown),
         },
     )

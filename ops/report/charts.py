@@ -7,7 +7,6 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
-from core.settings import Pacing
 from ops.drawing import svg
 from ops.report import figures
 from ops.report.figures import Part, Request
@@ -59,7 +58,7 @@ def bars(label: str, counts: Sequence[tuple[str, str, int]]) -> Markup:
     return svg(chart, label, styled=False)
 
 
-def pace(requests: Sequence[Request], limits: Pacing) -> Markup:
+def pace(requests: Sequence[Request], budget: int) -> Markup:
     """Discogs calls of the last 60 s over the run's time, against the budget and what Discogs allows."""
     line = figures.pace(requests, POINTS)
     ends = (0.0, max(time for time, _ in line))
@@ -67,7 +66,7 @@ def pace(requests: Sequence[Request], limits: Pacing) -> Markup:
     chart = pygal.XY(**_CONFIG, show_dots=False, value_formatter=_whole, range=(0, 1.05 * highest), xrange=ends)
     chart.x_labels = _time_labels(ends[1])
     chart.add("ours", line)
-    chart.add(f"budget {limits.budget}", [(end, limits.budget) for end in ends])
+    chart.add(f"budget {budget}", [(end, budget) for end in ends])
     chart.add(f"Discogs' limit {DISCOGS_LIMIT}", [(end, DISCOGS_LIMIT) for end in ends])
     return svg(chart, "Discogs calls a minute over the run", styled=False)
 

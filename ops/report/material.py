@@ -5,7 +5,7 @@ Where a source does not answer, its part of the report says so instead of showin
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from core import settings
 from core.rotation import table as rotation
 from core.rotation.table import DatabaseError, RotationRow
-from core.runs.ledger import Message, Run
+from core.runs.ledger import Run
+from ops.snapshot import Snapshot, take
 from ops.target import OperatorError, Target, database_of
 
 EARLIER: Final = 10
@@ -26,60 +27,47 @@ _LOGS: Final = ("FanOutLogs", "RefreshLogs", "DeadLetterLogs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Everything that is known of one run; `unknown` holds, by source, why it said nothing."""
+    """What a page of one run is made of; `unknown` holds, by source, why it said nothing."""
 
-    run: Run
-    messages: Sequence[Message]
-    rows: Mapping[int, Sequence[RotationRow]]
+    seen: Snapshot
+    whole: bool = True
+    """Whether logs, rows and earlier runs were asked too; a page of a run that goes on leaves them alone."""
+    rows: Mapping[int, Sequence[RotationRow]] = field(default_factory=dict)
     """Rotation rows of the stale and failed ids."""
-    lines: Sequence[Mapping[str, Any]]
+    lines: Sequence[Mapping[str, Any]] = ()
     """The functions' JSON log lines of this run, EMF among them."""
-    earlier: Sequence[Run]
-    limits: settings.Pacing
-    speed: float
-    unknown: Mapping[str, str]
-    beside: Sequence[str] = ()
-    """What DJs met beside the run, where somebody has seen it."""
+    earlier: Sequence[Run] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def stale(self) -> list[int]:
-        """The ids that LML does not know."""
-        return sorted(identity for message in self.messages for identity in message.not_found)
-
-    @property
-    def failed(self) -> dict[int, str]:
-        """Id to reason, for every lml_error."""
-        return dict(sorted((identity, why) for message in self.messages for identity, why in message.failed.items()))
+    def run(self) -> Run:
+        return self.seen.run
 
 
 def gather(target: Target, run_id: str | None) -> Material:
     """Read all there is of a run, the last one by default; raises OperatorError for one that is not there."""
     run = target.run(run_id)
-    messages = list(target.ledger.messages.all(run.run_id, run.messages_planned))
-    config = target.refresh_settings()
-    unknown: dict[str, str] = {}
+    seen = take(target, run)
+    unknown: dict[str, str] = dict(seen.unknown)
     lines: list[Mapping[str, Any]] = []
     try:
         lines = list(_lines(target, run))
     except (ClientError, BotoCoreError) as error:
         unknown["logs"] = str(error)
-    ids = [identity for message in messages for identity in (*message.not_found, *message.failed)]
+    ids = [*seen.stale, *seen.failed]
     rows: dict[int, list[RotationRow]] = {}
     try:
         for row in _rows(target, ids) if ids else ():
             rows.setdefault(row.lml_identity_id, []).append(row)
     except (DatabaseError, settings.SettingsError, OperatorError, ClientError, BotoCoreError) as error:
         unknown["rows"] = str(error)
-    return Material(
-        run=run,
-        messages=messages,
-        rows=rows,
-        lines=lines,
-        earlier=_earlier(target, run),
-        limits=config.pacing,
-        speed=config.clock_speed,
-        unknown=unknown,
-    )
+    return Material(seen=seen, rows=rows, lines=lines, earlier=_earlier(target, run), unknown=unknown)
+
+
+def glance(target: Target, run: Run) -> Material:
+    """Read what tells how a run is getting on, and no more."""
+    seen = take(target, run)
+    return Material(seen=seen, whole=False, unknown=seen.unknown)
 
 
 def _lines(target: Target, run: Run) -> Iterator[Mapping[str, Any]]:

@@ -1,6 +1,5 @@
 """What a person sees of a run that goes on: its own ids, an estimate where there is one, in 80 columns."""
 
-from collections import Counter
 from io import StringIO
 
 import pytest
@@ -14,6 +13,7 @@ from core.runs.totals import Totals
 from core.utc import moment_text
 from ops import status, watch
 from ops.watch import View
+from tests.unit.report.runs import snapshot
 from tests.virtual import VirtualClock
 
 
@@ -40,6 +40,11 @@ def look(clock, run, pace=Pace(), parts=()):  # noqa: B008 - frozen
     return watch.look(run, pace, clock, parts)
 
 
+def told(clock, run, pace=Pace(), parts=(), **more):  # noqa: B008 - frozen
+    """What `rotation status` says to a person."""
+    return "\n".join(status.lines(snapshot(view=look(clock, run, pace, parts), at=moment_text(clock.utc()), **more)))
+
+
 def part(clock, verdicts=0, error=None, answered_at=None):
     totals = Totals(identities_scanned=verdicts)
     return Progress(totals=totals, error=error, answered_at=answered_at, at=moment_text(clock.utc()))
@@ -55,7 +60,7 @@ def test_a_dead_lml_climbs_nowhere_and_is_named(clock):
     view = look(clock, run_at(clock), parts=[part(clock, 0, "POST refresh: connection refused")])
     assert str(view) == "0/40 ids, 0/1 messages, LML fails"
     assert view.trouble == "LML has not answered yet: POST refresh: connection refused"
-    assert "LML has not answered yet" in "\n".join(status._lines(view, Counter()))
+    assert "LML has not answered yet" in told(clock, view.run, parts=[part(clock, 0, "refused")])
 
 
 def test_since_when_lml_has_not_answered_is_told(clock):
@@ -104,7 +109,7 @@ def test_without_a_verdict_there_is_no_estimate(clock):
 def test_why_and_how_long_everybody_rests_is_told_while_the_run_is_open(clock):
     pace = pacing.discogs_down(Pace(), clock.pace(), "timeout")
     clock.advance(20)
-    lines = "\n".join(status._lines(look(clock, run_at(clock), pace), Counter()))
+    lines = told(clock, run_at(clock), pace)
     assert "has rested for 20 s, since Discogs is down (timeout): LML is asked again in 40 s" in lines
     assert look(clock, run_at(clock, state="complete"), pace).rests is None
 
@@ -112,7 +117,7 @@ def test_why_and_how_long_everybody_rests_is_told_while_the_run_is_open(clock):
 def test_how_long_a_run_has_rested_and_what_came_without_artists_is_told_afterwards(clock):
     totals = Totals(breaker_rest_seconds=650, discogs_rest_seconds=120, warmed_without_artists=3)
     run = replace(run_at(clock, state="complete"), totals=totals)
-    lines = "\n".join(status._lines(look(clock, run), Counter()))
+    lines = told(clock, run)
     assert "rested 650 s, since LML's breaker was open" in lines
     assert "rested 120 s, since Discogs was down" in lines
     assert "3 releases came without artists; `rotation replay a-run --without-artists` asks again" in lines
@@ -138,5 +143,17 @@ def test_a_terminal_of_80_columns_shows_all_of_it(clock):
 
 def test_ids_that_were_not_attempted_are_not_done(clock):
     run = run_at(clock, state="stopped", scanned=26, not_attempted=14)
-    lines = "\n".join(status._lines(look(clock, run), Counter()))
+    lines = told(clock, run)
     assert "26 of 40 ids done" in lines
+
+
+def test_a_look_goes_back_behind_no_earlier_one(clock):
+    """A part's verdicts go from its note into the run's totals, and between the two they are nowhere."""
+    run = run_at(clock, scanned=10)
+    before = look(clock, run, parts=[part(clock, 5)])
+
+    between = look(clock, run).not_before(before)
+    after = look(clock, replace(run, totals=Totals(identities_scanned=15))).not_before(between)
+
+    assert [view.scanned for view in (before, between, after)] == [15, 15, 15]
+    assert after.under_way == Totals()

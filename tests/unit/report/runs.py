@@ -1,10 +1,13 @@
 """Runs as the ledger and the logs tell of them."""
 
+from core.budget.pacing import Pace
 from core.rotation.table import RotationRow
 from core.runs.ledger import Message, Run
 from core.runs.totals import Totals
 from core.settings import Pacing
 from ops.report.material import Material
+from ops.snapshot import Snapshot
+from ops.watch import View
 
 RUN_ID = "scheduled-2026-02-03T04:30:00Z"
 BEGAN = 1_770_093_000.0  # unix seconds of 2026-02-03T04:30:00Z
@@ -60,15 +63,23 @@ def row(identity, artist="Artist", title="Title", rotation=7):
     return RotationRow(rotation, "H", artist, title, identity)
 
 
-def material(**changes):
+def snapshot(**changes):
+    """Return a look at a run: the fields of View and Snapshot by name."""
+    taken = changes.pop("run", None) or run()
+    view = {name: changes.pop(name) for name in ("rests", "seconds_left", "trouble", "under_way") if name in changes}
     facts = {
-        "run": run(),
+        "at": "2026-02-03T05:10:00.000Z",
+        "view": View(**{"run": taken, "rests": None, "seconds_left": None} | view),
         "messages": [message()],
-        "rows": {},
-        "lines": [delivery()],
-        "earlier": [],
-        "limits": Pacing(),
+        "pace": Pace(),
+        "budget": Pacing().budget,
         "speed": 1.0,
-        "unknown": {},
+        "letters": {"parked": 0, "dead": 0, "start": 0},
     }
-    return Material(**(facts | changes))
+    return Snapshot(**(facts | changes))
+
+
+def material(**changes):
+    """Return what a whole page is made of: the fields of Material and, by name, those of its snapshot."""
+    own = {name: changes.pop(name) for name in ("whole", "rows", "lines", "earlier", "unknown") if name in changes}
+    return Material(**{"seen": snapshot(**changes), "lines": [delivery()]} | own)

@@ -1,0 +1,72 @@
+"""What others met beside a run, where this machine's stand-in LML has seen it: no real LML tells."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from local.lml.breaker import BreakerState, Opening
+from local.lml.discogs import DiscogsCall, busiest_minute
+from local.lml.orders import Order
+from local.lml.readers import ReaderCall
+
+DJS: Final = Order(per_minute=10)
+"""Readers of the stand-in beside a run: Discogs calls a minute, in lookups of five."""
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What DJs met beside a run, by the stand-in's record: the measure of the load test."""
+
+    calls: int
+    """Discogs calls of everybody."""
+    most_in_a_minute: int
+    """Calls of everybody in Discogs' moving minute of 60; at 57 its answers open LML's breaker."""
+    breaker: BreakerState
+    """Of this moment, in the words of LML's `/health`."""
+    breaker_opened: int
+    djs_calls: int
+    djs_shed: int
+
+    def lines(self, rested: float) -> list[str]:
+        """Say it to a person; `rested` is how many seconds the run rested."""
+        return [
+            f"Discogs saw at most {self.most_in_a_minute} of its 60 calls in a minute.",
+            f"LML's breaker opened {self.breaker_opened} times.",
+            f"{self.djs_shed} of {self.djs_calls} calls of DJs were shed. The run rested for {rested:.0f} s.",
+        ]
+
+
+class _Seen(msgspec.Struct):
+    breaker: BreakerState
+    calls: Sequence[DiscogsCall] = ()
+    readings: Sequence[ReaderCall] = ()
+    openings: Sequence[Opening] = ()
+
+
+def have_djs(stand_in: str, order: Order = DJS) -> None:
+    """Have DJs look things up in the stand-in LML from now on."""
+    import httpx  # noqa: PLC0415 - 0.1 s that commands need not wait which look at a deployed stack
+
+    httpx.post(f"{stand_in}/_runtime", content=msgspec.json.encode(order)).raise_for_status()
+
+
+def beside(stand_in: str, since: float = -math.inf, until: float = math.inf) -> Beside:
+    """Return what was met between two paced times; raises ConnectionError."""
+    import httpx  # noqa: PLC0415 - as above
+
+    try:
+        answer = httpx.get(f"{stand_in}/_discogs").raise_for_status()
+    except httpx.HTTPError as error:
+        raise ConnectionError(f"the stand-in LML does not answer: {error}") from None
+    seen = msgspec.json.decode(answer.content, type=_Seen)
+    calls = [call.at for call in seen.calls if since <= call.at <= until]
+    readings = [reading for reading in seen.readings if since <= reading.at <= until]
+    return Beside(
+        calls=len(calls),
+        most_in_a_minute=busiest_minute(calls),
+        breaker=seen.breaker,
+        breaker_opened=sum(it.after == "closed" and since <= it.at <= until for it in seen.openings),
+        djs_calls=len(readings),
+        djs_shed=sum(reading.outcome == "shed" for reading in readings),
+    )
