@@ -11,9 +11,10 @@ import msgspec
 from core.picker.walk import WarmCounters
 from core.runs.ledger import Status
 from core.runs.totals import SUMMARY_TOTALS, TOTALS, Trigger
-from ops.evidence import Beside
+from ops.beside import Beside
 from ops.loadtest.report import Report
 from ops.loadtest.runtime import Runtime
+from ops.snapshot import Step
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "commands.schema.json"
 
@@ -25,8 +26,9 @@ class Problem(msgspec.Struct):
 
 
 class Up(msgspec.Struct):
-    """Where the parts of the cloud are."""
+    """Where the parts of the cloud are; the page shows the last run and goes on by itself."""
 
+    page_url: str
     health_url: str
     picker_url: str
     aws_url: str
@@ -61,18 +63,59 @@ Run = msgspec.defstruct(
 RunStatus = msgspec.defstruct(
     "RunStatus",
     [
-        ("seconds_left", int | None),
-        ("rests", str | None),
+        ("at", str),
+        ("level", Literal["well", "watch", "act"]),
+        ("headline", str),
+        ("todo", list[Step]),
         ("verdicts", int),
-        ("trouble", str | None),
+        ("failed", list[int]),
         ("failures", dict[str, int]),
+        ("trouble", str | None),
+        ("rests", str | None),
+        ("seconds_left", int | None),
+        ("slots", int),
+        ("budget", int),
+        ("calls_a_minute", float | None),
+        ("clock_speed", float),
+        ("letters", dict[str, int] | None),
+        ("breaker", str | None),
+        ("discogs", str | None),
+        ("beside", Beside | None),
+        ("unknown", dict[str, str]),
     ],
     bases=(Run,),
     kw_only=True,
     namespace={
-        "__doc__": "A run with the verdicts of parts under way, an estimate in wall seconds, and what is wrong."
+        "__doc__": "A run at the moment `at`. Its totals hold the parts under way too; `failed` and `failures` are those "
+        "that are committed. `todo` is what to do now, by urgency. Estimates are `seconds_left`, of the wall, and "
+        "`calls_a_minute`, of the run's own clock. `letters` wait for a person. `beside` is what a stand-in LML saw of "
+        "all callers. What is null is not known; `unknown` says why."
     },
 )
+
+
+class PageUpdate(msgspec.Struct):
+    """What a browser shows from now on."""
+
+    title: str
+    html: str
+
+
+class Beat(msgspec.Struct):
+    """After every look: when the data was read, in UTC, and why it could not be read again."""
+
+    at: str
+    problem: str | None
+
+
+class End(msgspec.Struct):
+    """The last event: nobody looks any more."""
+
+    text: str
+
+
+EVENTS: Final[dict[str, Any]] = {"run": RunStatus, "page": PageUpdate, "beat": Beat, "end": End}
+"""The data of each server-sent event of a run's page, at its address with `events` added."""
 
 
 class Started(msgspec.Struct):
@@ -250,9 +293,15 @@ SHAPES: Final[dict[str, Any]] = {
 
 
 def document() -> dict[str, object]:
-    """Return all shapes as one JSON Schema: `$defs` by type, `commands` by command."""
-    types = list({id(it): it for it in (Problem, *SHAPES.values())}.values())
+    """Return all shapes as one JSON Schema: `$defs` by type, `commands` by command, `events` by name."""
+    types = list({id(it): it for it in (Problem, *SHAPES.values(), *EVENTS.values())}.values())
     schemas, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     by_type = {id(it): schema for it, schema in zip(types, schemas, strict=True)}
     commands = {name: by_type[id(it)] for name, it in SHAPES.items()} | {"error": by_type[id(Problem)]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "commands": commands, "$defs": components}
+    events = {name: by_type[id(it)] for name, it in EVENTS.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "commands": commands,
+        "events": events,
+        "$defs": components,
+    }

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,14 @@ FLAGS = [
     "--disable-sync",
     "--remote-debugging-pipe",
 ]
+# Chromium reads commands from descriptor 3 and answers on 4.
+LAUNCH = """
+import fcntl, os, sys
+told, telling = (fcntl.fcntl(int(it), fcntl.F_DUPFD, 10) for it in sys.argv[1:3])
+os.dup2(told, 3)
+os.dup2(telling, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 @dataclass
@@ -104,10 +113,20 @@ def browser(profile: Path, *flags: str) -> Iterator[Browser]:
     assert CHROMIUM is not None
     told, writing = os.pipe()
     reading, telling = os.pipe()
-    # Chromium reads commands from descriptor 3 and answers on 4.
-    command = ["/bin/sh", "-c", f'exec "$@" 3<&{told} 4>&{telling}', "sh", CHROMIUM]
     process = subprocess.Popen(  # noqa: S603 - fixed words
-        [*command, *FLAGS, f"--user-data-dir={profile}", *flags, "about:blank"],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            LAUNCH,
+            str(told),
+            str(telling),
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+            *flags,
+            "about:blank",
+        ],
         pass_fds=(told, telling),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

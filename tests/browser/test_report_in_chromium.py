@@ -94,7 +94,7 @@ def test_the_figures_that_the_browser_shows_are_the_ledger_s(browse, page):
 
     shown = {name: int(value) for name, value in re.findall(r'<data id="total-(\w+)" value="(\d+)"', dom)}
     assert shown == {"planned": made.run.planned} | {name: getattr(made.run.totals, name) for name in TOTALS}
-    assert dom.count("<svg") == 4
+    assert dom.count("<svg") == 3
 
 
 def test_the_console_is_silent_and_nobody_is_asked_for_anything(browse, page):
