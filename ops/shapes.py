@@ -86,7 +86,7 @@ RunStatus = msgspec.defstruct(
     bases=(Run,),
     kw_only=True,
     namespace={
-        "__doc__": "A run at the moment `at`. Its totals hold the parts under way too; `failed` and `failures` are those "
+        "__doc__": "A run at the moment `at`. Its totals hold the parts under way; `failed` and `failures` are those "
         "that are committed. `todo` is what to do now, by urgency. Estimates are `seconds_left`, of the wall, and "
         "`calls_a_minute`, of the run's own clock. `letters` wait for a person. `beside` is what a stand-in LML saw of "
         "all callers. What is null is not known; `unknown` says why."

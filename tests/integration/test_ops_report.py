@@ -51,17 +51,17 @@ def test_the_page_holds_what_the_ledger_holds(reported):
 def test_the_logs_hold_every_request_and_all_that_they_cost(reported):
     found = reported.material(reported.full)
 
-    requests = figures.requests_of(figures.parts(found.lines, found.speed))
+    requests = figures.requests_of(figures.parts(found.lines, found.seen.speed))
     assert len(requests) == found.run.totals.lml_requests
     assert sum(one.calls for one in requests) == pytest.approx(found.run.totals.discogs_calls_estimated, abs=1)
-    assert all(0 <= one.start <= (found.run.seconds + 2) * found.speed for one in requests)
+    assert all(0 <= one.start <= (found.run.seconds + 2) * found.seen.speed for one in requests)
 
 
 def test_stale_ids_come_with_the_rows_of_the_database(reported):
     found = reported.material(reported.full)
 
-    assert len(found.stale) == found.run.totals.not_found >= 1
-    assert found.rows.keys() == set(found.stale)
+    assert len(found.seen.stale) == found.run.totals.not_found >= 1
+    assert found.rows.keys() == set(found.seen.stale)
 
 
 def test_a_later_run_is_compared_with_the_one_before_it(reported):
