@@ -151,7 +151,10 @@ def _stack(what: str) -> Callable[[Declared], Declared]:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and progress to stderr.")
 _target = _options(_stack("A deployed stack. [default: the cloud of `rotation up`]"), _json)
-_wait = click.option("--wait", is_flag=True, help="Watch the run to its end; exit with 0 only if it is complete.")
+_watch = click.option("--watch", is_flag=True, help="The same, and serve the run on 127.0.0.1 as a page meanwhile.")
+_wait = _options(
+    click.option("--wait", is_flag=True, help="Watch the run to its end; exit with 0 only if it is complete."), _watch
+)
 _yes = click.option("--yes", is_flag=True, help="Do not ask whether you mean it.")
 _run = click.argument("run_id", metavar="RUN")
 _run_or_last = click.argument("run_id", metavar="[RUN]", required=False)
@@ -249,6 +252,7 @@ def list_runs(**options: object) -> None:
 @main.command()
 @_run_or_last
 @click.option("--follow", is_flag=True, help="Stay until the run has ended; exit with 0 only if it is complete.")
+@_watch
 @_target
 def status(**options: object) -> None:
     """Show how RUN is getting on, or how it ended; the last one by default.

@@ -21,7 +21,9 @@ _DAYS_RUN: Final = "scheduled-"
 
 
 @at_a_target
-def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool, yes: bool) -> Answer:
+def run(
+    target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bool, wait: bool, watch: bool, yes: bool
+) -> Answer:
     """Start the day's full run, or one of some identities."""
     asked: dict[str, object] = {"dry_run": dry_run, "force": force}
     if ids:
@@ -33,14 +35,14 @@ def run(target: Target, *, dry_run: bool, ids: tuple[int, ...] | None, force: bo
         if not force and (today is None or today.may_be_planned):
             _nothing_in_the_way(target, today)
         asked["scheduled_time"] = today and _fired_at(today)
-    return _started(target, asked, wait=wait and not dry_run)
+    return _started(target, asked, wait=wait and not dry_run, watch=watch and not dry_run)
 
 
 @at_a_target
-def replay(target: Target, run_id: str, *, without_artists: bool, wait: bool) -> Answer:
+def replay(target: Target, run_id: str, *, without_artists: bool, wait: bool, watch: bool) -> Answer:
     """Ask again for the ids of a run that are still open, as a new run that names it."""
     still_open(target.ledger, run_id, without_artists=without_artists)  # refused here, no error alarm goes off
-    return _started(target, {"replay_of": run_id, "without_artists": without_artists}, wait=wait)
+    return _started(target, {"replay_of": run_id, "without_artists": without_artists}, wait=wait, watch=watch)
 
 
 @at_a_target
@@ -101,7 +103,7 @@ def _nothing_in_the_way(target: Target, today: Run | None) -> None:
         raise OperatorError(f"run {other.run_id} is {other.status} and holds the lock; {ends}")
 
 
-def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answer:
+def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: bool) -> Answer:
     """Invoke fan-out and tell its answer; a start that is refused or already done is not ok."""
     outcome = invoke(target, {name: value for name, value in asked.items() if value})
     words = ", ".join(f"{name} {value}" for name, value in outcome.items() if name not in {"outcome", "hint"})
@@ -110,10 +112,10 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool) -> Answ
         lines.append(str(outcome["hint"]))
     if outcome["outcome"] not in {"started", "dry_run"}:
         return Answer(lines, outcome, ok=False)
-    if not wait:
+    if not (wait or watch):
         return Answer(lines, outcome)
     Console(stderr=True).print(*lines, highlight=False, soft_wrap=True)
-    ended = watched(target, str(outcome["run_id"]))
+    ended = watched(target, str(outcome["run_id"]), as_page=watch)
     return Answer(
         [f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
         summary(ended),

@@ -12,13 +12,13 @@ from ops.watch import watched
 
 
 @at_a_target
-def status(target: Target, *, run_id: str | None, follow: bool) -> Answer:
+def status(target: Target, *, run_id: str | None, follow: bool, watch: bool) -> Answer:
     """Look at a run, the last one by default; what a dead start has left unsent is sent."""
     run = taken_up(target, target.run(run_id))
-    if follow and run.closed_at is None:
-        run = watched(target, run.run_id)
+    if (follow or watch) and run.closed_at is None:
+        run = watched(target, run.run_id, as_page=watch)
     seen = take(target, run)
-    return Answer(list(lines(seen)), seen.data(), ok=not follow or run.status == "complete")
+    return Answer(list(lines(seen)), seen.data(), ok=not (follow or watch) or run.status == "complete")
 
 
 def lines(seen: Snapshot) -> Iterator[str]:

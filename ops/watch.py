@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -158,11 +159,22 @@ def summary(run: Run) -> dict[str, object]:
     return {name: getattr(run, name) for name in (*about, *counts)} | msgspec.structs.asdict(run.totals)
 
 
-def watched(target: Target, run_id: str) -> Run:
-    """Show a run until it has ended; whoever interrupts that is told that the run goes on."""
+def watched(target: Target, run_id: str, *, as_page: bool = False) -> Run:
+    """Show a run until it has ended, as a page too if that is wanted; who interrupts that hears that the run goes on."""
     console = Console(stderr=True)
+    views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
     try:
-        return show(watch(target.ledger, run_id, target.clock(), patience=PATIENCE), console)
+        with _page(target, run_id, console) if as_page else nullcontext():
+            return show(views, console)
     except KeyboardInterrupt:
         console.print(f"run {run_id} goes on; `rotation stop {run_id}` ends it", highlight=False, soft_wrap=True)
         raise
+
+
+@contextmanager
+def _page(target: Target, run_id: str, console: Console) -> Iterator[None]:
+    from ops.report.live import served  # noqa: PLC0415 - a web server takes 0.3 s that others need not wait
+
+    with served(target, run_id) as url:
+        console.print(f"the run as a page: {url}", highlight=False, soft_wrap=True)
+        yield

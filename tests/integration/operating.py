@@ -17,6 +17,12 @@ from ops.shapes import PAGE
 from ops.target import Running, Target, find, running
 
 IDENTITIES = 24
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
+from ops.cli import main
+main()
+"""
 
 
 def exact(schema: Any) -> Any:
@@ -39,6 +45,7 @@ def _shape(arguments: tuple[str, ...], data: dict[str, Any]) -> str:
     words = list(arguments[:2] if arguments[0] == "sentry" else arguments[:1])
     words[0] = "dead-letters" if words[0] == "letters" else words[0]
     words += [flag for flag in ("--wait", "--undo") if flag in arguments]
+    words += ["--wait"] if "--watch" in arguments and words[0] != "status" else []
     if "outcome" in data or words[0] == "stop":
         words = [word for word in words if word != "--wait"]
     return " ".join(words)

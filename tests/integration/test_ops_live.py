@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from contextlib import chdir
 
@@ -12,7 +14,8 @@ import pytest
 from core.runs.totals import TOTALS
 from local.process import end, listening, spawn
 from tests.browser.devtools import CHROMIUM, browser
-from tests.integration.operating import SHAPES
+from tests.eventually import eventually
+from tests.integration.operating import INTERRUPTIBLE, SHAPES
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -121,3 +124,23 @@ def test_a_lost_connection_is_said_with_the_time_of_the_last_update(desk, phone,
     assert re.fullmatch(
         r"connection lost: this is the state of \d\d:\d\d:\d\d UTC; it is tried again", phone.get("link.textContent")
     )
+
+
+@pytest.mark.parametrize("ending", ["its end", "Ctrl-C"])
+def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(desk, phone, tmp_path, ending):
+    """After Ctrl-C the run goes on, so that the page's last state is not its end."""
+    with desk.held(), (tmp_path / "said").open("w+") as said, chdir(desk.directory):
+        words = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "7,8", "--watch"]
+        command = subprocess.Popen(words, stdout=said, stderr=said)  # noqa: S603 - our own command
+        url = eventually(lambda: re.search(r"as a page: (\S+)", (tmp_path / "said").read_text()))[1]
+        phone.open(url)
+        phone.wait("document.getElementById('status').textContent === 'running'")
+        if ending == "Ctrl-C":
+            command.send_signal(signal.SIGINT)
+            phone.wait("link.textContent.startsWith('the watching has ended')")
+    phone.wait("link.textContent.startsWith('the watching has ended')")
+
+    assert command.wait(60) == (0 if ending == "its end" else 1)
+    assert status(phone) == ("complete" if ending == "its end" else "running")
+    assert not phone.get("link.classList.contains('lost')")
+    assert "127.0.0.1" in url

@@ -22,16 +22,9 @@ from core.utc import moment_text
 from ops.target import Target
 from tests.eventually import eventually
 from tests.integration.build import kill_server
-from tests.integration.operating import IDENTITIES, Desk
+from tests.integration.operating import IDENTITIES, INTERRUPTIBLE, Desk
 
 pytestmark = pytest.mark.xdist_group("operator")
-
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
-from ops.cli import main
-main()
-"""
 
 
 @dataclass(frozen=True)
