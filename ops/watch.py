@@ -160,7 +160,7 @@ def summary(run: Run) -> dict[str, object]:
 
 
 def watched(target: Target, run_id: str, *, as_page: bool = False) -> Run:
-    """Show a run until it has ended, as a page too if that is wanted; who interrupts that hears that the run goes on."""
+    """Show a run until it has ended, as a page too if that is wanted; who interrupts hears that the run goes on."""
     console = Console(stderr=True)
     views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
     try:
