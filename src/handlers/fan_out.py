@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from core import settings
 from core.lml import gate as deploy_gate
 from core.lml.client import RefreshClient
+from core.rotation import postgres
 from core.rotation import table as rotation
 from core.runs.fan_out import FanOut, RunRefusedError, StartOutcome
 from handlers import bootstrap, init
@@ -21,6 +22,7 @@ def build() -> FanOut:
     lifecycle = bootstrap.lifecycle(config)
     lml, github = RefreshClient(config.lml, lifecycle.clock), deploy_gate.Github(config.github_token)
     gate = partial(deploy_gate.check, lml, local_dev=config.local_dev, github=github)
+    postgres.read_authorities(config.database)
     connect = partial(rotation.connect, config.database)
     return FanOut(lifecycle, bootstrap.queue(config), connect, gate, config.batch_size)
 

@@ -9,6 +9,7 @@ from core.aws.extension import Afterwards
 from core.aws.table import Table
 from core.picker import config
 from core.picker.build import Picker, build
+from core.rotation import postgres
 from core.telemetry import Telemetry
 from handlers import secrets
 from handlers.init import ON_LAMBDA
@@ -25,6 +26,7 @@ def picker(*, asks_lml: bool = False) -> Picker:
             yield its.lml.api_key.get
 
     settings = load_settings(config.read, needs)
+    postgres.read_authorities(settings.database)
     table = Table(aws.create_client("dynamodb", rehearsed=ON_LAMBDA), str(settings.table))
     return build(settings, Telemetry(settings.sentry, secrets=secrets.hidden, sentry_late=True), table)
 

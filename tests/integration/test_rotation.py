@@ -1,5 +1,6 @@
 """The rotation table as fan-out reads it, from a real PostgreSQL, also when that misbehaves."""
 
+import os
 import socket
 import ssl
 import threading
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from pg8000 import native
 
+from core.rotation import postgres as connections
 from core.rotation import table as rotation
 from core.rotation.table import Coverage, DatabaseError
 from core.settings import Database, Secret
@@ -401,3 +403,23 @@ def test_only_a_certificate_that_somebody_vouches_for_is_accepted(server, schema
                 assert list(opened.identity_ids()) == [7]
         else:
             assert "CERTIFICATE_VERIFY_FAILED" in str(refusal(settings))
+
+
+def test_a_bundle_of_authorities_is_read_once_and_anew_when_its_file_has_changed(server, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(self_signed(tmp_path).read_bytes())
+    settings = database(server, "public", tls=str(bundle))
+
+    first, again = connections._tls_context(settings), connections._tls_context(settings)
+    os.utime(bundle, ns=(0, 0))
+
+    assert again is first
+    assert connections._tls_context(settings) is not first
+
+
+def test_a_bundle_that_cannot_be_read_is_no_error_before_a_connection_is_opened(server, tmp_path):
+    settings = database(server, "public", tls=str(tmp_path / "absent.pem"))
+
+    connections.read_authorities(settings)
+
+    assert "No such file" in str(refusal(settings))

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from io import BufferedRWPair
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -117,8 +118,8 @@ def begun(database: settings.Database, begin: str) -> Connection:
 
 
 def _connect(database: settings.Database, login: Login) -> Connection:
-    over_tls = database.tls != "disable" and not database.host.startswith("/")
-    context = _tls_context(database.tls) if over_tls else False  # None would mean TLS without verifying
+    over_tls = _is_over_tls(database)
+    context = _tls_context(database) if over_tls else False  # None would mean TLS without verifying
     limit = _CONNECT_TIMEOUT
     deadline = time.monotonic() + limit
     try:
@@ -289,8 +290,27 @@ def is_of_the_query(error: Exception) -> bool:
     return bool(code) and not code.startswith(("08", "57P")) and code not in _NOT_OF_THE_QUERY
 
 
-def _tls_context(tls: str) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=None if tls == "verify" else tls)
+def read_authorities(database: settings.Database) -> None:
+    """Read the certificate authorities for the connections to come; what is wrong with them is told by the first."""
+    if _is_over_tls(database):
+        with suppress(OSError):
+            _tls_context(database)
+
+
+def _is_over_tls(database: settings.Database) -> bool:
+    return database.tls != "disable" and not database.host.startswith("/")
+
+
+def _tls_context(database: settings.Database) -> ssl.SSLContext:
+    if database.tls == "verify":
+        return _trusting(None, ssl.get_default_verify_paths())
+    return _trusting(database.tls, Path(database.tls).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _trusting(bundle: str | None, _which: object) -> ssl.SSLContext:
+    """Read a bundle once, and anew when its file has changed: AWS's own has more than a hundred authorities."""
+    return ssl.create_default_context(cafile=bundle)
 
 
 def _code(error: Exception) -> str:
