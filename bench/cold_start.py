@@ -172,23 +172,23 @@ def _sides(directory: Path, quick: bool) -> dict[str, list[Side]]:
     return sides
 
 
-def take(here: Bench, rounds: Mapping[int, int]) -> Taken:
+def take(here: Bench, rounds: Mapping[int, int], handlers: Sequence[str]) -> Taken:
     """Measure each function so often at each size, in turns, so that what disturbs one side disturbs all."""
     taken: Taken = {}
     with as_lambda.groups(tuple(rounds)) as groups:
         for at in range(max(rounds.values())):
-            for size, function in product((size for size, times in rounds.items() if at < times), HANDLERS):
+            for size, function in product((size for size, times in rounds.items() if at < times), handlers):
                 taken.setdefault((function, size), []).append(here.turn(function, groups[size]))
     return taken
 
 
-def measure(quick: bool) -> list[Figure]:
+def measure(quick: bool, handlers: Sequence[str] = HANDLERS) -> list[Figure]:
+    """Return a figure for each function, baseline and size; a month's cost needs the functions of the refresh."""
     with bench(quick) as here:
-        for function in HANDLERS if not quick else ():
-            with as_lambda.groups((AT,)) as groups:
-                here.turn(function, groups[AT])  # fills the machine's caches of files
-        taken = take(here, {AT: 1} if quick else ROUNDS)
-    return [*_figures(taken), *memory_size.figures(taken)]
+        if not quick:
+            take(here, {AT: 1}, handlers)  # fills the machine's caches of files
+        taken = take(here, {AT: 1} if quick else ROUNDS, handlers)
+    return [*_figures(taken), *(memory_size.figures(taken) if set(handlers) == set(HANDLERS) else ())]
 
 
 def _figures(taken: Taken) -> Iterator[Figure]:
