@@ -143,12 +143,14 @@ def show(views: Iterator[View], console: Console) -> Run:
 
 
 def _show_lines(views: Iterator[View], console: Console) -> Run:
-    told = time.monotonic()
+    shown, reason = time.monotonic(), None
     for view in views:
-        if time.monotonic() - told >= LINE_EVERY:
-            told = time.monotonic()
-            more = view.rests or view.trouble
-            console.print(escape(f"{view}: {more}" if more else str(view)), highlight=False, soft_wrap=True)
+        more = view.rests or view.trouble
+        if time.monotonic() - shown >= LINE_EVERY:
+            shown = time.monotonic()
+            news = more if more != reason else None  # a reason that stays is not said again and again
+            console.print(escape(f"{view}: {news}" if news else str(view)), highlight=False, soft_wrap=True)
+            reason = more
     return view.run
 
 

@@ -215,7 +215,7 @@ class RefreshClient:
         """Return the fault and what the body tells, or its head, on one line."""
         text = _told(reply.body) or reply.body[: 4 * _DETAIL].decode(errors="replace")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return (fault + line)[:_DETAIL]
+        return (fault + (line or "an empty body") if fault else line)[:_DETAIL]
 
 
 def _told(body: bytearray) -> str | None:

@@ -13,6 +13,7 @@ from core.settings import Secret, SettingsError
 GATE_COMMIT: Final = "8a1344c"  # the first commit of LML with the endpoint
 _COMPARE: Final = "/repos/WXYC/library-metadata-lookup/compare/{gate}...{sha}"
 _GITHUB_HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_NEXT: Final = "see that LML is up and well, then start the run again"
 _GITHUB_LIMIT: Final = 15.0  # wall seconds: GitHub's clock is never faster
 
 
@@ -59,9 +60,9 @@ def check(lml: RefreshClient, *, local_dev: bool, github: Github) -> Gate:
     try:
         health = lml.health()
     except LmlError as error:
-        return Gate(allowed=False, reason=f"LML's health is not known: {error}")
+        return Gate(allowed=False, reason=f"LML's health is not known: {error}; {_NEXT}")
     if not 200 <= health.status_code <= 299:
-        return Gate(allowed=False, reason=f"LML is not healthy: GET /health answered {health.status_code}")
+        return Gate(allowed=False, reason=f"LML is not healthy: GET /health answered {health.status_code}; {_NEXT}")
     by_commit = _by_commit(health.body.get("commit_sha"), local_dev=local_dev, github=github)
     return _by_probe(lml, by_commit.reason) if by_commit.allowed else by_commit
 
@@ -90,7 +91,7 @@ def _by_probe(lml: RefreshClient, why: str) -> Gate:
     try:
         status = lml.probe()
     except LmlError as error:
-        return Gate(allowed=False, reason=f"{why}, and its endpoint gave no answer: {error}")
+        return Gate(allowed=False, reason=f"{why}, and its endpoint gave no answer: {error}; {_NEXT}")
     except SettingsError as error:
         return Gate(allowed=False, reason=str(error))
     match status:
