@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pygal
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pygal.style import Style
 
 from local.lml.discogs import MINUTE
 from ops.drawing import svg
 from ops.loadtest.report import Beside, Report, tables
+from ops.pages import PAGES
 
 _STYLE: Final = Style(font_family="inherit", label_font_size=15, major_label_font_size=15, legend_font_size=15)
 _TOP: Final = 20.0
@@ -23,11 +23,10 @@ def write(directory: Path, report: Report) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for name, plot in drawn.items():
         (directory / f"{name}.svg").write_text(plot)
-    templates = Environment(loader=PackageLoader("ops.loadtest", "."), autoescape=True, undefined=StrictUndefined)
     page = directory / "loadtest.html"
     broken = sum(not line.holds for line in report.lines)
     page.write_text(
-        templates.get_template("page.html").render(
+        PAGES.get_template("loadtest/page.html").render(
             report=report, plots=drawn, tables=list(tables(report)), broken=broken
         )
     )
@@ -51,8 +50,9 @@ def _trade_off(patterns: dict[str, Beside], chosen: str) -> Markup:
         width=420,
         height=360,
         margin=8,
+        margin_bottom=26,
         x_title="makespan, minutes",
-        y_title="openings added a day",
+        y_title="openings added",
         legend_at_bottom=True,
         legend_at_bottom_columns=1,
         legend_box_size=13,
@@ -73,9 +73,9 @@ def _trade_off(patterns: dict[str, Beside], chosen: str) -> Markup:
 
 
 def _points(beside: Beside, chosen: str) -> list[tuple[float, float, bool]]:
-    """Return makespan in minutes, openings added, and whether it is the chosen pace, for each steady pace."""
-    return sorted(
-        (summary.makespan / MINUTE, min(_TOP, max(0.0, summary.openings_added)), name == chosen)
-        for name, summary in beside.policies.items()
-        if name.endswith(" a minute")
-    )
+    """Return makespan in minutes, openings added, and whether it is the chosen pace, from the slowest pace on."""
+    paced = {name: summary for name, summary in beside.policies.items() if name.endswith(" a minute")}
+    return [
+        (paced[name].makespan / MINUTE, min(_TOP, max(0.0, paced[name].openings_added)), name == chosen)
+        for name in sorted(paced, key=lambda name: int(name.split()[0]))
+    ]
