@@ -33,7 +33,11 @@ def picker(*, asks_lml: bool = False) -> Picker:
 
 def afterwards() -> Afterwards:
     """Keep this environment awake after each answer until LML has been asked to the end; for an environment's start."""
-    return Afterwards(os.environ.get("AWS_LAMBDA_RUNTIME_API"), _until_lml_has_answered)
+    return Afterwards(os.environ.get("AWS_LAMBDA_RUNTIME_API"), _until_lml_has_answered, _tell_that_it_freezes)
+
+
+def _tell_that_it_freezes(why: str) -> None:
+    picker().telemetry.warning("picker", f"nothing keeps this environment awake until LML has answered: {why}")
 
 
 def _until_lml_has_answered(seconds: float) -> None:

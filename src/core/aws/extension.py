@@ -22,14 +22,16 @@ class Afterwards:
     """Wrap each invocation in it; `wait` waits for what goes on, for so many seconds at most.
 
     It has to be made while the environment starts, since Lambda takes no extension later. Where there is no such
-    API, or it takes none, nothing is kept awake: what goes on is frozen with the environment, and thaws with it.
+    API, or it takes none, nothing is kept awake: what goes on is frozen with the environment, and thaws with it. `warn`
+    is told why, but not of the end of the environment.
     """
 
-    def __init__(self, api: str | None, wait: Callable[[float], object]) -> None:
+    def __init__(
+        self, api: str | None, wait: Callable[[float], object], warn: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._wait = wait
+        self._warn = warn
         self._answered = threading.Event()
-        self.refused: str | None = None
-        """Why there is no extension."""
         identifier = self._registered(api) if api else None
         if api and identifier:
             name = "lambda-extension"
@@ -50,12 +52,12 @@ class Afterwards:
             answer.read()
             identifier = answer.headers.get("Lambda-Extension-Identifier")
         except (OSError, http.client.HTTPException) as error:
-            self.refused = f"{type(error).__name__}: {error}"
+            self._warn(f"{type(error).__name__}: {error}")
             return None
         finally:
             connection.close()
         if answer.status != http.client.OK or not identifier:
-            self.refused = f"the Extensions API answered {answer.status}"
+            self._warn(f"the Extensions API answered {answer.status}")
             return None
         return identifier
 
@@ -71,5 +73,7 @@ class Afterwards:
                 if self._answered.wait(max(0.0, left)):
                     self._answered.clear()
                     self._wait(max(0.0, left - (time.monotonic() - began)))
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:  # the environment ends
-            self.refused = f"{type(error).__name__}: {error}"
+        except (OSError, http.client.HTTPException):
+            pass  # the environment ends
+        except (ValueError, KeyError) as error:
+            self._warn(f"no event of the Extensions API: {type(error).__name__}: {error}")

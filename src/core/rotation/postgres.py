@@ -239,6 +239,7 @@ class Pool:
         self._database = database
         self._clock = clock
         self._idle: list[tuple[Connection, datetime]] = []
+        self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     def run(self, what: str, sql: str, **params: object) -> list[list[Any]]:  # what a query's columns are
@@ -270,18 +271,20 @@ class Pool:
         except BaseException:
             disconnect(connection)
             raise
-        self._idle.append((connection, self._clock.utc()))
+        with self._lock:
+            self._idle.append((connection, self._clock.utc()))
         return found
 
     def _kept(self) -> Connection | None:
-        while True:
-            try:
-                connection, idle_since = self._idle.pop()
-            except IndexError:  # of the threads that look at once, one gets it
-                return None
-            if (self._clock.utc() - idle_since).total_seconds() < IDLE_SECONDS:
-                return connection
+        """Return the connection that was used last, and let go those that a burst has left: the oldest come first."""
+        now, old = self._clock.utc(), list[Connection]()
+        with self._lock:
+            while self._idle and (now - self._idle[0][1]).total_seconds() >= IDLE_SECONDS:
+                old.append(self._idle.pop(0)[0])
+            kept = self._idle.pop()[0] if self._idle else None
+        for connection in old:
             disconnect(connection)
+        return kept
 
 
 def is_of_the_query(error: Exception) -> bool:

@@ -579,6 +579,21 @@ def test_a_connection_is_not_trusted_after_five_idle_minutes(station, picker):
     assert eventually(lambda: station.run(count) == [[1]])
 
 
+def test_a_burst_leaves_five_connections_and_a_quiet_time_after_it_one(station, picker):
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rotation-artist-backfill'"
+    pool, row = picker.resolver.rows._pool, station.row()
+    with ThreadPoolExecutor(40) as djs:
+        for read in [djs.submit(pool.run, "burst", "SELECT pg_sleep(0.05)") for _ in range(40)]:
+            read.result()
+    assert station.run(count) == [[5]]
+
+    for _ in range(3):
+        picker.later(minutes=2)
+        picker.resolver.rows.row(row)
+
+    assert eventually(lambda: station.run(count) == [[1]])
+
+
 def test_threads_have_connections_of_their_own(station, picker):
     row = station.row()
     together = threading.Barrier(4)
