@@ -1,6 +1,7 @@
 """Where the tables of a cloud are; what makes and fills them is `local.postgres`."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,18 @@ class Postgres:
         """Where the tables are if the server is not ours, for a sentence."""
         where = f"{self.host}:{self.port}/{self.database}"
         return "" if self.home else f", in schema {self.schema} of DATABASE_URL's {where}"
+
+    @property
+    def socket(self) -> str | None:
+        """The socket's path, where the host is its directory."""
+        return f"{self.host}/.s.PGSQL.{self.port}" if self.host.startswith("/") else None
+
+    @property
+    def url(self) -> str:
+        """Where a connection is taken, without a user: as `local.health` looks there."""
+        if self.socket is not None:
+            return f"unix:{quote(self.socket)}"
+        return f"postgresql://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def environment(self) -> dict[str, str]:
         """Return the database settings of the functions (docs/design/settings.md)."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,7 +29,10 @@ async def _state(url: str) -> str:
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         async with asyncio.timeout(PATIENCE):
-            _, writer = await asyncio.open_connection(address.hostname, port)
+            if address.scheme == "unix":
+                _, writer = await asyncio.open_unix_connection(unquote(address.path))
+            else:
+                _, writer = await asyncio.open_connection(address.hostname, port)
     except TimeoutError:
         return f"no connection within {PATIENCE:g} s"
     except OSError as error:

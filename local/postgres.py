@@ -173,7 +173,6 @@ def _with_schema(address: Address, host: str, port: int, directory: Path) -> Pos
 @contextmanager
 def connected(postgres: Postgres) -> Iterator[_Connection]:
     """Connect as the database's owner; raises PostgresError."""
-    socket = f"{postgres.host}/.s.PGSQL.{postgres.port}" if postgres.host.startswith("/") else None
     try:
         connection: _Connection = native.Connection(
             postgres.owner,
@@ -181,8 +180,8 @@ def connected(postgres: Postgres) -> Iterator[_Connection]:
             host=postgres.host,
             port=postgres.port,
             database=postgres.database,
-            unix_sock=socket,
-            ssl_context=None if postgres.tls == "disable" or socket else _tls_context(postgres.tls),
+            unix_sock=postgres.socket,
+            ssl_context=None if postgres.tls == "disable" or postgres.socket else _tls_context(postgres.tls),
             startup_params={"options": postgres.options} if postgres.options else None,
         )
     except native.InterfaceError as error:

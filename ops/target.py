@@ -208,7 +208,15 @@ def local_session() -> Session:
 def home() -> Path:
     """Return `.local` of the cloud that runs here or in the nearest folder above; without one, of this directory."""
     here = Path.cwd()
-    return next((it / HOME for it in (here, *here.parents) if (it / HOME / DESCRIPTION).exists()), here / HOME)
+    return next((it / HOME for it in (here, *here.parents) if is_there(it / HOME / DESCRIPTION)), here / HOME)
+
+
+def is_there(path: Path) -> bool:
+    """Say whether a file is there, also where it is somebody else's to look into: who opens it is told."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def running() -> Running:

@@ -22,7 +22,7 @@ from local.process import Process, ProcessError, listening, spawn
 from local.world import World
 from ops import picker
 from ops.answer import Answer
-from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, home, local_target, running
+from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, home, is_there, local_target, running
 
 FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
 PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
@@ -50,7 +50,7 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
     console = Console(stderr=True)
     options = Options(world=World.seeded(identities, warm=warm), speed=speed)
     with started.ending_on_signals(), _alone(folder):
-        if (folder / DESCRIPTION).exists() and any(process.alive for process in _described(folder)):
+        if is_there(folder / DESCRIPTION) and any(process.alive for process in _described(folder)):
             raise OperatorError(f"a cloud is running already, of {folder.parent}: `rotation down` stops it")
         _end_everything(folder)
         directory = folder / started.CLOUDS.name / "up"
@@ -93,7 +93,7 @@ def up(*, identities: int, warm: bool, speed: float) -> Answer:
 def down() -> Answer:
     """Stop the cloud of `up` and what a killed `up` or `demo` has left, and delete all that they hold."""
     folder = home()
-    if not (folder / DESCRIPTION).exists() and not (folder / started.CLOUDS.name).exists():
+    if not is_there(folder / DESCRIPTION) and not is_there(folder / started.CLOUDS.name):
         raise OperatorError("nothing runs here that could be stopped: `rotation up` starts a cloud in this directory")
     with _alone(folder):
         stopped = _end_everything(folder)
@@ -106,6 +106,10 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         with started.held(folder):
             yield
+    except PermissionError as error:
+        raise OperatorError(
+            f"{error.filename or folder} belongs to another user: run this command as the user who called `rotation up`"
+        ) from None
     except started.BusyError:
         raise OperatorError(
             f"another `rotation up` or `rotation down` is at work in {folder.parent}: wait for its end, then try again"
@@ -146,9 +150,8 @@ def _watched_over(there: Cloud, picker_url: str) -> tuple[Cloud, str]:
     directory = Path(there.directory)
     url_file = directory / "page.url"
     command = [sys.executable, "-m", "ops.report.live", "--url-file", str(url_file)]
-    database = f"postgresql://{there.database.host}:{there.database.port}"
     # LML's own /health is not asked: that costs a Discogs call.
-    parts = {"aws": there.aws_url, "lml": there.lml_url, "sentry": there.sentry_url, "postgresql": database}
+    parts = {"aws": there.aws_url, "lml": there.lml_url, "sentry": there.sentry_url, "postgresql": there.database.url}
     for name, url in (parts | {"picker": picker_url}).items():
         command += ["--part", name, url]
     process = spawn(command, directory / "page.log")
