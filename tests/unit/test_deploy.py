@@ -135,7 +135,8 @@ def test_a_longer_run_costs_what_its_seconds_cost():
 
     before, after = (cost.of_a_run(measured, template)[0].dollars[0] for measured in (MEASURED, longer))
 
-    assert after - before == pytest.approx(1000 * 512 / 1024 * cost.GB_SECOND["arm64"])
+    gigabytes = template["Resources"]["RefreshFunction"]["Properties"]["MemorySize"] / 1024
+    assert after - before == pytest.approx(1000 * gigabytes * cost.GB_SECOND["arm64"])
 
 
 def test_what_stands_by_is_counted_in_the_template_without_the_picker():
