@@ -21,11 +21,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the stand-in for LML remembers: each id with the status of its last answer, requests, and most at once."""
+    """What the stand-in for LML remembers: each id with the status of its last answer, requests, and most at once.
+
+    `discogs_calls` are those that it made for the run.
+    """
 
     last_status: dict[int, str]
     requests: int
     at_once: int
+    discogs_calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,8 @@ def _lml(run: Run, evidence: Evidence) -> Iterator[Finding]:
         yield _same(f"LML's last answers hold the same {name}", statuses.count(name), getattr(run.totals, name))
     ours = {name: getattr(run.totals, name) for name in REPORTED_TOTALS}
     yield _same("the totals are what LML's world says", ours, {name: expected[name] for name in REPORTED_TOTALS})
+    if not expected["discogs_calls"]:
+        yield _same("LML, which had everything cached, made no Discogs call", asked.discogs_calls, 0)
     at_once = f"LML never saw more than {evidence.concurrency} of our requests at once"
     yield Finding(at_once, asked.at_once <= evidence.concurrency, str(asked.at_once))
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from core.runs.totals import Totals
 from local.lml.breaker import BreakerState, Opening
 from local.lml.discogs import DiscogsCall, busiest_minute
 from local.lml.orders import Order
@@ -15,11 +16,17 @@ DJS: Final = Order(per_minute=10)
 """Readers of the stand-in beside a run: Discogs calls a minute, in lookups of five."""
 
 
+ELAPSED: Final = "how busy this machine is, as much as of calls"
+"""What the time of an answer proves under a fast clock: a stall of 10 ms looks as long as several calls."""
+
+
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """What DJs met beside a run, by the stand-in's record: the measure of the load test."""
 
     calls: int
     """Discogs calls of everybody."""
+    ours: int
+    """Of these, the calls that LML made for a run's requests."""
     most_in_a_minute: int
     """Calls of everybody in Discogs' moving minute of 60; at 57 its answers open LML's breaker."""
     breaker: BreakerState
@@ -28,13 +35,19 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     djs_calls: int
     djs_shed: int
 
-    def lines(self, rested: float) -> list[str]:
-        """Say it to a person; `rested` is how many seconds the run rested."""
-        return [
+    def lines(self, totals: Totals, speed: float) -> list[str]:
+        """Say it to a person, beside what the run has counted; `speed` is the clock's."""
+        rested = totals.breaker_rest_seconds + totals.discogs_rest_seconds
+        charged = f"the run, which sees only how long an answer takes, counted about {totals.discogs_calls_estimated}"
+        lines = [
+            f"LML made {self.ours} Discogs calls for the run; {charged}.",
             f"Discogs saw at most {self.most_in_a_minute} of its 60 calls in a minute.",
             f"LML's breaker opened {self.breaker_opened} times.",
             f"{self.djs_shed} of {self.djs_calls} calls of DJs were shed. The run rested for {rested:.0f} s.",
         ]
+        if speed != 1:
+            lines.insert(1, f"With a clock {speed:g} times faster, that time is evidence of {ELAPSED}.")
+        return lines
 
 
 class _Seen(msgspec.Struct):
@@ -64,6 +77,7 @@ def beside(stand_in: str, since: float = -math.inf, until: float = math.inf) -> 
     readings = [reading for reading in seen.readings if since <= reading.at <= until]
     return Beside(
         calls=len(calls),
+        ours=sum(call.kind == "refresh" and since <= call.at <= until for call in seen.calls),
         most_in_a_minute=busiest_minute(calls),
         breaker=seen.breaker,
         breaker_opened=sum(it.after == "closed" and since <= it.at <= until for it in seen.openings),

@@ -188,8 +188,8 @@ def main() -> None:
 @click.option(
     "--speed",
     type=_Number(*SPEEDS),
-    help="Times faster than real time; 200, of the picker's walk 25, or 1 with --lml-url: faster would send many times "
-    "the budget.",
+    help="Times faster than real time; 200, of the picker's walk 25, or 1 with --lml-url, as faster would send many "
+    "times the budget, and with --warm, as a fast clock takes this machine's own time for Discogs calls.",
 )
 @click.option("--lml-url", type=_Text(), help="Ask this LML instead of the stand-in, whose log is then not checked.")
 @click.option("--lml-api-key", default="", help="Its bearer token.")

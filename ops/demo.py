@@ -93,7 +93,7 @@ def demo(
             sys.exit(0 if _show_picker(World.seeded(identities), speed, as_json=as_json) else 1)
     options = Options(
         world=World.seeded(identities).warmed(identities * (100 if warm else 0 if cold else WARM_PERCENT) // 100),
-        speed=speed or (1.0 if lml_url else SPEED),
+        speed=speed or (1.0 if lml_url or warm else SPEED),  # what is cached answers so soon that a fast clock hides it
         lml_url=lml_url,
         lml_api_key=lml_api_key,
         settings=dict(assignments),
@@ -175,12 +175,6 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
     return Report(run=run, findings=findings, stale=stale, failed=failed, beside=beside, page=page, no_page=no_page)
 
 
-def _met(beside: Beside | None, run: Run) -> list[str]:
-    """Say what DJs met and how long the run rested."""
-    rested = run.totals.breaker_rest_seconds + run.totals.discogs_rest_seconds
-    return [] if beside is None else beside.lines(rested)
-
-
 def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
     """Pass views on while every function that is called can start; raises DemoError with what keeps it from that."""
     for view in views:
@@ -232,7 +226,7 @@ def _print(report: Report, options: Options, console: Console) -> None:
         "the database, Sentry and CloudWatch" if options.lml_url else "the database, LML's log, Sentry and CloudWatch"
     )
     console.print(f"{held} of {len(report.findings)} accounts agree with {witnesses}.")
-    for line in _met(report.beside, run):
+    for line in report.beside.lines(run.totals, options.speed) if report.beside else ():
         console.print(line, highlight=False)
     page = f"The run as a page: {report.page}" if report.page else f"No page of the run: {report.no_page}"
     console.print(page, highlight=False, markup=False, soft_wrap=True)

@@ -51,7 +51,13 @@ def _asked(there: Cloud) -> Asked:
     calls = lml_calls(there)
     answers = {identity: status for call in calls for identity, status in call["results"]}
     asked = {identity: answers.get(identity, "no answer") for call in calls for identity in call["ids"]}
-    return Asked(last_status=asked, requests=len(calls), at_once=_get(there.lml_url, "/_stats")["in_flight_most"])
+    stats = _get(there.lml_url, "/_stats")
+    return Asked(
+        last_status=asked,
+        requests=len(calls),
+        at_once=stats["in_flight_most"],
+        discogs_calls=stats["discogs_calls_by_kind"].get("refresh", 0),
+    )
 
 
 def _waiting(there: Cloud) -> dict[str, int]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from core.runs.ledger import Run
 from core.runs.totals import UNWARMED, Totals
+from ops.beside import ELAPSED
 from ops.pages import PAGES
 from ops.report import charts, figures
 from ops.report.material import Material
@@ -84,6 +85,7 @@ def content(material: Material) -> str:
         troubles=figures.troubles(material.lines)[:TABLE_ROWS],
         reasons=seen.reasons[:REASONS],
         few=FEW,
+        elapsed=ELAPSED,
         stale=stale[:TABLE_ROWS],
         stale_rest=_rest(seen.stale, stale),
         failed=failed[:TABLE_ROWS],

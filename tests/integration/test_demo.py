@@ -47,6 +47,16 @@ def test_the_demo_ends_well_and_says_so_on_its_last_line():
     assert "Stale" in finished.stderr
 
 
+def test_a_warm_day_costs_no_discogs_call_however_busy_the_machine_is():
+    """In real time, where what this machine takes for an answer is no Discogs call yet."""
+    finished = demo("--warm", "--identities", "12")
+
+    assert (finished.returncode, last_line(finished)["beside"]["ours"]) == (0, 0), finished.stderr
+    said = " ".join(finished.stderr.split())
+    assert "LML made 0 Discogs calls for the run; the run, which sees only how long an answer takes, counted" in said
+    assert "LML, which had everything cached, made no Discogs call" not in said  # it holds
+
+
 def test_no_identities_are_a_complete_run_too():
     """With a key that looks like an option, as one in 64 random ones does."""
     finished = demo("--identities", "0", "--lml-api-key=-a-key")

@@ -56,8 +56,8 @@ def sound_evidence():
     return Evidence(
         database_ids=[1, 2, 3],
         messages=[Message(run_id="r", number=0, planned=(1, 2, 3), next_part=1, sent_part=0, left=None)],
-        asked=Asked(last_status={1: "warmed", 2: "warmed", 3: "not_found"}, requests=3, at_once=2),
-        expected={name: getattr(TOTALS, name) for name in REPORTED_TOTALS},
+        asked=Asked(last_status={1: "warmed", 2: "warmed", 3: "not_found"}, requests=3, at_once=2, discogs_calls=0),
+        expected={name: getattr(TOTALS, name) for name in REPORTED_TOTALS} | {"discogs_calls": 0},
         concurrency=2,
         spans=[a_totals_span()],
         check_ins=[{"status": "in_progress"}, {"status": "ok"}],
@@ -89,7 +89,7 @@ def test_an_lml_whose_log_cannot_be_read_is_left_out():
         pytest.param(a_run(), {"database_ids": [1, 2]}, "every active identity of the database", id="an id too many"),
         pytest.param(
             a_run(),
-            {"asked": Asked(last_status={1: "warmed", 2: "warmed"}, requests=3, at_once=2)},
+            {"asked": replace(sound_evidence().asked, last_status={1: "warmed", 2: "warmed"})},
             "LML was asked for every planned id",
             id="not asked",
         ),

@@ -215,10 +215,13 @@ def test_what_nobody_tells_is_not_shown_as_none():
 
 
 def test_the_harm_to_readers_is_shown_where_it_is_known():
-    harm = Beside(calls=900, most_in_a_minute=58, breaker="half-open", breaker_opened=2, djs_calls=400, djs_shed=7)
+    harm = Beside(
+        calls=900, ours=300, most_in_a_minute=58, breaker="half-open", breaker_opened=2, djs_calls=400, djs_shed=7
+    )
 
-    text = Page(render(material(beside=harm))).text
+    text = Page(render(material(beside=harm, speed=200.0))).text
 
+    assert "about 0 of this run, an estimate by the time of answers; LML made 300. With a clock 200 times" in text
     assert "half-open; it opened 2 times in this run" in text
     assert "900 Discogs calls, at most 58 of Discogs' 60 in a minute" in text
     assert "7 of 400 calls shed" in text
