@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import uvicorn
 from starlette.types import ASGIApp
 
 START_SECONDS: Final = 20.0
+Http: TypeAlias = Literal["h11"] | type[asyncio.Protocol]
 
 
 class ServerStartError(RuntimeError):
@@ -29,11 +30,11 @@ logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: ASGIApp, ready: Callable[[str], None]) -> None:
+    def __init__(self, app: ASGIApp, ready: Callable[[str], None], http: Http = "h11") -> None:
         # h11 and asyncio are named so that a machine with faster ones behaves the same. Nothing that a client waits
         # for may delay the end: a test holds requests on purpose.
         config = uvicorn.Config(
-            app, loop="asyncio", http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=0
+            app, loop="asyncio", http=http, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=0
         )
         super().__init__(config)
         self._ready = ready
@@ -45,8 +46,8 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def in_thread(app: ASGIApp) -> Iterator[str]:
-    """Serve while the context lasts; gives the base URL."""
+def in_thread(app: ASGIApp, http: Http = "h11") -> Iterator[str]:
+    """Serve while the context lasts, by uvicorn's protocol of a name or by one's own; gives the base URL."""
     urls: list[str] = []
     listening = threading.Event()
 
@@ -54,7 +55,7 @@ def in_thread(app: ASGIApp) -> Iterator[str]:
         urls.append(url)
         listening.set()
 
-    server = _Server(app, ready)
+    server = _Server(app, ready, http)
     with listener() as sock:
         thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
         thread.start()

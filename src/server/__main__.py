@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from core import authorization
 from core.environment import SettingsError
+from core.picker import api
 from core.picker.build import Picker
 from core.picker.build import build as build_picker
 from core.telemetry import Telemetry
@@ -27,7 +28,7 @@ HEAD_MOST: Final = 64 * 1024
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, which takes a head of any length; ours hangs up where one does not end."""
+    """uvicorn's, which takes a head of any length, and answers what is no HTTP in plain text."""
 
     _head = 0
 
@@ -38,6 +39,13 @@ class Protocol(HttpToolsProtocol):
         # GET alone is served, so that what comes without a new request is the head of one, or a body that nobody reads.
         if self._head > HEAD_MOST and (cycle is None or cycle.response_complete):
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        reply = api.problem(400, msg)
+        headers = {**reply.headers, "content-length": str(len(reply.body)), "connection": "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + reply.body)
+        self.transport.close()
 
 
 class Server(uvicorn.Server):

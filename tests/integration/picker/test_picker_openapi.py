@@ -14,6 +14,7 @@ from core.picker import api
 from core.picker.build import Picker
 from local import serve
 from server import app as server
+from server.__main__ import Protocol
 from tests.integration.picking import DIRECT, RELEASE
 from tests.signing import SETTINGS, bearer, key_set
 
@@ -29,7 +30,7 @@ def url(station, lml, open_picker):
     settings = authorization.read({"PICKER_JWKS_URL": "https://auth.example/jwks", **SETTINGS})
     authorizer = authorization.Authorizer(settings, authorization.Keys("the url", lambda _: key_set()))
     app = server.build(Picker(picker.resolver, picker.warmer, picker.telemetry), authorizer, ())
-    with serve.in_thread(app) as url:
+    with serve.in_thread(app, Protocol) as url:  # what is no HTTP is answered too
         yield url
 
 

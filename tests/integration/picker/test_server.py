@@ -219,6 +219,26 @@ def test_unknown_paths_and_methods_are_answered_as_all_else(open_url, method, pa
     assert ("GET" in answer.headers.get("allow", "")) == (status == 405)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"no HTTP\r\n\r\n", id="words"),
+        pytest.param(b"\x16\x03\x01\x00\xf8\x01\x00\x00\xf4", id="TLS"),
+        pytest.param(b"GET /\xff\xfe HTTP/9.9\r\n\r\n", id="a version that is none"),
+        pytest.param(b"GET / HTTP/1.1\r\n a\r\n\r\n", id="a header that is none"),
+    ],
+)
+def test_what_is_no_http_is_answered_as_all_else(open_url, sent):
+    at = open_url.base_url
+    with socket.create_connection((at.host, at.port), timeout=30) as sock:
+        sock.sendall(sent)
+        head, _, body = b"".join(iter(lambda: sock.recv(65536), b"")).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head
+    assert json.loads(body) == {"message": "Invalid HTTP request received."}
+
+
 def test_a_head_is_a_get_without_its_body(open_url):
     head, get = open_url.head(tracks_of(7)), open_url.get(tracks_of(7))
     assert (head.status_code, head.content) == (get.status_code, b"")
