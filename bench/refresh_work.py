@@ -99,11 +99,12 @@ class Ours:
         pacing = settings.Pacing(budget=9_000)
         throttle = Throttle(lifecycle.ledger.pace, self.lml, clock, pacing, Random(1))  # noqa: S311 - reproducible
         worker = Worker(self.lml, throttle, clock, lifecycle.telemetry, 3)
-        self.consumer = RefreshConsumer(MessageStore(lifecycle, queue, ParkedQueue(aws.sqs, QUEUE_URL)), worker, 50)
+        store = MessageStore(lifecycle, queue, ParkedQueue(aws.sqs, QUEUE_URL))
+        self.consumer = RefreshConsumer(lifecycle, store, 50, worker)
 
     def work(self, body: str) -> None:
         """Do what `handlers.refresh` does with an event of this body."""
-        with self.consumer.store.lifecycle.telemetry.invocation("slice_error", but_not=ValueError):
+        with self.consumer.telemetry.invocation("slice_error", but_not=ValueError):
             for delivery in read_deliveries({"Records": [{"body": body}]}, "request"):
                 self.consumer.handle(delivery, lambda: 900.0)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from core.environment import SettingsError
-from core.lml.client import LmlError
+from core.lml.client import RefreshError
 from core.rotation.table import DatabaseError
 from ops.answer import Answer, advice_of
 from ops.target import OperatorError
@@ -108,7 +108,7 @@ def one_line(text: str) -> str:
 def _made(check: Check) -> Finding:
     try:
         return check()
-    except (OperatorError, SettingsError, DatabaseError, LmlError) as error:
+    except (OperatorError, SettingsError, DatabaseError, RefreshError) as error:
         return Finding(ok=False, reason="; ".join(str(error).splitlines()), advice=_advice(error))
     except (BotoCoreError, ClientError) as error:
         return _refused_by_aws(error)
@@ -124,7 +124,7 @@ def _advice(error: Exception) -> str:
             return error.advice
         case SettingsError():
             return "correct what is named"
-        case LmlError():
+        case RefreshError():
             return "see how LML is: GET /health"
         case _:
             return ""  # its text says what to do

@@ -116,7 +116,7 @@ class Contract:
         )
 
     def _refreshed(self, identity_id: int) -> Result:
-        """Have one id refreshed; raises LmlError, and CannotLookError for an answer of another form."""
+        """Have one id refreshed; raises RefreshError, and CannotLookError for an answer of another form."""
         with RefreshClient(self.lml, SystemClock()) as client:
             body = client.refresh([identity_id], limit=LIMIT).body
         try:

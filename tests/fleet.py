@@ -10,7 +10,7 @@ from typing import Any
 from core.budget.pacing import EXPECTED_COST, Pace
 from core.budget.throttle import OutOfTime, Permit, Stopped, Throttle
 from core.clock import Clock
-from core.lml.client import Health, LmlError, RefreshAnswer
+from core.lml.client import Health, RefreshAnswer, RefreshError
 from core.refresh.result import PartResult
 from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage
@@ -57,7 +57,7 @@ class ScriptedLml:
             raise failure(cause="timeout", elapsed=limit)
         try:
             body = self._script.answer(ids)
-        except LmlError as error:
+        except RefreshError as error:
             error.elapsed = seconds
             raise
         return RefreshAnswer(body, self._clock.pace() - started)
@@ -78,9 +78,9 @@ def failure(
     cause="status",
     elapsed=0.0,
     detail="as the test says",
-) -> LmlError:
+) -> RefreshError:
     """What the client raises for an answer of this status, or for none."""
-    return LmlError(
+    return RefreshError(
         request="POST",
         kind="permanent_error" if status in {400, 401, 403, 404, 405, 413, 422} else "retryable_error",
         cause=cause,
@@ -212,11 +212,11 @@ class Fleet:
             worker = Worker(lml, throttle, clock, Told(), 3)
             ends = self._loop.time() + FUNCTION_SECONDS
             try:
-                result = worker.work(
+                result = worker.part(
                     message,
                     time_left=lambda ends=ends: ends - self._loop.time(),
                     run_goes_on=lambda: self._loop.time() < patience,
-                )
+                ).work()
             except KilledError:
                 self._due.append((self._loop.time() + REDELIVERED_AFTER, message))
                 continue

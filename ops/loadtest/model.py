@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.lml.client import LML_REFRESH_BATCH_CAP, Health, LmlError, RefreshAnswer
+from core.lml.client import LML_REFRESH_BATCH_CAP, Health, RefreshAnswer, RefreshError
 from core.runs.plan import batches
 from core.runs.totals import Totals
 from core.settings import Pacing
@@ -149,7 +149,7 @@ class ModelLml:
             body = self._slot.wait(self._results(ids, min(limit, ingress)))
         except TimeoutError:
             cut = limit > ingress
-            raise LmlError(
+            raise RefreshError(
                 request="POST refresh",
                 kind="retryable_error",
                 cause="status" if cut else "timeout",

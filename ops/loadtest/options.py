@@ -10,7 +10,7 @@ import click
 
 from core import settings
 from core.clock import SystemClock
-from core.lml.client import LmlError, RefreshClient
+from core.lml.client import RefreshClient, RefreshError
 from core.settings import SettingsError, SettingsReader
 from ops.target import OperatorError, no_secret
 
@@ -51,7 +51,7 @@ def must_answer(lml: settings.Lml, *, refresh: bool) -> None:
             client.health()
             if refresh:
                 client.round_trip()
-    except LmlError as error:
+    except RefreshError as error:
         raise OperatorError(
             f"nothing was begun, since LML does not answer as it should: {error}; look at --lml-url and LML_API_KEY"
         ) from None

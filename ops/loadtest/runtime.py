@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from core.clock import Clock
-from core.lml.client import Health, LmlError
+from core.lml.client import Health, RefreshError
 
 SAMPLE_EVERY: Final = 60.0
 """Seconds between two samples. Each costs LML one of Discogs' 60 calls, which is not in its counter."""
@@ -83,7 +83,7 @@ def _sample(lml: Upstream, clock: Clock) -> tuple[float, int, object] | None:
     """Return time, counter and commit, or None where LML does not tell."""
     try:
         body = lml.health().body or {}
-    except LmlError:
+    except RefreshError:
         return None
     calls = body.get("discogs_live_requests_total")
     return (clock.pace(), calls, body.get("commit_sha")) if type(calls) is int else None

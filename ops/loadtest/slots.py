@@ -117,7 +117,9 @@ class Deliveries:
         self._unfinished = 0
 
     def _work(self, worker: Worker, message: RefreshMessage, day: Day) -> None:
-        result = worker.work(message, time_left=_time_left(worker.clock), run_goes_on=lambda: self._unfinished > 0)
+        result = worker.part(
+            message, time_left=_time_left(worker.clock), run_goes_on=lambda: self._unfinished > 0
+        ).work()
         if result.stop:
             raise RefusedError(result.stop.reason)
         with self._lock:

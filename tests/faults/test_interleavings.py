@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -80,6 +82,9 @@ class Lml:
         self.meanwhile: Callable[[], None] = lambda: None
         self.said: dict[int, set[str]] = defaultdict(set)
 
+    def part(self, message: RefreshMessage, **terms: Any) -> SimpleNamespace:
+        return SimpleNamespace(work=partial(self.work, message, **terms))
+
     def work(
         self,
         message: RefreshMessage,
@@ -150,7 +155,8 @@ class Interleavings(RuleBasedStateMachine):
         self.parked = Sqs()
         store = MessageStore(self.lifecycle, queue, ParkedQueue(self.parked, "parked"))
         self.lml = Lml(self.clock)
-        self.consumer, self.undertaker = RefreshConsumer(store, self.lml, 100), DeadLetterConsumer(store, 100)
+        self.consumer = RefreshConsumer(self.lifecycle, store, 100, self.lml)
+        self.undertaker = DeadLetterConsumer(self.lifecycle, store, 100)
         gate = partial(Gate, allowed=True, reason="drawn")
         self.fan_out = FanOut(self.lifecycle, queue, connected, gate, BATCH)
         self.runs: set[str] = set()

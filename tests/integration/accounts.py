@@ -181,7 +181,7 @@ class Book:
         self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
         self.store = MessageStore(self.lifecycle, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
-        self.undertaker = DeadLetterConsumer(self.store, 50)
+        self.undertaker = DeadLetterConsumer(self.lifecycle, self.store, 50)
         self._clients: dict[str, RefreshClient] = {}
         self.consumer = self.receiver_with()
 
@@ -196,7 +196,8 @@ class Book:
         # A budget that nobody exhausts: pacing has its own tests, and each second of waiting is two reads here.
         limits = settings.Pacing(budget=9_000, slice_max=slice_max)
         throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible
-        return RefreshConsumer(self.store, Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3), 50)
+        worker = Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3)
+        return RefreshConsumer(self.lifecycle, self.store, 50, worker)
 
     # What people and AWS do
 

@@ -1,9 +1,12 @@
 """The functions as Lambda calls them: every file of events/ through its handler, and what is refused at the door."""
 
 import json
+import sys
+import traceback
 from pathlib import Path
 
 import boto3
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -19,7 +22,8 @@ from tests.odd_events import ODD_EVENTS, SAMPLE_OF_SQS
 
 pytest_plugins = ("tests.integration.fixtures",)
 
-EVENTS = Path(__file__).parents[2] / "events"
+ROOT = Path(__file__).parents[2]
+EVENTS, SRC = ROOT / "events", ROOT / "src"
 
 
 def event(name):
@@ -109,6 +113,27 @@ def test_refresh_message_is_worked_on(started):
     assert started.totals()["identities_scanned"] == 50
     assert started.lml.asked_for() == IDS[:50]
     assert started.message(0).left is None
+
+
+def test_an_event_reaches_the_http_client_through_eight_functions_of_ours(started, environment):
+    """So many has a reader to open; a function that only passes things on is one that says nothing."""
+    ways = []
+    send = httpx.AsyncClient.send
+
+    async def seen(client, request, **options):
+        frames = [frame for frame, _ in traceback.walk_stack(sys._getframe())]
+        ours = [it.f_code for it in reversed(frames) if Path(it.f_code.co_filename).is_relative_to(SRC)]
+        ways.append((request, [code.co_qualname for code in ours]))
+        return await send(client, request, **options)
+
+    environment.setattr(httpx.AsyncClient, "send", seen)
+    refresh.handler(event("refresh-message"), Context())
+
+    (way,) = [way for request, way in ways if len(request.content) > len('{"identity_ids":[]}')]
+    assert way[0] == "handler"
+    assert way[-1] == "BoundedHttp._exchange"
+    assert len(way) <= 8, way
+    assert started.totals()["identities_scanned"] == 50
 
 
 def test_refresh_part_goes_on_where_the_ledger_is(started):

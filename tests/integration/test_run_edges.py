@@ -13,7 +13,7 @@ from core.environment import SettingsError
 from core.lml.gate import Gate
 from core.runs import lifecycle as lives
 from core.runs.fan_out import RunRefusedError
-from core.runs.messages import handle_each
+from core.runs.messages import DeliveryBatch
 from core.runs.plan import decode
 from core.runs.request import StartError
 from local import sentry, serve
@@ -462,12 +462,14 @@ def test_a_letter_is_given_back_to_sqs_while_another_is_at_it(book):
     now = book.clock.utc()
     assert book.ledger.messages.claim(item, "somebody", now, now + timedelta(minutes=15))
 
-    event = event_of(body, {"MessageId": "the-duplicate"})
-    answer = handle_each(event, "me", book.telemetry, lambda it: book.consumer.handle(it, lambda: 900.0))
+    def answer():
+        batch = DeliveryBatch(event_of(body, {"MessageId": "the-duplicate"}), "me", book.telemetry)
+        for delivery in batch.deliveries:
+            with batch.giving_back(delivery):
+                book.consumer.handle(delivery, lambda: 900.0)
+        return batch.answer
 
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "the-duplicate"}]}
+    assert answer() == {"batchItemFailures": [{"itemIdentifier": "the-duplicate"}]}
     book.clock.advance(timedelta(minutes=15).total_seconds())
     book.deliver_all()
-    assert handle_each(event, "me", book.telemetry, lambda it: book.consumer.handle(it, lambda: 900.0)) == {
-        "batchItemFailures": []
-    }
+    assert answer() == {"batchItemFailures": []}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from core.budget import pacing
 from core.budget.pacing import Pace
 from core.clock import Clock
-from core.lml.client import Health, LmlError
+from core.lml.client import Health, RefreshError
 from core.settings import Pacing
 
 RESERVE_SECONDS: Final = 20.0
@@ -99,7 +99,7 @@ class Throttle:
         return pacing.slice_size(self._limits, warm=self._warm)
 
     def measure_round_trip(self) -> None:
-        """Time a request that touches nothing, and keep the fastest of this environment; raises `LmlError`."""
+        """Time a request that touches nothing, and keep the fastest of this environment; raises `RefreshError`."""
         for _ in range(1 if self._round_trip is not None else _FIRST_ROUND_TRIPS):
             seconds = self._lml.round_trip()
             self._round_trip = seconds if self._round_trip is None else min(seconds, self._round_trip)
@@ -195,7 +195,7 @@ class Throttle:
         """What LML says of a Discogs that is down, by not answering in time too; None where it says anything else."""
         try:
             services = self._lml.health().body.get("services")
-        except LmlError as error:
+        except RefreshError as error:
             return "timeout" if error.cause == "timeout" else None
         word = services.get("discogs_api") if isinstance(services, dict) else None
         return word if isinstance(word, str) and word in _DOWN else None

@@ -14,7 +14,8 @@ import msgspec
 
 from core import settings
 from core.clock import Clock
-from core.lml.http import Bearer, BoundedHttp, Cause, HttpReply, Method, NoReplyError
+from core.lml.error import LmlError
+from core.lml.http import Bearer, BoundedHttp, HttpReply, Method, NoReplyError
 from core.redaction import hide
 
 LML_REFRESH_BATCH_CAP: Final = settings.LML_REFRESH_BATCH_CAP  # ids in one request
@@ -38,19 +39,14 @@ _ADVICE: Final = {
 
 
 @dataclass(eq=False, kw_only=True)
-class LmlError(Exception):
+class RefreshError(LmlError):
     """A request to LML without a usable answer; the message says which, why, and for some what to check."""
 
-    request: str
     kind: ErrorKind
-    cause: Cause
     elapsed: float
     status: int | None = None
     retry_after: float | None = None
     """Seconds, 0 to 3600; None without a header that can be understood."""
-    detail: str
-    """What went wrong, or the head of the body; one line, 300 characters at most."""
-
     was_sent: bool = True
     """False when the request cannot have arrived."""
 
@@ -102,17 +98,17 @@ class RefreshClient:
     def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
         """Have LML refresh 1 to 50 identities; `limit` bounds the request as a whole, body included.
 
-        Raises ValueError, before anything is sent, for no ids or more than LML_REFRESH_BATCH_CAP; LmlError.
+        Raises ValueError, before anything is sent, for no ids or more than LML_REFRESH_BATCH_CAP; RefreshError.
         """
         if not 1 <= len(ids) <= LML_REFRESH_BATCH_CAP:
             raise ValueError(f"{len(ids)} ids in one request; LML takes 1 to {LML_REFRESH_BATCH_CAP}")
-        reply, elapsed = self._post(ids, limit)
+        reply, elapsed = self._send("POST", _REFRESH, limit, ids)
         if reply.status != 200:
             raise self._refusal(reply, elapsed)
         try:
             return RefreshAnswer(_decoded(reply.body), elapsed)
         except ValueError:
-            raise LmlError(
+            raise RefreshError(
                 request=f"POST {self._settings.url}{_REFRESH}",
                 kind="retryable_error",
                 cause="malformed",
@@ -122,18 +118,18 @@ class RefreshClient:
             ) from None
 
     def round_trip(self) -> float:
-        """Return the seconds of a request that LML refuses without any work, the empty list; raises LmlError."""
-        reply, elapsed = self._post([], _PROBE_LIMIT)
+        """Return the seconds of a request that LML refuses without any work, the empty list; raises RefreshError."""
+        reply, elapsed = self._send("POST", _REFRESH, _PROBE_LIMIT, ())
         if reply.status != 422:
             raise self._refusal(reply, elapsed, permanent=_NOT_THIS_LML)
         return elapsed
 
     def probe(self, *, limit: float = _PROBE_LIMIT) -> int:
-        """Return the status of the empty list, which tells whether the endpoint is there; raises LmlError."""
-        return self._post([], limit)[0].status
+        """Return the status of the empty list, which tells whether the endpoint is there; raises RefreshError."""
+        return self._send("POST", _REFRESH, limit, ())[0].status
 
     def health(self, *, limit: float = _PROBE_LIMIT) -> Health:
-        """Ask LML how it is; costs it a live Discogs check. Raises LmlError unless the answer is a JSON object."""
+        """Ask LML how it is; costs it a live Discogs check. Raises RefreshError unless the answer is a JSON object."""
         reply, elapsed = self._send("GET", "/health", limit)
         try:
             body = _decoded(reply.body)
@@ -141,7 +137,7 @@ class RefreshClient:
             body = None
         if isinstance(body, dict):
             return Health(reply.status, body)
-        raise LmlError(
+        raise RefreshError(
             request=f"GET {self._settings.url}/health",
             kind="retryable_error",
             cause="malformed" if reply.status == 200 else "status",
@@ -159,20 +155,20 @@ class RefreshClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _post(self, ids: Sequence[int], limit: float) -> tuple[HttpReply, float]:
-        self._settings.api_key.get()  # fetched before the time starts to count: it would pass for Discogs work
-        reply, elapsed = self._send("POST", _REFRESH, limit, {"identity_ids": list(ids)})
-        reply.body = _without(self._settings.api_key, reply.body)  # what LML says ends in logs and ledger
-        return reply, elapsed
-
-    def _send(self, method: Method, path: str, limit: float, body: object = None) -> tuple[HttpReply, float]:
+    def _send(
+        self, method: Method, path: str, limit: float, ids: Sequence[int] | None = None
+    ) -> tuple[HttpReply, float]:
+        """Send a request, with the key where it has ids; returns the reply without the key, and paced seconds."""
         url = self._settings.url + path
+        body, auth = (None, None) if ids is None else ({"identity_ids": list(ids)}, self._auth)
+        if auth is not None:
+            self._settings.api_key.get()  # fetched before the time starts to count: it would pass for Discogs work
         wall = math.ceil(self._clock.wall(limit))
         started = self._clock.pace()
         try:
-            reply = self._http.send(method, url, limit=wall, auth=self._auth if body else None, json=body)
+            reply = self._http.send(method, url, limit=wall, auth=auth, json=body)
         except NoReplyError as error:
-            raise LmlError(
+            raise RefreshError(
                 request=f"{method} {url}",
                 kind="retryable_error",
                 cause=error.cause,
@@ -180,13 +176,16 @@ class RefreshClient:
                 detail=str(error)[:_DETAIL],
                 was_sent=error.was_sent,
             ) from None
-        return reply, self._since(started)
+        elapsed = self._since(started)
+        if auth is not None:
+            reply.body = _without(self._settings.api_key, reply.body)  # what LML says ends in logs and ledger
+        return reply, elapsed
 
     def _since(self, started: float) -> float:
         return max(0.0, self._clock.pace() - started)
 
-    def _refusal(self, reply: HttpReply, elapsed: float, permanent: frozenset[int] = _PERMANENT) -> LmlError:
-        return LmlError(
+    def _refusal(self, reply: HttpReply, elapsed: float, permanent: frozenset[int] = _PERMANENT) -> RefreshError:
+        return RefreshError(
             request=f"POST {self._settings.url}{_REFRESH}",
             kind="permanent_error" if reply.status in permanent else "retryable_error",
             cause="status",

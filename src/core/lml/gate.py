@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from core.lml.client import LmlError, RefreshClient
+from core.lml.client import RefreshClient, RefreshError
 from core.lml.http import Bearer, BoundedHttp, NoReplyError
 from core.settings import Secret, SettingsError
 
@@ -59,7 +59,7 @@ def check(lml: RefreshClient, *, local_dev: bool, github: Github) -> Gate:
     """Decide by LML's commit, and by asking the endpoint for nothing, which shows whether it takes our key."""
     try:
         health = lml.health()
-    except LmlError as error:
+    except RefreshError as error:
         return Gate(allowed=False, reason=f"LML's health is not known: {error}; {_NEXT}")
     if not 200 <= health.status_code <= 299:
         return Gate(allowed=False, reason=f"LML is not healthy: GET /health answered {health.status_code}; {_NEXT}")
@@ -90,7 +90,7 @@ def _by_probe(lml: RefreshClient, why: str) -> Gate:
     """Ask the endpoint for nothing; any refusal but these four shows that it is there and takes the key."""
     try:
         status = lml.probe()
-    except LmlError as error:
+    except RefreshError as error:
         return Gate(allowed=False, reason=f"{why}, and its endpoint gave no answer: {error}; {_NEXT}")
     except SettingsError as error:
         return Gate(allowed=False, reason=str(error))

@@ -11,12 +11,10 @@ from typing import Final, Literal, Self, TypeAlias
 import httpx
 
 from core import connecting, tls
+from core.lml.error import NoReplyCause
 from core.settings import Secret
 
 Method: TypeAlias = Literal["GET", "POST"]
-NoReplyCause: TypeAlias = Literal["timeout", "connection", "malformed"]
-Cause: TypeAlias = NoReplyCause | Literal["status"]
-"""Why a request has no usable answer: no complete reply, a status of trouble, or a body of another shape."""
 
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes
 # Under the 5 s after which uvicorn closes an idle connection: a request never meets a server that is hanging up.

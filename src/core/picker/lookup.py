@@ -9,10 +9,11 @@ import msgspec
 
 from core import settings
 from core.clock import Clock
+from core.lml.error import LmlError
 from core.picker.tracks import Credit, Pick, ReleaseTracks
 
 if TYPE_CHECKING:
-    from core.lml.http import BoundedHttp, Cause, HttpReply, Method
+    from core.lml.http import BoundedHttp, HttpReply, Method
 
 # core.lml.http is imported where LML is asked: a warm row needs no HTTP client, and loading one is a part of a start.
 
@@ -33,12 +34,8 @@ _VARIOUS: Final = re.compile(
 _T = TypeVar("_T")
 
 
-class AnswerError(Exception):
+class AnswerError(LmlError):
     """LML gave no usable answer: no reply, a status of trouble, or a body of the wrong shape."""
-
-    def __init__(self, request: str, cause: "Cause", detail: str) -> None:
-        super().__init__(f"{request}: {detail}")
-        self.cause = cause
 
 
 class UnsureError(Exception):

@@ -2,27 +2,25 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.queues import Headers
 from core.refresh.result import PartResult
-from core.refresh.worker import Worker
-from core.runs.ledger import Commit, Progress, Run
-from core.runs.messages import Delivery, Located, MessageStore
+from core.refresh.worker import Part, Worker
+from core.runs.ledger import Commit, Run
+from core.runs.messages import Consumer, Delivery, Located
 from core.runs.plan import MAX_PARTS, MAX_PARTS_BY_HAND, MalformedMessageError, RefreshMessage, decode, encode
 from core.runs.totals import Totals
 
 
-class RefreshConsumer(msgspec.Struct, frozen=True):
+class RefreshConsumer(Consumer, frozen=True):
     """The refresh function: works on what a delivery asks for."""
 
-    store: MessageStore
     worker: Worker
-    max_error_percent: int
 
     def handle(self, delivery: Delivery, time_left: Callable[[], float]) -> None:
         """Work on a delivery while there is `time_left` (wall seconds); raises `ClaimedError` when another is at it."""
@@ -30,40 +28,38 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             message = decode(delivery.body)
         except MalformedMessageError as error:
             return self.store.park(delivery, str(error))
-        self.store.telemetry.bind(run_id=message.run_id)
+        self.telemetry.bind(run_id=message.run_id)
         if message.run_id is None:
             return self._replay_by_hand(delivery, message, time_left)
         if (located := self.store.locate(delivery, message)) is None:
             return None
         run, left = located.run, located.left
-        now = self.worker.clock.utc()
-        until = now + timedelta(seconds=time_left())
-        self.store.claim(located, delivery.request_id, now, until)
+        now = self.clock.utc()
+        self.store.claim(located, delivery.request_id, now, now + timedelta(seconds=time_left()))
         with self._span(run.headers, delivery, left):
-            return self._conclude(delivery, located, self._work(run, left, time_left))
+            if run.goes_on and not self._is_late(run):
+                result = self._part(run, left, time_left).work()
+            else:
+                result = PartResult(next_part=left, ended=True)  # LML is not even asked for its round trip
+            return self._conclude(delivery, located, result)
 
-    def _work(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> PartResult:
-        if not run.goes_on or self._is_late(run):
-            return PartResult(next_part=left, ended=True)  # LML is not even asked for its round trip
+    def _part(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> Part:
+        runs = self.ledger.runs
 
         def run_goes_on() -> bool:
-            now = self.store.ledger.runs.read(run.run_id)
+            now = runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)
 
-        def note(progress: Progress) -> None:
-            with suppress(BotoCoreError, ClientError):  # a run goes on without anybody watching it
-                self.store.ledger.progress.write(run.run_id, left.message, progress, self.worker.clock.utc())
-
-        return self.worker.work(
+        return self.worker.part(
             left,
             time_left=self._paced(time_left),
             run_goes_on=run_goes_on,
-            note=note,
+            note=partial(self.store.note, run.run_id, left.message),
             lml_is_known=run.totals.identities_scanned > 0,
         )
 
     def _conclude(self, delivery: Delivery, located: Located, result: PartResult) -> None:
-        lifecycle, run, left = self.store.lifecycle, located.run, located.left
+        lifecycle, run, left = self.lifecycle, located.run, located.left
         if result.stop is not None:
             lifecycle.stop(run.run_id, result.stop.cause, result.stop.reason)
         elif result.ended and self._is_late(run):
@@ -88,16 +84,16 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         )
         if self.store.commit(run, commit):
             if commit.left is not None:
-                delay = math.ceil(self.worker.clock.wall(result.delay))
+                delay = math.ceil(self.clock.wall(result.delay))
                 self.store.hand_on(run, located.item.number, commit.left, delay=delay, why=result.why)
-            self.store.ledger.lock.renew(run.run_id, self.worker.clock.utc())
-        lifecycle.close_if_done(run.run_id, max_error_percent=self.max_error_percent)
+            lifecycle.renew_lock(run.run_id)
+        self.close_if_done(run.run_id)
 
     def _replay_by_hand(self, delivery: Delivery, message: RefreshMessage, time_left: Callable[[], float]) -> None:
         """Work on a message without a run: nothing goes into the ledger, its totals are told part by part."""
-        telemetry = self.store.telemetry
+        telemetry = self.telemetry
         with self._span(delivery.headers, delivery, message):
-            result = self.worker.work(message, time_left=self._paced(time_left), run_goes_on=lambda: True)
+            result = self.worker.part(message, time_left=self._paced(time_left), run_goes_on=lambda: True).work()
         rest = result.next_part
         goes_on = rest is not None and not result.ended and message.part + 1 < MAX_PARTS_BY_HAND
         given_up = 0 if goes_on or rest is None else len(rest.identity_ids)
@@ -113,7 +109,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         )
         telemetry.info("done", "replay by hand", part=message.part, failed=result.failed, **totals)
         if rest is not None and goes_on:
-            delay = math.ceil(self.worker.clock.wall(result.delay))
+            delay = math.ceil(self.clock.wall(result.delay))
             self.store.send(delivery.headers, rest, delay=delay, why=result.why)
         elif rest is not None:
             reason = result.stop.reason if result.stop else f"a replay by hand has {MAX_PARTS_BY_HAND} parts at most"
@@ -121,7 +117,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
             self.store.park(msgspec.structs.replace(delivery, body=encode(rest)), reason)
 
     def _span(self, headers: Headers, delivery: Delivery, message: RefreshMessage) -> AbstractContextManager[None]:
-        return self.store.telemetry.message_span(
+        return self.telemetry.message_span(
             headers,
             run_id=message.run_id,
             message=message.message,
@@ -131,7 +127,7 @@ class RefreshConsumer(msgspec.Struct, frozen=True):
         )
 
     def _paced(self, time_left: Callable[[], float]) -> Callable[[], float]:
-        return lambda: time_left() * self.worker.clock.speed
+        return lambda: time_left() * self.clock.speed
 
     def _is_late(self, run: Run) -> bool:
-        return self.worker.clock.utc().timestamp() >= run.deadline
+        return self.clock.utc().timestamp() >= run.deadline

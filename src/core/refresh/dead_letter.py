@@ -2,36 +2,30 @@
 
 from typing import Final
 
-import msgspec
-
 from core.runs.ledger import Commit
-from core.runs.messages import ClaimedError, Delivery, MessageStore
+from core.runs.messages import ClaimedError, Consumer, Delivery
 from core.runs.plan import MalformedMessageError, decode
 from core.runs.totals import errors
 
 _DEAD: Final = "received 5 times and never finished"
 
 
-class DeadLetterConsumer(msgspec.Struct, frozen=True):
+class DeadLetterConsumer(Consumer, frozen=True):
     """The dead-letter function: commits what was never finished as `lml_error`, so that its run can close."""
-
-    store: MessageStore
-    max_error_percent: int
 
     def handle(self, delivery: Delivery) -> None:
         """Account for one dead letter; raises `ClaimedError` while an invocation is still at it."""
-        lifecycle = self.store.lifecycle
         try:
             message = decode(delivery.body)
         except MalformedMessageError as error:
             return self.store.park(delivery, str(error))
-        self.store.telemetry.bind(run_id=message.run_id)
-        self.store.telemetry.metric("DeadLettered", 1)
-        self.store.telemetry.error("slice_error", f"dead letter: {_DEAD}", body=delivery.body)
+        self.telemetry.bind(run_id=message.run_id)
+        self.telemetry.metric("DeadLettered", 1)
+        self.telemetry.error("slice_error", f"dead letter: {_DEAD}", body=delivery.body)
         if message.run_id is None or (located := self.store.locate(delivery, message)) is None:
             return None
         run, item, left = located.run, located.item, located.left
-        if item.is_claimed(lifecycle.clock.utc(), by_other_than=delivery.request_id):
+        if item.is_claimed(self.clock.utc(), by_other_than=delivery.request_id):
             raise ClaimedError(f"an invocation is still at message {item.number} part {item.next_part} of {run.run_id}")
         commit = Commit(
             message=item,
@@ -40,4 +34,4 @@ class DeadLetterConsumer(msgspec.Struct, frozen=True):
             failed=dict.fromkeys(left.identity_ids, f"dead letter: {_DEAD}"),
         )
         self.store.commit(run, commit)
-        return lifecycle.close_if_done(run.run_id, max_error_percent=self.max_error_percent)
+        return self.close_if_done(run.run_id)

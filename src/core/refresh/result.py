@@ -2,7 +2,7 @@
 
 import msgspec
 
-from core.lml.client import LmlError
+from core.lml.client import RefreshError
 from core.runs.plan import RefreshMessage
 from core.runs.totals import Totals
 
@@ -23,7 +23,7 @@ class PartResult(msgspec.Struct):
     not_found: list[int] = []
     without_artists: list[int] = []
     failed: dict[int, str] = {}
-    rejected: list[LmlError] = []
+    rejected: list[RefreshError] = []
     delay: float = 0.0
     """Paced seconds before the next part may do anything useful."""
     why: str | None = None

@@ -11,7 +11,7 @@ from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle, req
 from core.clock import Clock
 from core.environment import SettingsError
 from core.lml.answer import Reading, Verdict, read_answer
-from core.lml.client import ErrorKind, LmlError, RefreshAnswer
+from core.lml.client import ErrorKind, RefreshAnswer, RefreshError
 from core.refresh.result import PartResult, Stop
 from core.refresh.worklist import Worklist
 from core.runs.ledger import Progress
@@ -55,7 +55,7 @@ class Worker(msgspec.Struct, frozen=True):
     telemetry: Reporter
     max_attempts: int
 
-    def work(
+    def part(
         self,
         message: RefreshMessage,
         *,
@@ -63,16 +63,18 @@ class Worker(msgspec.Struct, frozen=True):
         run_goes_on: Callable[[], bool],
         note: Callable[[Progress], None] = lambda _progress: None,
         lml_is_known: bool = False,
-    ) -> PartResult:
-        """Work on a part until its ids have verdicts, the run ends, or `time_left` (paced seconds) gets short.
+    ) -> "Part":
+        """Return a message's part, ready to be worked on for `time_left` (paced seconds).
 
-        `note` is told what the part has come to, after each request and at its end. `lml_is_known` says that LML has
+        `note` hears what the part has come to, after each request and at its end. `lml_is_known` says that LML has
         answered this run before: a 404 is then no wrong address.
         """
-        return _Part(self, message, time_left, run_goes_on, note, lml_is_known=lml_is_known).work()
+        return Part(self, message, time_left, run_goes_on, note, lml_is_known=lml_is_known)
 
 
-class _Part:
+class Part:
+    """One part of a message and what has become of it; made by `Worker.part`, and worked on once."""
+
     def __init__(
         self,
         worker: Worker,
@@ -104,6 +106,7 @@ class _Part:
         self._result = PartResult()
 
     def work(self) -> PartResult:
+        """Ask LML until the ids have verdicts, the run ends, or the time left gets short."""
         result = self._result
         self._measure_round_trip()
         while self._list and result.stop is None:
@@ -123,7 +126,7 @@ class _Part:
         """Learn what an empty request takes, which proves address and key before any id is sent."""
         try:
             self._throttle.measure_round_trip()
-        except LmlError as error:
+        except RefreshError as error:
             if error.status in _WRONG_KEY or (error.status in _NO_ENDPOINT and not self._lml_is_known):
                 self._stop(error)
         except SettingsError as error:
@@ -164,13 +167,13 @@ class _Part:
             with self._telemetry.request_span(batch_size=len(ids), timeout_ms=round(self._limit * 1000)) as span:
                 try:
                     answer = self._worker.lml.refresh(ids, limit=self._limit)
-                except LmlError as error:
+                except RefreshError as error:
                     span.failed(error.kind)
                     raise
                 reading = read_answer(ids, answer.body)
                 if reading.malformed:
                     span.failed("retryable_error")
-        except LmlError as error:
+        except RefreshError as error:
             calls = self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed)
             self._settled(calls if error.may_have_cost else 0, error.elapsed)
             self._take_failure(ids, error)
@@ -282,7 +285,7 @@ class _Part:
                 "malformed_response", "LML answered for ids that were not asked for, or twice", results=reading.ignored
             )
 
-    def _take_failure(self, ids: list[int], error: LmlError) -> None:
+    def _take_failure(self, ids: list[int], error: RefreshError) -> None:
         self._telemetry.warning(
             "slice_error", str(error), identity_ids=ids, kind=error.kind, cause=error.cause, status=error.status
         )
@@ -329,6 +332,6 @@ class _Part:
         self._failed_in_a_row += 1
         self._list.not_before = self._clock.pace() + self._throttle.back_off(self._failed_in_a_row, retry_after)
 
-    def _stop(self, error: LmlError) -> None:
+    def _stop(self, error: RefreshError) -> None:
         advice = "; LML says so until it is started again" if error.is_latched else ""
         self._result.ended, self._result.stop = True, Stop(f"lml_{error.status}", f"{error}{advice}")

@@ -15,13 +15,12 @@ from core.aws.queues import RefreshQueue, SendError
 from core.lml.gate import Gate
 from core.rotation.table import Coverage, Rotation
 from core.runs import request
-from core.runs.ledger import Ledger, Run
-from core.runs.lifecycle import RunLifecycle, send_unsent
+from core.runs.ledger import Run
+from core.runs.lifecycle import RunService, send_unsent
 from core.runs.plan import RefreshMessage, batches
 from core.runs.replay import still_open
 from core.runs.request import Start
 from core.runs.totals import Totals, Trigger
-from core.telemetry import Telemetry
 from core.utc import moment_text
 
 LONGEST_RUN: Final = timedelta(hours=20)
@@ -41,22 +40,13 @@ class _Ids(msgspec.Struct, frozen=True):
     coverage: Coverage | None = None
 
 
-class FanOut(msgspec.Struct, frozen=True):
+class FanOut(RunService, frozen=True):
     """What the fan-out function works with, made once per environment."""
 
-    lifecycle: RunLifecycle
     queue: RefreshQueue
     connect: Callable[[], AbstractContextManager[Rotation]]
     gate: Callable[[], Gate]
     batch_size: int
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.lifecycle.ledger
-
-    @property
-    def telemetry(self) -> Telemetry:
-        return self.lifecycle.telemetry
 
     def start(self, event: object, request_id: str) -> StartOutcome:
         """Start what an event asks for; the same run is started once however often it is asked for.
@@ -64,7 +54,7 @@ class FanOut(msgspec.Struct, frozen=True):
         A test of the console or a ping is answered, and starts nothing. Raises `StartError`, `RunRefusedError`,
         `DatabaseError`, or what AWS raises; a retry takes up where it failed.
         """
-        now, telemetry = self.lifecycle.clock.utc(), self.telemetry
+        now, telemetry = self.clock.utc(), self.telemetry
         if not request.is_start(event):
             hint = f"this is no start, and nothing was started; a start has none or some of the keys {request.KEYS}"
             telemetry.warning("init", hint)
@@ -91,7 +81,7 @@ class FanOut(msgspec.Struct, frozen=True):
             status="planning",
             trigger=trigger,
             started_at=moment_text(now),
-            deadline=int((now + LONGEST_RUN / self.lifecycle.clock.speed).timestamp()),
+            deadline=int((now + LONGEST_RUN / self.clock.speed).timestamp()),
             planner=request_id,
             origin=asked.replay_of,
             locked=int(asked.is_full),
@@ -170,13 +160,13 @@ class FanOut(msgspec.Struct, frozen=True):
                     reason = f"run {holder} holds the lock; `rotation stop {holder}` ends it"
                     self._refuse(run, reason)
                     return {"outcome": "refused", "run_id": run_id, "hint": reason}
-                now = lifecycle.clock.utc()
+                now = self.clock.utc()
                 with self._ids(given) as found:
                     messages, planned = self.ledger.messages.plan(self._messages(run_id, found.ids), now)
                 self._tell_plan(planned, messages, found.coverage)
                 if asked.scheduled_time is not None and run.trigger == "scheduled":
                     runs.note_day(run_id, asked.scheduled_time.date(), now)
-                fixed = runs.begin_sending(run, planned=planned, messages_planned=messages, now=lifecycle.clock.utc())
+                fixed = runs.begin_sending(run, planned=planned, messages_planned=messages, now=self.clock.utc())
             if not fixed:  # somebody ended it meanwhile, or plans it too
                 lifecycle.close_if_done(run_id)
                 return _already(runs.read(run_id) or run)
@@ -191,7 +181,7 @@ class FanOut(msgspec.Struct, frozen=True):
 
     def _send(self, run: Run) -> StartOutcome:
         """Send every message that is not known to be in the queue; a retry after a crash begins here."""
-        send_unsent(self.ledger, self.queue, self.lifecycle.clock, run)
+        send_unsent(self.ledger, self.queue, self.clock, run)
         self.ledger.runs.forget_unsent(run.run_id)
         self.lifecycle.close_if_done(run.run_id)
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}

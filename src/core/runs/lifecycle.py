@@ -45,6 +45,10 @@ class RunLifecycle(msgspec.Struct, frozen=True):
             self.ledger.lock.acquire(run_id, self.clock.utc(), instead_of=holder.run_id)
         return None
 
+    def renew_lock(self, run_id: str) -> None:
+        """Extend the lease of a run that holds the lock."""
+        self.ledger.lock.renew(run_id, self.clock.utc())
+
     def finalise(self, run: Run, reason: str, *, unplanned: Literal["stopped", "failed"] = "stopped") -> None:
         """End a run with what it has, and report it; `unplanned` is what one becomes that has sent nothing."""
         ended = finalise(self.ledger, self.clock, run, reason, unplanned=unplanned)
@@ -132,6 +136,24 @@ class RunLifecycle(msgspec.Struct, frozen=True):
         self.telemetry.flush()
         self.ledger.runs.mark_reported(run.run_id, self.clock.utc())
         return True
+
+
+class RunService(msgspec.Struct, frozen=True):
+    """What works on runs: the parts of their lifecycle, each under its own name."""
+
+    lifecycle: RunLifecycle
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.lifecycle.ledger
+
+    @property
+    def telemetry(self) -> "Telemetry":
+        return self.lifecycle.telemetry
+
+    @property
+    def clock(self) -> Clock:
+        return self.lifecycle.clock
 
 
 def finalise(

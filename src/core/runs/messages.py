@@ -1,15 +1,17 @@
 """Where deliveries of refresh messages come in: taken apart, located in the ledger, committed once, handed on."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws import events
 from core.aws.queues import Headers, ParkedQueue, RefreshQueue
-from core.runs.ledger import Commit, CommitOutcome, Ledger, Message, Run
-from core.runs.lifecycle import RunLifecycle
+from core.runs.ledger import Commit, CommitOutcome, Message, Progress, Run
+from core.runs.lifecycle import RunService
 from core.runs.plan import RefreshMessage
 from core.telemetry import Telemetry
 from core.validation import in_words
@@ -69,26 +71,33 @@ def read_deliveries(event: object, request_id: str) -> list[Delivery]:
     ]
 
 
-def handle_each(
-    event: object, request_id: str, telemetry: Telemetry, handle: Callable[[Delivery], None]
-) -> dict[str, object]:
-    """Handle the deliveries of an SQS event; returns those that SQS is to deliver again, as Lambda wants it told.
+class DeliveryBatch:
+    """The deliveries of an SQS event, and the answer to it: which of them SQS is to deliver again, in Lambda's form.
 
-    A delivery that another invocation is at is given back, and is no error: SQS delivers every message at least once.
-    An event without messages, such as a test of the console, is answered and changes nothing.
+    An event without messages, such as a test of the console, has no deliveries, and is answered. Raises `ValueError`
+    for one whose messages have no envelope.
     """
-    if not events.is_of_sqs(event):
-        hint = "this is no SQS event, and nothing was done; events/refresh-message.json is one"
-        telemetry.warning("init", hint)
-        return events.ignored(hint)
-    given_back = []
-    for delivery in read_deliveries(event, request_id):
+
+    def __init__(self, event: object, request_id: str, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._given_back: list[dict[str, str]] = []
+        self.answer: dict[str, object] = {"batchItemFailures": self._given_back}
+        self.deliveries: list[Delivery] = []
+        if events.is_of_sqs(event):
+            self.deliveries = read_deliveries(event, request_id)
+        else:
+            hint = "this is no SQS event, and nothing was done; events/refresh-message.json is one"
+            telemetry.warning("init", hint)
+            self.answer = events.ignored(hint)
+
+    @contextmanager
+    def giving_back(self, delivery: Delivery) -> Iterator[None]:
+        """Give a delivery back that another invocation is at; no error, since SQS delivers messages at least once."""
         try:
-            handle(delivery)
+            yield
         except ClaimedError as claimed:
-            telemetry.info("slice_error", f"delivered again later: {claimed}")
-            given_back.append({"itemIdentifier": delivery.message_id})
-    return {"batchItemFailures": given_back}
+            self._telemetry.info("slice_error", f"delivered again later: {claimed}")
+            self._given_back.append({"itemIdentifier": delivery.message_id})
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -99,20 +108,11 @@ class Located(msgspec.Struct, frozen=True):
     left: RefreshMessage
 
 
-class MessageStore(msgspec.Struct, frozen=True):
+class MessageStore(RunService, frozen=True):
     """Where deliveries are received; what is left of a message is told by the ledger, never by the body."""
 
-    lifecycle: RunLifecycle
     queue: RefreshQueue
     parked: ParkedQueue
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.lifecycle.ledger
-
-    @property
-    def telemetry(self) -> Telemetry:
-        return self.lifecycle.telemetry
 
     def locate(self, delivery: Delivery, message: RefreshMessage) -> Located | None:
         """Find the part to work on; None when nothing is to be done: it is over, committed before, or parked now."""
@@ -144,6 +144,11 @@ class MessageStore(msgspec.Struct, frozen=True):
             return
         self.telemetry.error("slice_error", f"message parked: {reason}")
         self.parked.park(delivery.body, self.telemetry.redacted(reason))
+
+    def note(self, run_id: str, number: int, progress: Progress) -> None:
+        """Note what a part under way has come to, for people who watch; a run goes on without them."""
+        with suppress(BotoCoreError, ClientError):
+            self.ledger.progress.write(run_id, number, progress, self.clock.utc())
 
     def claim(self, located: Located, request_id: str, now: datetime, until: datetime) -> None:
         """Take a part for an invocation until then; raises `ClaimedError` when another is at it."""
@@ -202,3 +207,14 @@ class MessageStore(msgspec.Struct, frozen=True):
     def _ensure_reported(self, run: Run) -> None:
         if not self.lifecycle.report(run):
             raise ClaimedError(f"another invocation is telling the totals of {run.run_id}")
+
+
+class Consumer(RunService, frozen=True):
+    """What takes deliveries out of `store` and brings their run to its end."""
+
+    store: MessageStore
+    max_error_percent: int
+
+    def close_if_done(self, run_id: str) -> None:
+        """Stop a run that mostly fails, close one that is done, report what was not reported."""
+        self.lifecycle.close_if_done(run_id, max_error_percent=self.max_error_percent)

@@ -6,11 +6,11 @@ import pytest
 
 from core import settings
 from core.clock import SystemClock
-from core.lml.client import LmlError, RefreshClient
+from core.lml.client import RefreshClient, RefreshError
 
 
 def error(**about):
-    return LmlError(
+    return RefreshError(
         request="POST refresh", kind="retryable_error", elapsed=2.0, detail="", **{"cause": "status"} | about
     )
 
@@ -38,7 +38,7 @@ def test_what_may_have_cost(failure, may_have_cost):
 
 def asked(url):
     key = settings.Secret("LML_API_KEY", "a-key-of-tests", fetch=lambda _arn, _anew: "")
-    with RefreshClient(settings.Lml(url=url, api_key=key), SystemClock()) as lml, pytest.raises(LmlError) as failed:
+    with RefreshClient(settings.Lml(url=url, api_key=key), SystemClock()) as lml, pytest.raises(RefreshError) as failed:
         lml.refresh([1], limit=0.5)
     return failed.value
 

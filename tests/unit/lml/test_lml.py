@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from core.clock import SystemClock
-from core.lml.client import LML_REFRESH_BATCH_CAP, LmlError, RefreshClient
+from core.lml.client import LML_REFRESH_BATCH_CAP, RefreshClient, RefreshError
 from core.settings import Lml as LmlSettings
 from core.settings import Secret, SettingsError
 from tests.virtual import VirtualClock
@@ -40,7 +40,7 @@ def lml():
 
 
 def failure(client, *, limit=5.0):
-    with pytest.raises(LmlError) as caught:
+    with pytest.raises(RefreshError) as caught:
         client.refresh([1], limit=limit)
     return caught.value
 
@@ -502,7 +502,7 @@ def test_a_round_trip_is_an_empty_list(lml):
     + [(status, "retryable_error") for status in (200, 400, 413, 429, 500, 503)],
 )
 def test_a_round_trip_that_says_something_else_is_an_error(lml, status, kind):
-    with Wire(reply(status)) as wire, pytest.raises(LmlError) as caught:
+    with Wire(reply(status)) as wire, pytest.raises(RefreshError) as caught:
         lml(wire.url).round_trip()
 
     assert (caught.value.kind, caught.value.status) == (kind, status)
@@ -535,7 +535,7 @@ def test_health_is_told_also_when_it_is_bad(lml, status):
     ],
 )
 def test_health_that_is_no_object_is_an_error(lml, script, cause, status):
-    with Wire(script) as wire, pytest.raises(LmlError) as caught:
+    with Wire(script) as wire, pytest.raises(RefreshError) as caught:
         lml(wire.url).health(limit=1)
 
     assert (caught.value.cause, caught.value.status) == (cause, status)

@@ -73,9 +73,9 @@ class Bench:
         if carried is not None:
             message = replace(message, carried=carried)
         ends = self.clock.pace() + seconds
-        return self.worker.work(
+        return self.worker.part(
             message, time_left=lambda: ends - self.clock.pace(), run_goes_on=goes_on, note=self.noted.append
-        )
+        ).work()
 
     @property
     def times(self) -> list[float]:
@@ -444,7 +444,7 @@ def test_how_often_artists_were_shed_goes_on_to_the_next_part():
     assert 24 < result.delay <= 25
     assert "LML's breaker is open" in (result.why or "")
 
-    bench.worker.work(result.next_part, time_left=lambda: HOUR, run_goes_on=lambda: True)
+    bench.worker.part(result.next_part, time_left=lambda: HOUR, run_goes_on=lambda: True).work()
 
     assert bench.sent == [[1], [1], [2]]
 
@@ -469,7 +469,9 @@ def to_the_end(bench: Bench, *ids: int, seconds: float = 900.0) -> list[PartResu
         bench.clock.advance(math.ceil(results[-1].delay))
         message, ends = decode(encode(message)), bench.clock.pace() + seconds
         results.append(
-            bench.worker.work(message, time_left=lambda ends=ends: ends - bench.clock.pace(), run_goes_on=lambda: True)
+            bench.worker.part(
+                message, time_left=lambda ends=ends: ends - bench.clock.pace(), run_goes_on=lambda: True
+            ).work()
         )
     return results
 
@@ -551,11 +553,11 @@ def test_with_discogs_down_all_day_nothing_is_told_as_warmed():
     while message is not None and bench.clock.pace() < ends:
         until = bench.clock.pace() + 900
         parts.append(
-            bench.worker.work(
+            bench.worker.part(
                 message,
                 time_left=lambda until=until: until - bench.clock.pace(),
                 run_goes_on=lambda: bench.clock.pace() < ends,
-            )
+            ).work()
         )
         bench.clock.advance(math.ceil(parts[-1].delay))
         message = parts[-1].next_part
@@ -625,7 +627,7 @@ def test_a_back_off_that_outlives_the_part_is_its_delay_and_goes_on_with_it(seco
 
     bench.clock.advance(900)  # the longest that SQS holds a message back
     assert result.next_part is not None
-    result = bench.worker.work(result.next_part, time_left=lambda: 900, run_goes_on=lambda: True)
+    result = bench.worker.part(result.next_part, time_left=lambda: 900, run_goes_on=lambda: True).work()
 
     assert len(bench.sent) == 1
     assert 800 < result.delay <= 900
