@@ -32,7 +32,7 @@ from core.runs.ledger import Message, open_ledger
 from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import ClaimedError, Delivery, MessageStore
 from core.runs.plan import RefreshMessage
-from core.runs.totals import errors, resolved
+from core.runs.totals import Totals, errors, resolved
 from core.telemetry import Telemetry
 from tests.faults.worker import name_of
 from tests.integration.accounts import Crash, secret
@@ -319,6 +319,9 @@ class Interleavings(RuleBasedStateMachine):
         if run.status == "refused":  # another one held the lock
             return
         assert run.status in {"complete", "stopped"}
+        if not run.is_planned:  # a start of another run by force ended it before its plan was fixed: nothing was sent
+            assert (run.status, run.totals, run.emitted_at is not None) == ("stopped", Totals(), True)
+            return
         messages = list(self.ledger.messages.all(run_id, run.messages_planned))
         planned = [identity for message in messages for identity in message.planned]
         failed = [identity for message in messages for identity in message.failed]
