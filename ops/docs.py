@@ -15,6 +15,7 @@ from ops import shapes
 
 README: Final = deploy.ROOT / "README.md"
 GUIDE: Final = deploy.ROOT / "docs" / "deploy.md"
+_ANSWERS: Final = "| parameter | answer |"
 
 
 def settings_table(page: str) -> str:
@@ -24,18 +25,15 @@ def settings_table(page: str) -> str:
 
 
 def parameters_table(page: str) -> str:
-    """Return the guide with each parameter of the template in its order, and its default; the answers are the guide's.
+    """Return the guide with each parameter of the template, in its order; the answers are the guide's.
 
     Raises ValueError for a parameter that has no answer.
     """
-    answers = dict(
-        re.findall(r"^\| (`\w+`) \| .*? \| (.+) \|$", _table(page, "| parameter | default | answer |"), re.MULTILINE)
-    )
-    parameters = {f"`{name}`": _code(it.get("Default")) for name, it in deploy.read()["Parameters"].items()}
-    if missing := parameters.keys() - answers.keys():
-        raise ValueError(f"docs/deploy.md does not say what to answer for {', '.join(sorted(missing))}")
-    rows = ((name, default, answers[name]) for name, default in parameters.items())
-    return _with_table(page, "| parameter | default | answer |", rows)
+    answers = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", _table(page, _ANSWERS), re.MULTILINE))
+    parameters = list(deploy.read()["Parameters"])
+    if missing := [name for name in parameters if name not in answers]:
+        raise ValueError(f"docs/deploy.md does not say what to answer for {', '.join(missing)}")
+    return _with_table(page, _ANSWERS, ((f"`{name}`", answers[name]) for name in parameters))
 
 
 def commands_schema(_page: str) -> str:

@@ -68,8 +68,8 @@ class Lml(msgspec.Struct, frozen=True, kw_only=True):
 class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     """Discogs calls a minute, and ids a request."""
 
-    budget: int = 8
-    slice_max: int = 4
+    budget: int = int(_DEFAULTS["DISCOGS_BUDGET_PER_MINUTE"] or 0)
+    slice_max: int = int(_DEFAULTS["REFRESH_SLICE_MAX"] or 0)
 
 
 class FanOutSettings(msgspec.Struct, frozen=True, kw_only=True):
