@@ -16,6 +16,7 @@ from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage
 from core.runs.totals import Totals
 from core.settings import Pacing
+from ops.loadtest.slots import MemoryPace
 from ops.loadtest.virtual import Blocking, VirtualLoop
 
 FUNCTION_SECONDS = 900.0
@@ -91,17 +92,15 @@ def failure(
     )
 
 
-class MemoryStore:
-    """`PACE` in memory; keeps every state that was written."""
+class MemoryStore(MemoryPace):
+    """The load test's `PACE` in memory, which here keeps every state that was written."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written: list[Pace] = []
 
-    def read_pace(self) -> tuple[Pace, int]:
-        return (self.written[-1] if self.written else Pace()), len(self.written)
-
     def write_pace(self, pace: Pace, revision: int) -> bool:
-        if revision != len(self.written):
+        if not super().write_pace(pace, revision):
             return False
         self.written.append(pace)
         return True

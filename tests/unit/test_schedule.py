@@ -49,10 +49,14 @@ def test_what_crontab_has_no_form_for_is_refused(expression):
         crontab_of(expression)
 
 
+DEFAULTS = {name: it.get("Default") for name, it in deploy.read()["Parameters"].items()}
+OWN = Schedule(crontab_of(DEFAULTS["ScheduleExpression"]), DEFAULTS["ScheduleTimeZone"])
+
+
 def changed(**parameters):
     """The template under other parameters: what its schedule is, and the variables of fan-out."""
     template = deploy.read()
-    values = {name: it.get("Default") for name, it in template["Parameters"].items()} | parameters
+    values = DEFAULTS | parameters
     resources = template["Resources"]
     variables = resources["FanOutFunction"]["Properties"]["Environment"]["Variables"]
 
@@ -66,9 +70,9 @@ def changed(**parameters):
 @pytest.mark.parametrize(
     ("parameters", "schedule"),
     [
-        ({}, Schedule("30 4 * * *", "UTC")),
-        ({"ScheduleTimeZone": "America/New_York"}, Schedule("30 4 * * *", "America/New_York")),
-        ({"ScheduleExpression": "cron(15 6 * * ? *)"}, Schedule("15 6 * * *", "UTC")),
+        ({}, OWN),
+        ({"ScheduleTimeZone": "America/New_York"}, Schedule(OWN.crontab, "America/New_York")),
+        ({"ScheduleExpression": "cron(15 6 * * ? *)"}, Schedule("15 6 * * *", OWN.time_zone)),
     ],
     ids=["as it is", "another zone", "another time"],
 )
