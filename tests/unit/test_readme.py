@@ -17,6 +17,14 @@ def test_every_event_file_is_listed_and_there():
     assert listed == {str(path.relative_to(ROOT)) for path in (ROOT / "events").glob("*.json")}
 
 
+def test_each_of_the_ten_words_is_defined_before_it_is_used():
+    before, table = re.match(r"(.*?)(\| word \| means \|.*?)\n\n", README, re.DOTALL).groups()
+    words = re.findall(r"^\| ([a-z ]+) \| ", table, re.MULTILINE)[1:]
+
+    assert len(words) == 10
+    assert [word for word in words if re.search(rf"\b{word}s?\b", before)] == []
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_every_link_leads_somewhere(target):
     assert (ROOT / target).exists()

@@ -16,6 +16,7 @@ from ops.sentry import migrate
 
 TEXT = (deploy.ROOT / "docs" / "runbook.md").read_text()
 ALARMS_TEXT = re.search(r"^## Alarms\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)[1]
+TABLE_TEXT = re.search(r"^## A run's status.*?\n(.*?)(?=^## )", TEXT, re.DOTALL | re.MULTILINE)[1]
 MIGRATION_TEXT = (deploy.ROOT / "docs" / "migration.md").read_text()
 TEMPLATE = deploy.read()
 ALARMS = {
@@ -52,6 +53,20 @@ NAMED = {
 
 def test_every_alarm_has_its_section():
     assert ALARMS.keys() <= SECTIONS.keys()
+
+
+def test_the_table_has_every_status_and_every_alarm_with_what_it_means_and_a_command():
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", TABLE_TEXT, re.MULTILINE)[2:]
+    named = {span for first, _, _ in rows for span in re.findall(r"`([^`]+)`", first)}
+    composite = {
+        it["Properties"]["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+        for it in TEMPLATE["Resources"].values()
+        if it["Type"] == "AWS::CloudWatch::CompositeAlarm"
+    }
+
+    assert named == {*get_args(Status), *ALARMS, *composite}
+    for command in re.findall(r"`(rotation [^`]+)`", TABLE_TEXT):
+        assert set(re.findall(r"--[\w-]+", command)) <= _options(_command(command.split()[1:]))
 
 
 @pytest.mark.parametrize("name", ALARMS)
