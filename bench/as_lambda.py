@@ -31,6 +31,8 @@ class Start:
     """By the clock."""
     invocation_cpu: float
     peak: float
+    scaled: bool = False
+    """Whether there was no control group, so that `invocation` is the clock's time with the processor's scaled."""
 
     @property
     def total(self) -> float:
@@ -111,7 +113,7 @@ def start(function: Function, event: str, log: Path, group: Group) -> Start:
         used = _processor_seconds(pid) - init
         if group.scaled:
             elapsed += used * (1 / group.share - 1)
-        return Start(1000 * init, 1000 * elapsed, 1000 * used, _peak(pid))
+        return Start(1000 * init, 1000 * elapsed, 1000 * used, _peak(pid), scaled=group.scaled)
 
 
 def _processor_seconds(pid: int) -> float:

@@ -217,7 +217,11 @@ def _phases(turns: Sequence[Turn]) -> str:
         starts = [turn[side] for turn in turns]
         init, first = median(start.init for start in starts), median(start.invocation for start in starts)
         said.append(f"{side} {init:.0f} + {first:.0f} ms, {max(start.peak for start in starts):.0f} MB")
-    return f"init + first invocation: {'; '.join(said)}"
+    scaled = any(start.scaled for start in turns[0].values())
+    how = (
+        ", scaled by the processor's time, since no control group can be made here (that takes root)" if scaled else ""
+    )
+    return f"init + first invocation{how}: {'; '.join(said)}"
 
 
 if __name__ == "__main__":

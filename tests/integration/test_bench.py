@@ -1,13 +1,15 @@
 """Each bench from end to end at a tiny size: what it prints is complete, and both sides made the same calls."""
 
 import json
+import os
 import re
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from bench import cold_start, fan_out, figures, memory_size, package, refresh_work
+from bench import as_lambda, cold_start, fan_out, figures, memory_size, package, packages, refresh_work
 from bench.as_lambda import Start
 from bench.memory_aws import TABLE, MemoryAws
 from ops.build import _package as build
@@ -50,6 +52,20 @@ def test_cold_starts_compare_each_function_with_three_baselines(handlers):
     months = [figure.ours for figure in found if figure.what == "a month of the refresh, 512 MB"]
     assert all(month > 0 for month in months)
     assert bool(months) == (handlers == cold_start.HANDLERS)
+
+
+def test_a_share_that_no_control_group_gives_is_scaled_and_said(monkeypatch, tmp_path):
+    for name in ("_V1", "_V2"):
+        monkeypatch.setattr(as_lambda, name, tmp_path / "absent")
+    paths = (str(packages.lay_out(tmp_path / "packages")), str(Path(as_lambda.__file__).parent))
+    bare = as_lambda.Function(sys.executable, "plain.bare.handler", {"PYTHONPATH": os.pathsep.join(paths)})
+
+    with as_lambda.groups((256,)) as groups:
+        start = as_lambda.start(bare, "{}", tmp_path / "log", groups[256])
+
+    assert start.scaled
+    assert start.invocation > start.invocation_cpu * as_lambda.WHOLE / 256
+    assert "no control group" in cold_start._phases([{"bare": start}])
 
 
 @pytest.mark.parametrize(
