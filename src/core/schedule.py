@@ -25,7 +25,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
     @property
     def monitor(self) -> "MonitorConfig":
-        """What Sentry's cron monitor is told with each check-in."""
+        """The configuration of Sentry's cron monitor, which goes along with each check-in."""
         return {
             "schedule": {"type": "crontab", "value": self.crontab},
             "timezone": self.time_zone,

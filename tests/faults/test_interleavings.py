@@ -156,7 +156,7 @@ class Interleavings(RuleBasedStateMachine):
         store = MessageStore(self.lifecycle, queue, ParkedQueue(self.parked, "parked"))
         self.lml = Lml(self.clock)
         self.consumer = RefreshConsumer(self.lifecycle, store, 100, self.lml)
-        self.undertaker = DeadLetterConsumer(self.lifecycle, store, 100)
+        self.dead_letters = DeadLetterConsumer(self.lifecycle, store, 100)
         gate = partial(Gate, allowed=True, reason="drawn")
         self.fan_out = FanOut(self.lifecycle, queue, connected, gate, BATCH)
         self.runs: set[str] = set()
@@ -257,7 +257,7 @@ class Interleavings(RuleBasedStateMachine):
     def _bury(self, body: str) -> None:
         for identity in IDS:
             self.lml.said[identity].add("failed")
-        self.undertaker.handle(self._delivery(body))
+        self.dead_letters.handle(self._delivery(body))
 
     def _delivery(self, body: str) -> Delivery:
         return Delivery(body=body, headers={}, receive_count=1, request_id=str(uuid.uuid4()))

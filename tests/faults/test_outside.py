@@ -73,7 +73,7 @@ def test_ten_megabytes_around_an_answer_are_an_answer(book, few):
 def test_a_fault_that_stays_is_an_error_of_each_identity_after_three_attempts(book, few, fault):
     book.lml.fault(path="refresh", times=None, ids=[FEW[0]], **PASSING[fault])
 
-    book.deliver_all(to=book.receiver_with(slice_max=1))
+    book.deliver_all(to=book.consumer_with(slice_max=1))
 
     book.assert_balanced(few)
     assert (book.totals(few)["identities_resolved"], book.totals(few)["lml_error"]) == (5, 1)
@@ -87,7 +87,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_key_and_no_ids(book, tmp_
     context.load_cert_chain(self_signed(tmp_path))
     with Wire(reply(200), tls=context) as wire:
         monkeypatch.setattr(book.lml, "url", wire.url)
-        book.deliver_all(to=book.receiver_with(key="of-this-test"))
+        book.deliver_all(to=book.consumer_with(key="of-this-test"))
 
     assert wire.requests == []
     book.assert_balanced(run_id)
@@ -97,7 +97,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_key_and_no_ids(book, tmp_
 def test_a_wrong_key_ends_the_run_before_any_identity_is_asked_for(book):
     book.start(SCHEDULED)
 
-    book.deliver_all(to=book.receiver_with(key="wrong"))
+    book.deliver_all(to=book.consumer_with(key="wrong"))
 
     book.assert_balanced()
     assert (book.run().status, book.totals()["not_attempted"]) == ("stopped", len(IDS))
@@ -266,7 +266,7 @@ def test_a_sentry_that_hangs_or_refuses_costs_seconds_and_no_account(book, fault
         book.lifecycle = msgspec.structs.replace(book.lifecycle, telemetry=Telemetry(config))
         book.store = msgspec.structs.replace(book.store, lifecycle=book.lifecycle)
         book.start(SCHEDULED)
-        book.deliver_all(to=book.receiver_with())
+        book.deliver_all(to=book.consumer_with())
 
     book.assert_balanced()
     book.assert_world()

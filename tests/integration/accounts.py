@@ -181,15 +181,15 @@ class Book:
         self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
         self.store = MessageStore(self.lifecycle, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
-        self.undertaker = DeadLetterConsumer(self.lifecycle, self.store, 50)
+        self.dead_letters = DeadLetterConsumer(self.lifecycle, self.store, 50)
         self._clients: dict[str, RefreshClient] = {}
-        self.consumer = self.receiver_with()
+        self.consumer = self.consumer_with()
 
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
 
-    def receiver_with(self, *, slice_max: int = 50, key: str = KEY) -> RefreshConsumer:
+    def consumer_with(self, *, slice_max: int = 50, key: str = KEY) -> RefreshConsumer:
         """The refresh function with settings of its own; a message is one request unless they say otherwise."""
         client = settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key))
         lml = self._clients.get(key) or self._clients.setdefault(key, RefreshClient(client, self.clock))
@@ -276,7 +276,7 @@ class Book:
     def handle(self, body: str, request_id: str | None = None) -> None:
         """Invoke the dead-letter function with a body."""
         for delivery in read_deliveries(event_of(body), request_id or str(uuid.uuid4())):
-            self.undertaker.handle(delivery)
+            self.dead_letters.handle(delivery)
 
     # What the ledger says
 
@@ -299,7 +299,7 @@ class Book:
         return set(item.get("said", ()))
 
     def assert_balanced(self, run_id: str = RUN) -> None:
-        """The run is over, its accounts are exact, told once, agree with its messages, and the lock is free."""
+        """The run is over, its accounts are exact, reported once, agree with its messages, and the lock is free."""
         run = self.run(run_id)
         totals = run.totals
         assert run.status in {"complete", "stopped"}

@@ -40,7 +40,7 @@ def test_a_run_ends_with_the_totals_of_lmls_world(book, closed):
 def test_small_slices_add_up_to_the_same(book):
     run_id = book.start({"identity_ids": IDS[:9]}, batch_size=5)["run_id"]
 
-    book.deliver_all(to=book.receiver_with(slice_max=4))
+    book.deliver_all(to=book.consumer_with(slice_max=4))
 
     assert 1 <= max(map(len, book.lml.asked())) <= 4
     book.assert_balanced(run_id)
@@ -190,7 +190,7 @@ def test_a_run_that_is_stopped_in_the_middle_of_a_part_keeps_what_it_has(book, f
         book.lifecycle.stop(few, "person", "a person said so")
 
     with book.sdk.interrupted("PutItem", stop):
-        book.deliver_all(to=book.receiver_with(slice_max=1))
+        book.deliver_all(to=book.consumer_with(slice_max=1))
 
     assert book.run(few).status == "stopped"
     assert 0 < book.totals(few)["not_attempted"] < len(FEW) or book.lml.asked_for() == []
@@ -261,7 +261,7 @@ def test_an_lml_that_refuses_the_job_stops_the_run(book, told, status):
 
 
 def test_a_wrong_key_is_found_before_any_id_is_sent(book, few):
-    book.deliver_all(to=book.receiver_with(key="another"))
+    book.deliver_all(to=book.consumer_with(key="another"))
 
     assert book.run(few).status == "stopped"
     assert book.said(few) == {"lml_403"}
@@ -529,7 +529,7 @@ def test_a_replay_by_hand_has_ten_parts_and_what_is_left_is_parked(book, closed)
 
 
 def test_a_replay_by_hand_that_lml_refuses_is_parked_with_the_reason(book):
-    book.work_on(json.dumps({"version": 1, "identity_ids": FEW}), to=book.receiver_with(key="another"))
+    book.work_on(json.dumps({"version": 1, "identity_ids": FEW}), to=book.consumer_with(key="another"))
 
     (reason,) = book.reasons()
     assert "answered 403" in reason

@@ -63,7 +63,7 @@ class RefreshQueue(msgspec.Struct, frozen=True):
         raise SendError(f"SQS refused messages {numbers}: {codes}")
 
     def send(self, message: RefreshMessage, headers: Headers, *, delay: int) -> None:
-        """Send one message that nobody sees for `delay` seconds of wall time."""
+        """Send one message; SQS delivers it after `delay` wall seconds."""
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=encode(message),

@@ -82,7 +82,7 @@ def start(pace: Pace, now: float, limits: Pacing, ids: int) -> Pace:
 
 
 def settled(started: float, limits: Pacing, cost: float) -> Pace:
-    """The state after a slice that nobody else has started behind."""
+    """The state after a slice that no other has followed yet: its real cost replaces the expected one."""
     return Pace(next_start=started + seconds_for(cost, limits))
 
 

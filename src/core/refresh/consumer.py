@@ -90,7 +90,7 @@ class RefreshConsumer(Consumer, frozen=True):
         self.close_if_done(run.run_id)
 
     def _replay_by_hand(self, delivery: Delivery, message: RefreshMessage, time_left: Callable[[], float]) -> None:
-        """Work on a message without a run: nothing goes into the ledger, its totals are told part by part."""
+        """Work on a message without a run: nothing goes into the ledger, its totals are reported part by part."""
         telemetry = self.telemetry
         with self._span(delivery.headers, delivery, message):
             result = self.worker.part(message, time_left=self._paced(time_left), run_goes_on=lambda: True).work()

@@ -37,7 +37,7 @@ class OpenSpan(Protocol):
 
 
 class Reporter(Protocol):
-    """What a part tells; `core.telemetry.Telemetry` is one."""
+    """Where a part reports; `core.telemetry.Telemetry` is one."""
 
     def metric(self, name: str, value: float) -> None: ...
 

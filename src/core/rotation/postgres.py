@@ -210,7 +210,7 @@ def _is_forbidden(password: str) -> bool:
 
 
 def disconnect(connection: Connection) -> None:
-    """Say goodbye to the server; never raises."""
+    """End the session with the server; never raises."""
     stream = connection._sock  # noqa: SLF001 - pg8000 leaves it open when the server is gone already
     with suppress(native.Error, OSError):
         connection.close()

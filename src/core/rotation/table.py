@@ -88,7 +88,7 @@ class Rotation:
         return [RotationRow(*row) for row in self._run("rows_of", identity_ids=list(identity_ids))]
 
     def close(self) -> None:
-        """Say goodbye to the server; never raises."""
+        """End the session with the server; never raises."""
         postgres.disconnect(self._connection)
 
     def __enter__(self) -> Self:

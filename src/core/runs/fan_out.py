@@ -123,7 +123,7 @@ class FanOut(RunService, frozen=True):
         return own
 
     def _take_up_others(self, run_id: str) -> None:
-        """Look after the runs whose starts died; what stands in the way of that does not stand in the way of this."""
+        """Send or end the runs whose starts died; an error of AWS there is a warning, and this run starts all the same."""
         try:
             self.lifecycle.take_up_unsent(self.queue, but_for=run_id)
         except (BotoCoreError, ClientError, SendError) as error:
@@ -163,7 +163,7 @@ class FanOut(RunService, frozen=True):
                 now = self.clock.utc()
                 with self._ids(given) as found:
                     messages, planned = self.ledger.messages.plan(self._messages(run_id, found.ids), now)
-                self._tell_plan(planned, messages, found.coverage)
+                self._report_plan(planned, messages, found.coverage)
                 if asked.scheduled_time is not None and run.trigger == "scheduled":
                     runs.note_day(run_id, asked.scheduled_time.date(), now)
                 fixed = runs.begin_sending(run, planned=planned, messages_planned=messages, now=self.clock.utc())
@@ -187,13 +187,13 @@ class FanOut(RunService, frozen=True):
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}
 
     def _dry_run(self, given: Sequence[int] | None, run_id: str) -> StartOutcome:
-        """Count what a run would plan and tell it; calls nobody and writes nothing."""
+        """Count what a run would plan, and report it; calls no service but the database, and writes nothing."""
         telemetry = self.telemetry
         telemetry.bind(run_id=run_id)
         with telemetry.run_span(run_id, "manual", dry_run=True) as headers, self._ids(given) as found:
             planned = sum(1 for _ in found.ids)
             messages = -(-planned // self.batch_size)
-            self._tell_plan(planned, messages, found.coverage)
+            self._report_plan(planned, messages, found.coverage)
             telemetry.report_totals(
                 headers,
                 run_id=run_id,
@@ -206,7 +206,7 @@ class FanOut(RunService, frozen=True):
             telemetry.info("dry_run", "nothing was sent", planned=planned, messages=messages)
         return {"outcome": "dry_run", "run_id": run_id, "planned": planned, "messages": messages}
 
-    def _tell_plan(self, planned: int, messages: int, coverage: Coverage | None) -> None:
+    def _report_plan(self, planned: int, messages: int, coverage: Coverage | None) -> None:
         telemetry, percent = self.telemetry, None if coverage is None else coverage.percent
         telemetry.plan_span(ids=planned, messages=messages, coverage=percent)
         telemetry.info("plan", "planned", ids=planned, messages=messages, coverage_percent=percent)

@@ -104,7 +104,7 @@ class RunLifecycle(msgspec.Struct, frozen=True):
         self.report(run)
 
     def report(self, run: Run) -> bool:
-        """Report a run that has ended, unless somebody has: span and metrics of what was planned, and its check-in.
+        """Report a run that has ended and is not reported yet: its totals, if it was planned, and its check-in.
 
         False when another invocation is at it, and might die before it is done.
         """
@@ -159,7 +159,7 @@ class RunService(msgspec.Struct, frozen=True):
 def finalise(
     ledger: Ledger, clock: Clock, run: Run, reason: str, *, unplanned: Literal["stopped", "failed"] = "stopped"
 ) -> Run | None:
-    """End a run with what it has, whoever is at work on it: what was not scanned is not attempted.
+    """End a run with what it has, also while invocations work on it: what was not scanned is not attempted.
 
     `unplanned` is the status of one that has sent nothing: a stopped run is not started again, a failed one may be.
     """

@@ -109,7 +109,7 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class MessageStore(RunService, frozen=True):
-    """Where deliveries are received; what is left of a message is told by the ledger, never by the body."""
+    """The messages of runs: what is left of one is what the ledger holds, and never what a delivery's body says."""
 
     queue: RefreshQueue
     parked: ParkedQueue
@@ -168,7 +168,7 @@ class MessageStore(RunService, frozen=True):
         self.ledger.messages.mark_sent(run.run_id, {number: left.part})
 
     def send(self, headers: Headers, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
-        """Send a next part, for nobody to see for `delay` wall seconds."""
+        """Send a next part; SQS delivers it after `delay` wall seconds."""
         self.queue.send(left, headers, delay=delay)
         self.telemetry.info(
             "handed_on",
@@ -182,8 +182,8 @@ class MessageStore(RunService, frozen=True):
     def commit(self, run: Run, commit: Commit) -> bool:
         """Commit a part; False when it adds nothing: the run has ended, or another was first (what it left is sent).
 
-        Raises `ClaimedError` while the one that ended the run is telling its totals: it may die of that, and this
-        delivery be the last that could tell them.
+        Raises `ClaimedError` while the invocation that ended the run reports its totals: it may die of that, and this
+        delivery may be the last one that could report them.
         """
         outcome = self.ledger.messages.commit(commit, self.ledger.runs)
         if outcome is CommitOutcome.RUN_ENDED:
@@ -206,7 +206,7 @@ class MessageStore(RunService, frozen=True):
 
     def _ensure_reported(self, run: Run) -> None:
         if not self.lifecycle.report(run):
-            raise ClaimedError(f"another invocation is telling the totals of {run.run_id}")
+            raise ClaimedError(f"another invocation is reporting the totals of {run.run_id}")
 
 
 class Consumer(RunService, frozen=True):

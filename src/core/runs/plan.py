@@ -42,7 +42,7 @@ NOTHING_CARRIED: Final = Carried()
 
 
 class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Up to 50 identities on their way to LML; `failed` tells how often an id has failed so far."""
+    """Up to 50 identities on their way to LML; `failed` holds how often an id has failed so far."""
 
     version: Literal[1]
     run_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None

@@ -44,7 +44,7 @@ def _replays(ledger: Ledger, run: Run) -> list[Run]:
 
 
 def _taken(ledger: Ledger, replay: Run, without_artists: bool) -> set[int]:
-    """The ids of a replay that nobody need ask for: it, or a replay of it, has resolved them or is at work on them."""
+    """The ids of a replay that need not be asked for: it, or a replay of it, has resolved them or works on them."""
     messages = list(ledger.messages.all(replay.run_id, replay.messages_planned))
     asked = {identity for message in messages for identity in message.planned}
     if replay.closed_at is None:

@@ -1,4 +1,4 @@
-"""What the job tells people: logs, spans, events, check-ins, metrics (docs/design/telemetry.md)."""
+"""What the job reports: logs, spans, events, check-ins, metrics (docs/design/telemetry.md)."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ FLUSH_SECONDS: Final = 2.0
 
 
 def refuse(error: Exception, secrets: Collection[str]) -> None:
-    """Log why an environment does not start: wrong settings, so that there is no `Telemetry` to tell it."""
+    """Log why an environment does not start: wrong settings, so that there is no `Telemetry` yet."""
     Logs(Redaction(secrets)).write(logging.ERROR, "init", str(error), {"error": type(error).__name__})
 
 
@@ -55,7 +55,7 @@ class RequestSpan:
 
 
 class Telemetry:
-    """Everything one environment tells; built once, bound anew by each invocation.
+    """What one environment reports; built once, bound anew by each invocation.
 
     No method raises when Sentry is away. `secrets` are texts that must never leave, read at every write, so that it
     may grow as secrets are fetched; they are hidden, and so is what looks like a credential.
@@ -145,13 +145,13 @@ class Telemetry:
             yield self._sentry().trace_headers()
 
     def gate_span(self, *, allowed: bool, reason: str) -> None:
-        """Tell what the deploy gate said, inside the run span."""
+        """Report the deploy gate's verdict, inside the run span."""
         self._sentry().child_span(
             f"{TOOL}.run.gate", "job.gate", {"backfill.gate_allowed": int(allowed), "backfill.gate_reason": reason}
         ).end()
 
     def plan_span(self, *, ids: int, messages: int, coverage: float | None) -> None:
-        """Tell the plan, inside the run span; `coverage` (percent) travels rounded down, so that 98.9 stays < 99."""
+        """Report the plan, inside the run span; `coverage` (percent) travels rounded down, so that 98.9 stays < 99."""
         attributes = {
             "backfill.ids": ids,
             "backfill.messages": messages,
@@ -197,7 +197,7 @@ class Telemetry:
         run_seconds: float | None,
         completed: bool,
     ) -> None:
-        """Tell the accounts of a run that has ended, or of a replay by hand (no run id): one span, one EMF line.
+        """Report the totals of a run that has ended, or of a replay by hand (no run id): one span, one EMF line.
 
         `totals` has those of docs/design/formats.md; `run_seconds` is None when nobody measured them.
         `backfill.not_found_percent` is rounded up, which leaves the alert rule's `> 1 %` exact.
@@ -228,7 +228,7 @@ class Telemetry:
         self._metrics.add(name, value)
 
     def check_in_open(self, check_in_id: str) -> None:
-        """Tell the cron monitor that a scheduled run has begun.
+        """Report to the cron monitor that a scheduled run has begun.
 
         Sentry drops whatever comes for a check-in that is closed, so that each attempt needs an id of its own.
         """

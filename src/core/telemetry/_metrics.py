@@ -41,7 +41,7 @@ class Metrics:
         self._any_time.add_metric(name, METRICS[name], value)
 
     def describe(self, facts: Mapping[str, object]) -> None:
-        """Put facts on this invocation's lines beside the metrics: no dimensions, for whoever reads the log."""
+        """Put facts on this invocation's metric lines, as fields for those who read the log, and not as dimensions."""
         for name, value in facts.items():
             self._any_time.add_metadata(name, value)
 

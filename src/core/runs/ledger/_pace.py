@@ -15,7 +15,7 @@ class _Stored(Pace, frozen=True, kw_only=True):
 
 
 class PaceItem(msgspec.Struct, frozen=True):
-    """`throttle.PaceStore` over DynamoDB: an attribute for each field of `Pace` that says something, and `revision`."""
+    """`throttle.PaceStore` over DynamoDB: an attribute for each field of `Pace` that is not empty, and `revision`."""
 
     table: Table
 

@@ -1,4 +1,4 @@
-"""Items `RUN#<id>` / `RUN`: what a run planned, did and told."""
+"""Items `RUN#<id>` / `RUN`: what a run planned, did and reported."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _UNSENT: Final = "UNSENT"
 """Partition of the notes about runs whose messages are not known to be in the queue."""
 KEEP: Final = timedelta(days=30)
 REPORT_LEASE: Final = timedelta(seconds=30)
-"""How long one reader has for telling the totals before another may."""
+"""How long one invocation has for reporting the totals, before another may."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +132,7 @@ class Runs(msgspec.Struct, frozen=True):
         )
 
     def unsent(self) -> Iterator[str]:
-        """Ids of the runs that were opened and not yet seen to be sent whole, or to have ended."""
+        """Ids of the runs that were opened, and are not known to be in the queue whole or to have ended."""
         for item in self.table.query(_UNSENT, "RUN#"):
             yield str(item["sk"]).removeprefix("RUN#")
 
@@ -228,7 +228,7 @@ class Runs(msgspec.Struct, frozen=True):
         )
 
     def mark_cause_reported(self, run_id: str, cause: str) -> bool:
-        """Whether nobody has told of this cause in this run yet; the caller then does."""
+        """True if this run has not reported this cause yet; from now on it counts as reported."""
         return self.table.update(
             *_key(run_id),
             "ADD said :causes",
@@ -270,7 +270,7 @@ class Runs(msgspec.Struct, frozen=True):
         return self._end(stopping, run, lock, now)
 
     def claim_report(self, run_id: str, now: datetime) -> bool:
-        """Whether this caller is the one who tells the totals now."""
+        """True if this caller is to report the totals now; nobody else may for REPORT_LEASE."""
         return self.table.update(
             *_key(run_id),
             "SET emitting_until = :until, emitter = :me",
