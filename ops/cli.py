@@ -321,7 +321,7 @@ def letters(**options: object) -> None:
     """List what waits for a person, or replay or discard it: the messages of these IDs, or all.
 
     A parked message is replayed by hand, its ids without a run; one of the dead-letter queue goes back to the refresh
-    queue as it is; a start goes to fan-out. What the dead-letter function has accounted for already is in the accounts of
+    queue as it is; a start goes to fan-out. What the dead-letter function has accounted for already is part of
     its run: `rotation replay RUN`.
     """
     if options["replay"] and options["discard"]:

@@ -123,7 +123,7 @@ class FanOut(RunService, frozen=True):
         return own
 
     def _take_up_others(self, run_id: str) -> None:
-        """Send or end the runs whose starts died; an error of AWS there is a warning, and this run starts all the same."""
+        """Send or end the runs whose starts died; an error of AWS there is a warning, and this run starts anyway."""
         try:
             self.lifecycle.take_up_unsent(self.queue, but_for=run_id)
         except (BotoCoreError, ClientError, SendError) as error:
