@@ -20,6 +20,7 @@ from rich.console import Console
 
 from bench import figures, served, stand_in
 from bench.figures import Figure, compared
+from core.aws import http_api
 from core.picker import api
 from local import runtime_api
 from local.world import World
@@ -48,7 +49,9 @@ def measure(quick: bool) -> list[Figure]:
 
 def function_reads(turns: int) -> list[Figure]:
     """Measure warm reads of `handlers.rotation_tracks`, one after the other, as an environment of Lambda gets them."""
-    event = json.dumps({"routeKey": f"GET {api.PATH}", "pathParameters": {"rotation_id": str(_ROW)}})
+    let_in = {"authorizer": {"lambda": http_api.let_in("allowed")["context"]}}
+    request = {"routeKey": f"GET {api.PATH}", "pathParameters": {"rotation_id": str(_ROW)}, "requestContext": let_in}
+    event = json.dumps(request)
     with picker.stand_ins(_WORLD, 1) as there, stand_in.cloud() as cloud:
         environment = there.environment() | cloud.environment()
         environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT / "src"), str(_ROOT)])

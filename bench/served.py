@@ -130,7 +130,7 @@ def _baselines(directory: Path, body: Path, row: int) -> Iterator[dict[str, tupl
     commands = {STARLETTE: [sys.executable, "-m", "bench.bare", str(body)]}
     if _installed(directory):
         shutil.copy(_HERE / "express.js", directory)
-        commands[EXPRESS] = ["node", str(directory / "express.js"), str(body)]
+        commands[EXPRESS] = [shutil.which("node") or "node", str(directory / "express.js"), str(body)]
     running: dict[str, tuple[Process, str]] = {}
     try:
         for number, (name, command) in enumerate(commands.items()):
