@@ -21,6 +21,7 @@ KEPT: Final = "private, max-age=30"
 """A browser keeps tracks for as long as this service keeps their row."""
 NO_KEYS: Final = "no token can be checked now; try again in a moment"
 _JSON: Final = "application/json"
+_DIGITS: Final = re.compile("[0-9]{1,10}")
 _NO_ID: Final = "rotation_id must be a positive integer"
 _encode = msgspec.json.Encoder().encode
 
@@ -85,7 +86,7 @@ def turned_away(event: object, *, needs_decision: bool) -> ApiReply | None:
 
 def number(rotation_id: str) -> int | None:
     """Return a row's id, None for anything but plain digits from 1 to 2147483647."""
-    if not re.fullmatch("[0-9]{1,10}", rotation_id) or not 1 <= int(rotation_id) <= HIGHEST_ID:
+    if not _DIGITS.fullmatch(rotation_id) or not 1 <= int(rotation_id) <= HIGHEST_ID:
         return None
     return int(rotation_id)
 
