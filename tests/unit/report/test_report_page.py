@@ -177,8 +177,8 @@ def test_the_state_comes_first_then_what_to_do_then_the_figures():
         ({"run": run("running"), "trouble": "LML is gone"}, "watch", "Last error: LML is gone See that LML is up."),
         ({"run": run("running"), "rests": "has rested for 5 s"}, "watch", "the run rests, and goes on by itself"),
         ({"run": run("running", **FAILED)}, "watch", "Once the run has ended, this asks again for those that are"),
-        ({"run": run(**FAILED)}, "act", "1 id failed or was not attempted. This asks again for those that are still"),
-        ({"run": run("stopped", reason="wrong key", **FAILED)}, "act", "Why: wrong key 1 id failed or was not"),
+        ({"run": run(**FAILED)}, "act", "Of the ids 1 failed. This asks again for those that are still open."),
+        ({"run": run("stopped", reason="wrong key", **FAILED)}, "act", "Why: wrong key Of the ids 1 failed. Remove the"),
         ({"run": run("refused", reason="too old")}, "act", "Why: too old Nothing was sent. Put right what is named"),
         ({"run": run("failed", reason="no database")}, "act", f"rotation logs {RUN_ID} --level error"),
         ({"run": run(emitted_at=None)}, "act", f"rotation stop {RUN_ID}"),
@@ -221,7 +221,8 @@ def test_the_harm_to_readers_is_shown_where_it_is_known():
 
     text = Page(render(material(beside=harm, speed=200.0))).text
 
-    assert "about 0 of this run, an estimate by the time of answers; LML made 300. With a clock 200 times" in text
+    assert "about 0 of this run, an estimate; LML made 300" in text
+    assert "with a clock 200 times faster that time is evidence of how busy this machine is" in text
     assert "half-open; it opened 2 times in this run" in text
     assert "900 Discogs calls, at most 58 of Discogs' 60 in a minute" in text
     assert "7 of 400 calls shed" in text
