@@ -188,13 +188,12 @@ class Snapshot:
         elif run.is_open:
             yield Step("Nothing: the run goes on by itself.")
         if totals.lml_error or totals.not_attempted:
-            counts = {"failed": totals.lml_error, "were not attempted": totals.not_attempted}
-            which = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+            counts = {"failed": totals.lml_error, "not attempted": totals.not_attempted}
+            ids = ((what, f"{count:,} id{'' if count == 1 else 's'}") for what, count in counts.items() if count)
+            which = ", ".join(f"{them} {what}" for what, them in ids)
             first = "Once the run has ended, this" if run.is_open else "Remove the reason; then this"
             this = first if run.is_open or run.reason else "This"
-            yield Step(
-                f"Of the ids {which}. {this} asks again for those that are still open.", f"rotation replay {named}"
-            )
+            yield Step(f"{which}. {this} asks again for those that are still open.", f"rotation replay {named}")
 
     def data(self) -> dict[str, object]:
         """Return what `rotation status --json` prints."""
