@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rich.console import Console
 from rich.markup import escape
 
 from core.aws.queues import RefreshQueue
@@ -114,8 +113,7 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: 
         return Answer(lines, outcome, ok=False)
     if not (wait or watch):
         return Answer(lines, outcome)
-    Console(stderr=True).print(*lines, highlight=False, soft_wrap=True)
-    ended = watched(target, str(outcome["run_id"]), as_page=watch)
+    ended = watched(target, str(outcome["run_id"]), as_page=watch, first=lines)
     return Answer(
         [f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
         summary(ended),

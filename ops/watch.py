@@ -161,11 +161,15 @@ def summary(run: Run) -> dict[str, object]:
     return {name: getattr(run, name) for name in (*about, *counts)} | msgspec.structs.asdict(run.totals)
 
 
-def watched(target: Target, run_id: str, *, as_page: bool = False) -> Run:
-    """Show a run until it has ended, as a page too if that is wanted; who interrupts hears that the run goes on."""
+def watched(target: Target, run_id: str, *, as_page: bool = False, first: Sequence[str] = ()) -> Run:
+    """Show a run until it has ended, as a page too if that is wanted; who interrupts hears that the run goes on.
+
+    `first` are lines to begin with.
+    """
     console = Console(stderr=True)
-    views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
     try:
+        console.print(*first, sep="\n", end="\n" if first else "", highlight=False, soft_wrap=True)
+        views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
         with _page(target, run_id, console) if as_page else nullcontext():
             return show(views, console)
     except KeyboardInterrupt:
