@@ -22,7 +22,7 @@ _COLOURS: Final = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckFinding:
     """What a check found; `advice` is the next step, `details` are lines below its own."""
 
     ok: bool
@@ -39,17 +39,17 @@ class CannotLookError(OperatorError):
         self.advice = advice
 
 
-Check: TypeAlias = Callable[[], Finding]
+Check: TypeAlias = Callable[[], CheckFinding]
 """Looks at one thing; what it raises is a failure with that reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CheckLine:
     """A check and its outcome; `seconds` is how long it took."""
 
     name: str
     status: Literal["ok", "failed", "skipped"]
-    finding: Finding
+    finding: CheckFinding
     seconds: float = 0.0
 
     @property
@@ -74,21 +74,21 @@ class Line:
             yield f"  and {len(finding.details) - DETAILS_SHOWN} more; --json has them all"
 
 
-def work_off(checks: Mapping[str, Check], console: Console, skipped: Collection[str] = ()) -> list[Line]:
+def work_off(checks: Mapping[str, Check], console: Console, skipped: Collection[str] = ()) -> list[CheckLine]:
     """Make every check that is not skipped, and say on the console which one is under way."""
     lines = []
     for name, check in checks.items():
         if name in skipped:
-            lines.append(Line(name, "skipped", Finding(ok=True, reason=f"nobody looked: --skip {name}")))
+            lines.append(CheckLine(name, "skipped", CheckFinding(ok=True, reason=f"nobody looked: --skip {name}")))
             continue
         began = time.monotonic()
         with under_way(name, console):
             finding = _made(check)
-        lines.append(Line(name, "ok" if finding.ok else "failed", finding, time.monotonic() - began))
+        lines.append(CheckLine(name, "ok" if finding.ok else "failed", finding, time.monotonic() - began))
     return lines
 
 
-def answer(lines: Sequence[Line], good: str, bad: str, **data: object) -> Answer:
+def answer(lines: Sequence[CheckLine], good: str, bad: str, **data: object) -> Answer:
     """Return all lines and a last one that counts: `good` or `bad`, and what was not looked at."""
     failed = [line.name for line in lines if line.status == "failed"]
     skipped = [line.name for line in lines if line.status == "skipped"]
@@ -105,17 +105,17 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).removesuffix(".")
 
 
-def _made(check: Check) -> Finding:
+def _made(check: Check) -> CheckFinding:
     try:
         return check()
     except (OperatorError, SettingsError, DatabaseError, RefreshError) as error:
-        return Finding(ok=False, reason="; ".join(str(error).splitlines()), advice=_advice(error))
+        return CheckFinding(ok=False, reason="; ".join(str(error).splitlines()), advice=_advice(error))
     except (BotoCoreError, ClientError) as error:
         return _refused_by_aws(error)
     except Exception as error:  # noqa: BLE001 - a check that breaks must not hide what the others found
         frame = traceback.extract_tb(error.__traceback__)[-1]  # not its text, which may hold anything
         reason = f"the check itself broke: {type(error).__name__} in {frame.name}, line {frame.lineno}"
-        return Finding(ok=False, reason=reason, advice="this is a defect: report it")
+        return CheckFinding(ok=False, reason=reason, advice="this is a defect: report it")
 
 
 def _advice(error: Exception) -> str:
@@ -130,9 +130,9 @@ def _advice(error: Exception) -> str:
             return ""  # its text says what to do
 
 
-def _refused_by_aws(error: Exception) -> Finding:
+def _refused_by_aws(error: Exception) -> CheckFinding:
     said = "AWS says no" if isinstance(error, ClientError) else "AWS cannot be asked"
-    return Finding(ok=False, reason=f"{said}: {error}", advice=advice_of(error))
+    return CheckFinding(ok=False, reason=f"{said}: {error}", advice=advice_of(error))
 
 
 def under_way(name: str, console: Console) -> AbstractContextManager[object]:

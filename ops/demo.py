@@ -52,7 +52,7 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class DemoReport:
     """What the demo leaves: the run, what the audit found, and the stale ids with their rows."""
 
     run: Run
@@ -133,7 +133,7 @@ def _show_picker(world: World, speed: float | None, *, as_json: bool) -> bool:
     return finished
 
 
-def play(options: Options, console: Console) -> Report:
+def play(options: Options, console: Console) -> DemoReport:
     """Start the cloud, fire the schedule, watch the run to its end, audit it, and stop the cloud whatever happens."""
     pace = "in real time" if options.speed == 1 else f"{options.speed:g} times faster than real time"
     console.print(f"Starting the cloud on this machine, {pace}.")
@@ -145,7 +145,7 @@ def play(options: Options, console: Console) -> Report:
             cloud.stop(there)
 
 
-def _play(there: Cloud, options: Options, console: Console) -> Report:
+def _play(there: Cloud, options: Options, console: Console) -> DemoReport:
     ledger = open_ledger(there.client("dynamodb"), there.names["LedgerTable"])
     now = datetime.now(UTC)
     run_id = Start(scheduled_time=now).scheduled_id(now)
@@ -172,7 +172,7 @@ def _play(there: Cloud, options: Options, console: Console) -> Report:
         page, no_page = write_report(material), ""
     except OperatorError as error:  # the totals are what the demo is for
         page, no_page = None, str(error)
-    return Report(run=run, findings=findings, stale=stale, failed=failed, beside=beside, page=page, no_page=no_page)
+    return DemoReport(run=run, findings=findings, stale=stale, failed=failed, beside=beside, page=page, no_page=no_page)
 
 
 def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
@@ -200,7 +200,7 @@ def _complaints(there: Cloud) -> list[str]:
     return lines or there.problems()
 
 
-def _print(report: Report, options: Options, console: Console) -> None:
+def _print(report: DemoReport, options: Options, console: Console) -> None:
     run = report.run
     own = "" if options.speed == 1 else f" ({duration(run.seconds * options.speed)} on its own clock)"
     console.print(f"Run {run.run_id} is {run.status} after {run.seconds:.1f} s{own}.", highlight=False, soft_wrap=True)
@@ -232,7 +232,7 @@ def _print(report: Report, options: Options, console: Console) -> None:
     console.print(page, highlight=False, markup=False, soft_wrap=True)
 
 
-def _summary(run: Run | None, report: Report | None) -> dict[str, object]:
+def _summary(run: Run | None, report: DemoReport | None) -> dict[str, object]:
     totals = Totals() if run is None else run.totals
     return {
         "run_id": None if run is None else run.run_id,

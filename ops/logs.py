@@ -23,7 +23,7 @@ _QUIET: Final = frozenset({"timestamp", "level", "message", "service", "tool", "
 _COLOURS: Final = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
 
 # A log line is JSON of any shape: an edge, where Any is the honest type.
-Line = dict[str, Any]
+LogLine = dict[str, Any]
 
 
 @at_a_target
@@ -51,9 +51,9 @@ def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answe
     return Answer([], {})
 
 
-def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen: set[str]) -> Iterator[Line]:
+def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen: set[str]) -> Iterator[LogLine]:
     """Yield the lines that nobody has seen yet, by their time; metrics lines are none."""
-    found: list[tuple[int, Line]] = []
+    found: list[tuple[int, LogLine]] = []
     pages = target.client("logs").get_paginator("filter_log_events")
     for group in GROUPS:
         if group not in target.names:
@@ -70,7 +70,7 @@ def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen
             yield line
 
 
-def _read(text: str) -> Line | None:
+def _read(text: str) -> LogLine | None:
     """Return a line of ours; the platform's own, and metrics, are none."""
     try:
         line = json.loads(text)
@@ -79,7 +79,7 @@ def _read(text: str) -> Line | None:
     return line if isinstance(line, dict) and line.get("level") in LEVELS and "message" in line else None
 
 
-def _shown(line: Line) -> str:
+def _shown(line: LogLine) -> str:
     colour = _COLOURS.get(line["level"], "")
     level = f"[{colour}]{line['level']}[/]" if colour else line["level"]
     more = ", ".join(f"{name} {_value(it)}" for name, it in line.items() if name not in _QUIET and _value(it))

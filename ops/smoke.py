@@ -20,7 +20,7 @@ from core.rotation.table import DatabaseError
 from core.settings import Secret
 from core.validation import in_words
 from ops.answer import Answer
-from ops.checklist import CannotLookError, Check, Finding, answer, work_off
+from ops.checklist import CannotLookError, Check, CheckFinding, answer, work_off
 from ops.cli import UNKNOWN_ID
 from ops.target import OperatorError, Target, database_of, find, no_secret
 
@@ -71,18 +71,20 @@ class Contract:
         made = (self._gate, self._empty_list, self._too_many_ids, self._one_id, self._stale_id)
         return dict(zip(CHECKS, made, strict=True))
 
-    def _gate(self) -> Finding:
+    def _gate(self) -> CheckFinding:
         with RefreshClient(self.lml, SystemClock()) as client:
             github = deploy_gate.Github(self.github_token)
             gate = deploy_gate.check(client, local_dev=self.local_dev, github=github)
-        return Finding(gate.allowed, gate.reason, "" if gate.allowed else "put that right: until then no run starts")
+        return CheckFinding(
+            gate.allowed, gate.reason, "" if gate.allowed else "put that right: until then no run starts"
+        )
 
-    def _empty_list(self) -> Finding:
+    def _empty_list(self) -> CheckFinding:
         with RefreshClient(self.lml, SystemClock()) as client:
             client.round_trip()
-        return Finding(ok=True, reason="refused with 422")
+        return CheckFinding(ok=True, reason="refused with 422")
 
-    def _too_many_ids(self) -> Finding:
+    def _too_many_ids(self) -> CheckFinding:
         """Send one id more than LML takes; past our own client, which would not."""
         ids = [self.stale_id] * (LML_REFRESH_BATCH_CAP + 1)  # should LML take them after all, they cost nothing
         url = self.lml.url + _REFRESH
@@ -94,24 +96,24 @@ class Contract:
             raise CannotLookError(f"POST {url}: {error}", "look at the address, and whether LML is up") from None
         told = f"{len(ids)} ids were answered with {status}"
         if status == 400:
-            return Finding(ok=True, reason=told)
+            return CheckFinding(ok=True, reason=told)
         advice = "check LML_API_KEY" if status in {401, 403} else "see what LML takes now"
-        return Finding(ok=False, reason=f"{told}, not 400", advice=advice)
+        return CheckFinding(ok=False, reason=f"{told}, not 400", advice=advice)
 
-    def _one_id(self) -> Finding:
+    def _one_id(self) -> CheckFinding:
         result = self._refreshed(self.identity_id())
         told = f"identity {result.identity_id} is {result.status}"
         if result.status == "error":
             reason = f"{told}: {result.message}"
-            return Finding(ok=False, reason=reason, advice="look at LML's breaker in GET /health, then again")
-        return Finding(ok=True, reason=told)
+            return CheckFinding(ok=False, reason=reason, advice="look at LML's breaker in GET /health, then again")
+        return CheckFinding(ok=True, reason=told)
 
-    def _stale_id(self) -> Finding:
+    def _stale_id(self) -> CheckFinding:
         result = self._refreshed(self.stale_id)
         told = f"identity {result.identity_id} is {result.status}"
         if result.status == "not_found":
-            return Finding(ok=True, reason=told)
-        return Finding(
+            return CheckFinding(ok=True, reason=told)
+        return CheckFinding(
             ok=False, reason=f"{told}, not not_found", advice="name an id that LML does not know: --stale-id"
         )
 

@@ -34,7 +34,7 @@ from ops.loadtest.options import (
     refuse_unused,
 )
 from ops.loadtest.patterns import PACES, PATTERNS, Pattern
-from ops.loadtest.report import Beside, Origin, Report, markdown, minutes
+from ops.loadtest.report import MeasuredBeside, Report, ReportOrigin, markdown, minutes
 from ops.loadtest.sweep import (
     CHOSEN,
     REPLACED,
@@ -130,11 +130,11 @@ def _by_model(day: Case, patterns: dict[str, Pattern], paces: Sequence[int], *, 
     warm = [replace(day, warm_percent=percent, seed=seed) for percent in WARM for seed in seeds if check]
     with _progress("days", len(cold) + len(warm) + check * lines.KINDS_OF_DAY * days) as (step, _):
         measured = measure_all([*cold, *warm], step)
-        beside: dict[str, Beside] = {}
+        beside: dict[str, MeasuredBeside] = {}
         for name in patterns:
             some = list(islice(measured, days))
             foreseen = fmean(one.foreseen for one in some if one.foreseen is not None)
-            beside[name] = Beside(policies=summarised(policies, some), clairvoyant=foreseen)
+            beside[name] = MeasuredBeside(policies=summarised(policies, some), clairvoyant=foreseen)
         by_percent = {
             percent: summarised((CHOSEN,), list(islice(measured, days)))[CHOSEN.name] for percent in WARM if check
         }
@@ -145,7 +145,7 @@ def _by_model(day: Case, patterns: dict[str, Pattern], paces: Sequence[int], *, 
             found += lines.of_days_in_trouble(seeds, step)
     share = f"{day.warm_percent} % warm" if day.warm_percent else "cold"
     return Report(
-        origin=Origin.here(),
+        origin=ReportOrigin.here(),
         days=f"{_days(days, share)} of {day.identities} identities for each pattern, in the model",
         chosen=CHOSEN.name,
         patterns=beside,
@@ -163,11 +163,14 @@ def _against_stand_in(cases: Sequence[Case], speed: float) -> Report:
     model = summarised((CHOSEN,), list(measure_all(cases, lambda: None)))[CHOSEN.name]
     there = Summary(days=tuple(over_http))
     return Report(
-        origin=Origin.here(),
+        origin=ReportOrigin.here(),
         days=f"{_days(len(cases))} of {cases[0].identities} identities against the stand-in at speed {speed:g} and in "
         "the model",
         chosen=CHOSEN.name,
-        patterns={"over HTTP": Beside(policies={CHOSEN.name: there}), "model": Beside(policies={CHOSEN.name: model})},
+        patterns={
+            "over HTTP": MeasuredBeside(policies={CHOSEN.name: there}),
+            "model": MeasuredBeside(policies={CHOSEN.name: model}),
+        },
         lines=tuple(lines.of_the_stand_in(there, model)),
     )
 
@@ -178,7 +181,7 @@ def _against(lml: settings.Lml, ids: Sequence[int], readers: Order, *, speed: fl
         day, alone = live.run(lml, audience, ids, clock=clock, readers=readers, limits=CHOSEN.limits, say=say)
     lost = [sum(reading.outcome == "failed" for reading in some.readings) for some in (alone, day)]
     return Report(
-        origin=Origin.here(),
+        origin=ReportOrigin.here(),
         days=f"one day of {len(ids)} identities against {lml.url} at {CHOSEN.name}, {readers.per_minute:g} readers a "
         f"minute: {minutes(day.makespan)}, of it {minutes(day.rests)} of rest; of the readers' calls {lost[0]} of "
         f"{len(alone.readings)} got no answer before the job, and {lost[1]} of {len(day.readings)} beside it",

@@ -14,7 +14,7 @@ from ops.loadtest.harm import Summary
 from ops.loadtest.model import ROUND_TRIP
 from ops.loadtest.patterns import LOOKUP_OF_A_SONG, Pattern
 from ops.loadtest.slots import Day
-from ops.loadtest.sweep import CHOSEN, Case, Progress, days, measure_all
+from ops.loadtest.sweep import CHOSEN, Case, SweepProgress, days, measure_all
 
 KINDS_OF_DAY: Final = 5
 """How many days `of_days_in_trouble` simulates on each seed, and shows the progress of."""
@@ -81,7 +81,7 @@ def of_warm_days(summaries: dict[int, Summary]) -> Iterator[Line]:
         yield Line(f"{percent} % warm, 20 in fives: identities without a verdict", summary.without_verdict, 0)
 
 
-def of_days_in_trouble(seeds: Sequence[int], progress: Progress) -> Iterator[Line]:
+def of_days_in_trouble(seeds: Sequence[int], progress: SweepProgress) -> Iterator[Line]:
     """Simulate the days that have a line and are neither cold nor warm alone, and yield their lines."""
     kinds = {
         "plain": Case(pattern=NOBODY),

@@ -9,7 +9,7 @@ from pygal.style import Style
 
 from local.lml.discogs import MINUTE
 from ops.drawing import svg
-from ops.loadtest.report import Beside, Report, tables
+from ops.loadtest.report import MeasuredBeside, Report, tables
 from ops.pages import PAGES
 
 _STYLE: Final = Style(font_family="inherit", label_font_size=15, major_label_font_size=15, legend_font_size=15)
@@ -42,7 +42,7 @@ def plots(report: Report) -> dict[str, Markup]:
     return drawn
 
 
-def _trade_off(patterns: dict[str, Beside], chosen: str) -> Markup:
+def _trade_off(patterns: dict[str, MeasuredBeside], chosen: str) -> Markup:
     chart = pygal.XY(
         style=_STYLE,
         css=(),  # the page's
@@ -72,7 +72,7 @@ def _trade_off(patterns: dict[str, Beside], chosen: str) -> Markup:
     return svg(chart, label, styled=False)
 
 
-def _points(beside: Beside, chosen: str) -> list[tuple[float, float, bool]]:
+def _points(beside: MeasuredBeside, chosen: str) -> list[tuple[float, float, bool]]:
     """Return makespan in minutes, openings added, and whether it is the chosen pace, from the slowest pace on."""
     paced = {name: summary for name, summary in beside.policies.items() if name.endswith(" a minute")}
     return [

@@ -29,7 +29,7 @@ COLUMNS: Final = (
 """Of a day on average, makespan the median; `no verdict` and `artists missing` of all days together."""
 
 
-class Origin(msgspec.Struct, frozen=True):
+class ReportOrigin(msgspec.Struct, frozen=True):
     """Where the numbers come from."""
 
     when: str
@@ -38,7 +38,7 @@ class Origin(msgspec.Struct, frozen=True):
     python: str
 
     @classmethod
-    def here(cls) -> "Origin":
+    def here(cls) -> "ReportOrigin":
         here = Path(__file__).parent
         git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
         commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words
@@ -50,7 +50,7 @@ class Origin(msgspec.Struct, frozen=True):
         )
 
 
-class Beside(msgspec.Struct, frozen=True, kw_only=True):
+class MeasuredBeside(msgspec.Struct, frozen=True, kw_only=True):
     """What one pattern of readers met: a summary by way to pace, and a clairvoyant's seconds on average."""
 
     policies: dict[str, Summary]
@@ -60,12 +60,12 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One load test."""
 
-    origin: Origin
+    origin: ReportOrigin
     days: str
     """Which days: how many, of which kind."""
     chosen: str
     """The way to pace that is in use."""
-    patterns: dict[str, Beside] = {}
+    patterns: dict[str, MeasuredBeside] = {}
     warm: dict[int, Summary] = {}
     """By percent warm, beside 20 readers a minute in fives, at the chosen pace."""
     lines: tuple[Line, ...] = ()

@@ -14,7 +14,7 @@ SAMPLE_EVERY: Final = 60.0
 """Seconds between two samples. Each costs LML one of Discogs' 60 calls, which is not in its counter."""
 
 
-class Upstream(Protocol):
+class HealthUpstream(Protocol):
     def health(self) -> Health: ...
 
 
@@ -58,7 +58,7 @@ class Runtime(msgspec.Struct, frozen=True):
         yield f"rotation loadtest --runtime-per-minute {max(1, round(self.a_minute))}"
 
 
-def measure(lml: Upstream, clock: Clock, seconds: float, step: Callable[[], None]) -> Runtime:
+def measure(lml: HealthUpstream, clock: Clock, seconds: float, step: Callable[[], None]) -> Runtime:
     """Sample `/health` once a minute for so long; a restart or a failed sample loses the minutes that it touches."""
     samples: list[tuple[float, int, object] | None] = [_sample(lml, clock)]
     for _ in range(int(seconds // SAMPLE_EVERY)):
@@ -79,7 +79,7 @@ def measure(lml: Upstream, clock: Clock, seconds: float, step: Callable[[], None
     )
 
 
-def _sample(lml: Upstream, clock: Clock) -> tuple[float, int, object] | None:
+def _sample(lml: HealthUpstream, clock: Clock) -> tuple[float, int, object] | None:
     """Return time, counter and commit, or None where LML does not tell."""
     try:
         body = lml.health().body or {}

@@ -17,7 +17,7 @@ from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage, batches
 from core.runs.totals import Totals
 from core.settings import Pacing
-from core.telemetry import Step
+from core.telemetry import LogStep
 from local.lml.breaker import Opening
 from local.lml.discogs import DiscogsCall
 from local.lml.library import Stored
@@ -181,7 +181,7 @@ class Silent:
 
     def metric(self, name: str, value: float) -> None: ...
 
-    def warning(self, step: Step, message: str, **fields: object) -> None: ...
+    def warning(self, step: LogStep, message: str, **fields: object) -> None: ...
 
     @contextmanager
     def request_span(self, *, batch_size: int, timeout_ms: int) -> Iterator["Silent"]:  # noqa: ARG002 - named by callers

@@ -26,7 +26,7 @@ THREE_WORKERS: Final = 16.0
 """Calls a minute that each of three processes of LML lets through."""
 _DEAF: Final = (signal.SIGINT, signal.SIG_IGN)
 
-Progress = Callable[[], None]
+SweepProgress = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def measure(case: Case) -> Measured:
     return Measured(measured, clairvoyant.finish([call.at for call in alone.calls], calls))
 
 
-def measure_all(cases: Sequence[Case], progress: Progress) -> Iterator[Measured]:
+def measure_all(cases: Sequence[Case], progress: SweepProgress) -> Iterator[Measured]:
     """Measure cases side by side, one process a core; results come in the order of the cases."""
     if len(cases) == 1:  # a process would take longer to start than the day
         yield measure(cases[0])

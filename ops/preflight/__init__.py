@@ -10,11 +10,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from ops.answer import Answer
-from ops.checklist import Check, Finding, answer, under_way, work_off
+from ops.checklist import Check, CheckFinding, answer, under_way, work_off
 from ops.cli import PREFLIGHT_CHECKS
 from ops.preflight import checks, in_sentry
 from ops.preflight.issuer import tokens
-from ops.preflight.planned import SAMCONFIG, Configured, Plan, assignment, configured, plan, template_for
+from ops.preflight.planned import SAMCONFIG, Configured, PlannedStack, assignment, configured, plan, template_for
 from ops.target import OperatorError
 
 __all__ = ["preflight"]
@@ -38,7 +38,7 @@ def preflight(
     section = configured(config_file or SAMCONFIG, config_env) if config_env else Configured(None, None, {})
     parameters = section.parameters | dict(map(assignment, given))
     console, template = Console(stderr=True), template_for(parameters)
-    planned: Plan | Exception
+    planned: PlannedStack | Exception
     try:
         with under_way("parameters", console):
             planned = plan(template, stack_name or section.stack_name, region or section.region, parameters)
@@ -50,7 +50,7 @@ def preflight(
         project=sentry_project,
         token=os.environ.get("SENTRY_AUTH_TOKEN"),
     )
-    of_the_plan: dict[str, Callable[[Plan], Finding]] = {
+    of_the_plan: dict[str, Callable[[PlannedStack], CheckFinding]] = {
         "gate": checks.gate,
         "coverage": partial(checks.coverage, here=os.environ if database_env else None),
         "concurrency": checks.concurrency,
@@ -63,11 +63,13 @@ def preflight(
     all_checks["old-job"] = partial(in_sentry.old_job, account, datetime.now(UTC))
     lines = work_off({name: all_checks[name] for name in PREFLIGHT_CHECKS}, console, skipped)
     named = stack_name or section.stack_name
-    where = planned.target.title if isinstance(planned, Plan) else f"stack {named}" if named else "the local cloud"
+    where = (
+        planned.target.title if isinstance(planned, PlannedStack) else f"stack {named}" if named else "the local cloud"
+    )
     return answer(lines, f"may be deployed to {where}", f"not to be deployed to {where}", target=where)
 
 
-def _of(planned: Plan | Exception, check: Callable[[Plan], Finding]) -> Finding:
+def _of(planned: PlannedStack | Exception, check: Callable[[PlannedStack], CheckFinding]) -> CheckFinding:
     if isinstance(planned, Exception):
         raise planned
     return check(planned)

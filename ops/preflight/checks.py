@@ -12,10 +12,10 @@ from core.lml import gate as deploy_gate
 from core.lml.client import RefreshClient
 from core.rotation import table as rotation
 from core.rotation.table import DatabaseError
-from ops.checklist import CannotLookError, Finding
+from ops.checklist import CannotLookError, CheckFinding
 from ops.loadtest.document import PATH, Document
 from ops.loadtest.options import SHARED_MINUTE
-from ops.preflight.planned import Plan
+from ops.preflight.planned import PlannedStack
 from ops.target import database_of
 
 COVERAGE_PERCENT: Final = 99
@@ -31,19 +31,19 @@ _SUFFIX: Final = "_SECRET_ARN"
 _MEASURE: Final = "measure it: rotation loadtest --lml-url https://... --measure-runtime 60m"
 
 
-def gate(plan: Plan) -> Finding:
+def gate(plan: PlannedStack) -> CheckFinding:
     """Ask whether the deploy gate would let a run start, and whether LML takes the key."""
     read = settings.SettingsReader(plan.environment, plan.target.secret)
     lml, token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
     with RefreshClient(lml, SystemClock()) as client:
         verdict = deploy_gate.check(client, local_dev=read.local_dev, github=deploy_gate.Github(token))
         if not verdict.allowed:
-            return Finding(ok=False, reason=verdict.reason, advice="put LML right, or LibraryMetadataUrl")
+            return CheckFinding(ok=False, reason=verdict.reason, advice="put LML right, or LibraryMetadataUrl")
         client.round_trip()  # the gate lets a 500 pass
-    return Finding(ok=True, reason=verdict.reason)
+    return CheckFinding(ok=True, reason=verdict.reason)
 
 
-def coverage(plan: Plan, here: Mapping[str, str] | None) -> Finding:
+def coverage(plan: PlannedStack, here: Mapping[str, str] | None) -> CheckFinding:
     """Ask if enough rows carry an identity (docs/design/settings.md); `here` holds variables over the function's."""
     environment = dict(plan.environment)
     if here is not None:
@@ -62,21 +62,21 @@ def coverage(plan: Plan, here: Mapping[str, str] | None) -> Finding:
             "if it is in a VPC, look from a machine inside or through a tunnel, with --database-env and DB_HOST, "
             "DB_PORT, ... of this shell; else --skip coverage, and `rotation run --dry-run` logs coverage_percent"
         )
-        return Finding(ok=False, reason=str(error), advice=advice)
+        return CheckFinding(ok=False, reason=str(error), advice=advice)
     details = [str(row) for row in missing]
     beside = f"{_percent(counted.active_with_identity, counted.active)} of all {counted.active} active rows"
     if counted.percent is None:
         reason = f"unknown: no active row has a Discogs release; {beside} have an identity"
-        return Finding(ok=False, reason=reason, advice=f"look at {database.schema}.rotation in {database.name}")
+        return CheckFinding(ok=False, reason=reason, advice=f"look at {database.schema}.rotation in {database.name}")
     share = _percent(counted.resolvable_with_identity, counted.resolvable)
     reason = f"{share} of {counted.resolvable} resolvable rows have an identity, {beside}"
     if counted.percent >= COVERAGE_PERCENT:
-        return Finding(ok=True, reason=reason, details=details)
+        return CheckFinding(ok=True, reason=reason, details=details)
     advice = f"have the backend give these {len(missing)} rows an lml_identity_id"
-    return Finding(ok=False, reason=f"{reason}; {COVERAGE_PERCENT} % are needed", advice=advice, details=details)
+    return CheckFinding(ok=False, reason=f"{reason}; {COVERAGE_PERCENT} % are needed", advice=advice, details=details)
 
 
-def concurrency(plan: Plan) -> Finding:
+def concurrency(plan: PlannedStack) -> CheckFinding:
     """Ask whether the account has room for what is reserved; a stack that stands gives back what it holds."""
     if wrong := [text for text in plan.reserved.values() if not re.fullmatch("[0-9]{1,9}", text)]:
         raise CannotLookError(f"{wrong[0]!r} is no number of executions to reserve", "correct RefreshConcurrency")
@@ -93,12 +93,12 @@ def concurrency(plan: Plan) -> Finding:
         f"{held}), which leaves {left} to all else"
     )
     if left >= UNRESERVED:
-        return Finding(ok=True, reason=reason)
+        return CheckFinding(ok=True, reason=reason)
     advice = f"raise Lambda's quota Concurrent executions by {UNRESERVED - left}, or free reserves of other functions"
-    return Finding(ok=False, reason=f"{reason}; Lambda wants {UNRESERVED} left", advice=advice)
+    return CheckFinding(ok=False, reason=f"{reason}; Lambda wants {UNRESERVED} left", advice=advice)
 
 
-def secrets(plan: Plan) -> Finding:
+def secrets(plan: PlannedStack) -> CheckFinding:
     """Ask whether every secret can be read and used, and is the same one for all functions that need it."""
     named: dict[str, dict[str, list[str]]] = {}
     for function, environment in sorted(plan.environments.items()):
@@ -120,11 +120,11 @@ def secrets(plan: Plan) -> Finding:
             faults.append(f"{name}{_SUFFIX}'s secret is not made yet")
     if faults:
         advice = "deploy with ScheduleState DISABLED, fill them, look again" if not plan.target.names else ""
-        return Finding(ok=False, reason="; ".join(faults), advice=advice)
-    return Finding(ok=True, reason=f"{', '.join(sorted(named))} can be read and used")
+        return CheckFinding(ok=False, reason="; ".join(faults), advice=advice)
+    return CheckFinding(ok=True, reason=f"{', '.join(sorted(named))} can be read and used")
 
 
-def budget(plan: Plan, page: Path = PATH) -> Finding:
+def budget(plan: PlannedStack, page: Path = PATH) -> CheckFinding:
     """Ask whether the pace is the load test's, and for production whether it fits what LML's other callers do.
 
     How many calls those make is measured at LML (`rotation loadtest --measure-runtime`) and written into the page.
@@ -138,21 +138,21 @@ def budget(plan: Plan, page: Path = PATH) -> Finding:
     pace, chosen = plan.parameters[parameter], document.chosen.get(variable)
     if pace != str(chosen):
         advice = f"deploy the number of {named}, or repeat the load test as the runbook says"
-        return Finding(ok=False, reason=f"{parameter} is {pace}, the load test chose {chosen}", advice=advice)
+        return CheckFinding(ok=False, reason=f"{parameter} is {pace}, the load test chose {chosen}", advice=advice)
     where, figure = plan.parameters["SentryEnvironment"], document.figure()
     if where != "production":
-        return Finding(ok=True, reason=f"{parameter} {pace} is the load test's. {SHARED_MINUTE}")
+        return CheckFinding(ok=True, reason=f"{parameter} {pace} is the load test's. {SHARED_MINUTE}")
     if figure is None:
         reason = f"{named} has no figure of an hour of LML's counter"
         advice = f"{_MEASURE}, and write the figure into {named}; nothing has to be run in staging. {SHARED_MINUTE}"
-        return Finding(ok=False, reason=reason, advice=advice)
+        return CheckFinding(ok=False, reason=reason, advice=advice)
     seen = f"others make {figure.others:g} calls a minute (measured on {figure.when} for {figure.minutes} minutes)"
     fit = document.fitting(figure.others)
     if fit is None or int(pace) > fit.pace:
         fits = f"at most {fit.pace} a minute fits beside" if fit else "no pace fits beside"
         advice = f"deploy a pace that fits ({named}), or {_MEASURE} again at another time of day"
-        return Finding(ok=False, reason=f"{seen}: {parameter} is {pace}, {fits} so many", advice=advice)
-    return Finding(ok=True, reason=f"{parameter} {pace} is the load test's, and fits: {seen}")
+        return CheckFinding(ok=False, reason=f"{seen}: {parameter} is {pace}, {fits} so many", advice=advice)
+    return CheckFinding(ok=True, reason=f"{parameter} {pace} is the load test's, and fits: {seen}")
 
 
 def _percent(part: int, whole: int) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from core.utc import utc_text
-from ops.checklist import CannotLookError, Finding
+from ops.checklist import CannotLookError, CheckFinding
 from ops.sentry import migrate
 from ops.sentry.api import Api, SentryError
 
@@ -41,7 +41,7 @@ class Account:
             yield api
 
 
-def dashboards(account: Account) -> Finding:
+def dashboards(account: Account) -> CheckFinding:
     """Ask whether `rotation sentry migrate` would still rewrite something."""
     with account.api() as api:
         uses = migrate.inventory(api)
@@ -49,21 +49,21 @@ def dashboards(account: Account) -> Finding:
     by_hand = [f"{use.change.path} {use.change.name!r}: by hand" for use in uses if not use.rewritten]
     if left:
         reason = f"{len(left)} dashboards, saved queries or alert rules still use the old job's attributes"
-        return Finding(ok=False, reason=reason, advice="`rotation sentry migrate --apply`", details=left + by_hand)
+        return CheckFinding(ok=False, reason=reason, advice="`rotation sentry migrate --apply`", details=left + by_hand)
     reason = "nothing that can be rewritten uses the old job's attributes"
     if by_hand:
         reason += f"; {len(by_hand)} use some that have no successor"
-    return Finding(ok=True, reason=reason, details=by_hand)
+    return CheckFinding(ok=True, reason=reason, details=by_hand)
 
 
-def old_job(account: Account, now: datetime) -> Finding:
+def old_job(account: Account, now: datetime) -> CheckFinding:
     """Ask whether no span with the old job's attributes is younger than OFF_AFTER."""
     with account.api() as api:
         if not account.project:
             raise CannotLookError("it is not known where the old job's spans went", "set SENTRY_PROJECT")
         newest = api.newest_span(api.project_id(account.project), OLD_SPANS, LOOKED_BACK)
     if newest is None:
-        return Finding(ok=True, reason=f"no span of it in project {account.project} in {LOOKED_BACK}")
+        return CheckFinding(ok=True, reason=f"no span of it in project {account.project} in {LOOKED_BACK}")
     try:
         told = datetime.fromisoformat(newest["timestamp"])
         seen = told if told.tzinfo else told.replace(tzinfo=UTC)
@@ -71,7 +71,7 @@ def old_job(account: Account, now: datetime) -> Finding:
         raise SentryError("Sentry, GET events: the span has no timestamp that can be read") from None
     reason = f"its last span, {newest.get('span.description')}, is of {utc_text(seen)}"
     if now - seen > OFF_AFTER:
-        return Finding(ok=True, reason=reason)
+        return CheckFinding(ok=True, reason=reason)
     off = utc_text(seen + OFF_AFTER)
     advice = f"take out its cron entry and end its containers; without another run it counts as off from {off}"
-    return Finding(ok=False, reason=f"it has run in the last 26 h: {reason}", advice=advice)
+    return CheckFinding(ok=False, reason=f"it has run in the last 26 h: {reason}", advice=advice)

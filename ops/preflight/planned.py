@@ -27,7 +27,7 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class PlannedStack:
     """The template's functions as they would be: what each reserves and its variables, "" for what is not made yet."""
 
     target: Target
@@ -78,7 +78,7 @@ def template_for(given: Parameters) -> deploy.Template:
     return template
 
 
-def plan(template: deploy.Template, stack_name: str | None, region: str | None, given: Parameters) -> Plan:
+def plan(template: deploy.Template, stack_name: str | None, region: str | None, given: Parameters) -> PlannedStack:
     """Fill the template in: its defaults, over them the stack's own values, over them the given ones.
 
     A stack that does not exist yet leaves the defaults and the given ones. Raises OperatorError, and what AWS raises.
@@ -92,7 +92,7 @@ def plan(template: deploy.Template, stack_name: str | None, region: str | None, 
         name: it["Properties"] for name, it in functions.items() if "Condition" not in it or fill.holds(it["Condition"])
     }
     everywhere = template["Globals"]["Function"]["Environment"]["Variables"]
-    return Plan(
+    return PlannedStack(
         target=target,
         parameters=parameters,
         functions=frozenset(functions),

@@ -9,7 +9,7 @@ from pygal.style import Style
 
 from ops.drawing import svg
 from ops.report import figures
-from ops.report.figures import Part, Request
+from ops.report.figures import DrawnPart, DrawnRequest
 
 DISCOGS_LIMIT: Final = 60
 """Calls that Discogs allows everybody who uses the station's token, in a moving minute (docs/design/lml.md)."""
@@ -58,7 +58,7 @@ def bars(label: str, counts: Sequence[tuple[str, str, int]]) -> Markup:
     return svg(chart, label, styled=False)
 
 
-def pace(requests: Sequence[Request], budget: int) -> Markup:
+def pace(requests: Sequence[DrawnRequest], budget: int) -> Markup:
     """Discogs calls of the last 60 s over the run's time, against the budget and what Discogs allows."""
     line = figures.pace(requests, POINTS)
     ends = (0.0, max(time for time, _ in line))
@@ -71,7 +71,7 @@ def pace(requests: Sequence[Request], budget: int) -> Markup:
     return svg(chart, "Discogs calls a minute over the run", styled=False)
 
 
-def time_line(found: Sequence[Part]) -> Markup:
+def time_line(found: Sequence[DrawnPart]) -> Markup:
     """A row a slot: a part at work is faint where it waits and strong where a request is under way."""
     rows = figures.slots(found)
     last = max(part.end for part in found)

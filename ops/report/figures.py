@@ -16,11 +16,11 @@ BUCKETS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds that separate the bars of requests by duration."""
 
 # A log line is JSON of any shape: an edge, where Any is the honest type.
-Line = Mapping[str, Any]
+ReportLine = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DrawnRequest:
     """One request to LML; `calls` are the Discogs calls that it was charged."""
 
     start: float
@@ -34,14 +34,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DrawnPart:
     """One delivery of one part of a message; `start` and `end` count from the run's first delivery."""
 
     message: int
     part: int
     start: float
     end: float
-    requests: tuple[Request, ...]
+    requests: tuple[DrawnRequest, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,21 @@ class Trouble:
     ids: int
 
 
-def parts(lines: Iterable[Line], speed: float) -> list[Part]:
+def parts(lines: Iterable[ReportLine], speed: float) -> list[DrawnPart]:
     """Return every delivery that sent a request, by its start; `speed` is paced seconds in a second of the lines."""
     told = [line for line in lines if "began" in line and "LmlRequestMillis" in line]
     if not told:
         return []
     first = min(float(line["began"]) for line in told)
 
-    def delivery(line: Line) -> tuple[float, int, int]:
+    def delivery(line: ReportLine) -> tuple[float, int, int]:
         return float(line["began"]), int(line["message"]), int(line["part"])
 
     told.sort(key=lambda line: (*delivery(line), line["_aws"]["Timestamp"]))
     return [_part(key, list(group), first, speed) for key, group in groupby(told, delivery)]
 
 
-def _part(key: tuple[float, int, int], lines: Sequence[Line], first: float, speed: float) -> Part:
+def _part(key: tuple[float, int, int], lines: Sequence[ReportLine], first: float, speed: float) -> DrawnPart:
     began, message, part = key
     waits, durations, calls = (
         [float(value) for line in lines for value in line.get(name, [])]
@@ -80,18 +80,18 @@ def _part(key: tuple[float, int, int], lines: Sequence[Line], first: float, spee
     requests, now = [], start
     for wait, duration, charged in zip(waits, durations, calls, strict=False):
         now += wait / 1000
-        requests.append(Request(now, duration / 1000, wait / 1000, charged))
+        requests.append(DrawnRequest(now, duration / 1000, wait / 1000, charged))
         now += duration / 1000 + rest
-    return Part(message, part, start, end, tuple(requests))
+    return DrawnPart(message, part, start, end, tuple(requests))
 
 
-def requests_of(found: Iterable[Part]) -> list[Request]:
+def requests_of(found: Iterable[DrawnPart]) -> list[DrawnRequest]:
     return sorted((request for part in found for request in part.requests), key=lambda request: request.start)
 
 
-def slots(found: Sequence[Part]) -> list[list[Part]]:
+def slots(found: Sequence[DrawnPart]) -> list[list[DrawnPart]]:
     """Lay deliveries out in as few rows as were at work side by side."""
-    rows: list[list[Part]] = []
+    rows: list[list[DrawnPart]] = []
     for part in sorted(found, key=lambda part: part.start):
         free = next((row for row in rows if row[-1].end <= part.start), None)
         if free is None:
@@ -101,7 +101,7 @@ def slots(found: Sequence[Part]) -> list[list[Part]]:
     return rows
 
 
-def pace(requests: Sequence[Request], points: int) -> list[tuple[float, float]]:
+def pace(requests: Sequence[DrawnRequest], points: int) -> list[tuple[float, float]]:
     """Return (time, calls in the 60 s before it): the highest of each of `points` stretches, in order.
 
     The calls of a request are spread evenly over its duration.
@@ -135,7 +135,7 @@ def pace(requests: Sequence[Request], points: int) -> list[tuple[float, float]]:
     return list(highest.values())
 
 
-def by_duration(requests: Iterable[Request]) -> list[tuple[str, int]]:
+def by_duration(requests: Iterable[DrawnRequest]) -> list[tuple[str, int]]:
     """Return (label, requests) of each bar; a request on a border belongs to the longer side."""
     counts = Counter(bisect_right(BUCKETS, request.seconds) for request in requests)
     labels = [f"< {BUCKETS[0]:g} s"]
@@ -144,7 +144,7 @@ def by_duration(requests: Iterable[Request]) -> list[tuple[str, int]]:
     return [(label, counts[number]) for number, label in enumerate(labels)]
 
 
-def troubles(lines: Iterable[Line]) -> list[Trouble]:
+def troubles(lines: Iterable[ReportLine]) -> list[Trouble]:
     """Return what went wrong with requests, the most frequent first."""
     found: Counter[str] = Counter()
     ids: Counter[str] = Counter()

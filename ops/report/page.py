@@ -121,7 +121,9 @@ def _accounts(run: Run) -> list[tuple[str, bool]]:
     ]
 
 
-def _charts(budget: int, found: Sequence[figures.Part], requests: Sequence[figures.Request]) -> dict[str, Markup]:
+def _charts(
+    budget: int, found: Sequence[figures.DrawnPart], requests: Sequence[figures.DrawnRequest]
+) -> dict[str, Markup]:
     if not requests:
         return {}
     durations = [(label, "ours", count) for label, count in figures.by_duration(requests)]

@@ -15,7 +15,7 @@ from core.utc import utc_text
 from ops.answer import Answer, sure
 from ops.output import write_whole
 from ops.sentry import changes, keep, migrate
-from ops.sentry.api import Api, Object, SentryError
+from ops.sentry.api import Api, SentryError, SentryObject
 from ops.target import HOME, OperatorError, find
 
 __all__ = ["apply", "migrate_from_the_old_job", "plan"]
@@ -152,7 +152,7 @@ def _plan(path: Path) -> bytes:
     """Return what `plan -o` wrote; raises OperatorError for anything else."""
     content = path.read_bytes()
     try:
-        msgspec.json.decode(content, type=list[tuple[str, str, object, Object]])
+        msgspec.json.decode(content, type=list[tuple[str, str, object, SentryObject]])
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise OperatorError(f"{path} is no plan: `rotation sentry plan -o FILE` writes one") from None
     return content

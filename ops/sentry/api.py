@@ -11,7 +11,7 @@ from ops.target import OperatorError
 
 Path = Literal["alert-rules", "monitors", "dashboards", "discover/saved", "explore/saved"]
 """A collection of an organization; its objects are JSON of many shapes: an edge, where Any is the honest type."""
-Object = dict[str, Any]
+SentryObject = dict[str, Any]
 
 TRIES: Final = 4
 LONGEST_WAIT: Final = 60.0  # seconds; a longer Retry-After is told instead of waited for
@@ -54,7 +54,7 @@ class Api:
         """Return the number of a project; raises SentryError, also for a token or an organization that is not good."""
         return int(_decoded(self._request("GET", f"projects/{self.organization}/{project}/"))["id"])
 
-    def newest_span(self, project_id: int, query: str, period: str) -> Object | None:
+    def newest_span(self, project_id: int, query: str, period: str) -> SentryObject | None:
         """Return name and time of the newest span that a search finds within a period, say 14d; None without one."""
         # Without the last parameter Sentry may search a sample, in which one span a day is easily missing.
         parameters = {
@@ -75,7 +75,7 @@ class Api:
             )
         return found["data"][0] if found["data"] else None
 
-    def all(self, path: Path) -> Iterator[Object]:
+    def all(self, path: Path) -> Iterator[SentryObject]:
         """Yield every object of a collection, page by page, as its list has them: dashboards without their widgets."""
         following: str | None = self._of(path)
         while following:
@@ -84,19 +84,19 @@ class Api:
             after = answer.links.get("next", {})
             following = after["url"] if after.get("results") == "true" else None
 
-    def in_full(self, path: Path) -> Iterator[Object]:
+    def in_full(self, path: Path) -> Iterator[SentryObject]:
         """Yield every object of a collection with all that is in it."""
         for found in self.all(path):
             yield self.read(path, str(found["id"])) if path == "dashboards" else found
 
-    def read(self, path: Path, key: str) -> Object:
-        found: Object = _decoded(self._request("GET", self._of(path, key)))
+    def read(self, path: Path, key: str) -> SentryObject:
+        found: SentryObject = _decoded(self._request("GET", self._of(path, key)))
         return found
 
-    def create(self, path: Path, body: Object) -> None:
+    def create(self, path: Path, body: SentryObject) -> None:
         self._request("POST", self._of(path), body)
 
-    def update(self, path: Path, key: str, body: Object) -> None:
+    def update(self, path: Path, key: str, body: SentryObject) -> None:
         project = body.get("project")  # answered as an object, taken as its slug
         self._request(
             "PUT", self._of(path, key), body | ({"project": project["slug"]} if type(project) is dict else {})
@@ -108,7 +108,7 @@ class Api:
     def _of(self, path: Path, key: str | None = None) -> str:
         return f"organizations/{self.organization}/{path}/" + (f"{key}/" if key is not None else "")
 
-    def _request(self, method: str, path: str, body: Object | None = None) -> httpx.Response:
+    def _request(self, method: str, path: str, body: SentryObject | None = None) -> httpx.Response:
         """Send a request, again after 429 and, where nothing can have been written by it, after a 5xx."""
         if self._client.base_url.host != self._client.base_url.join(path).host:
             raise SentryError(f"Sentry sends its next page from elsewhere, where the token must not go: {path}")

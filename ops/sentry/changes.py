@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ops.sentry.api import Api, Object, Path, SentryError
+from ops.sentry.api import Api, Path, SentryError, SentryObject
 
 KEYS: Final[dict[Path, str]] = {"monitors": "slug"}
 """By what Sentry addresses an object; the others go by `id`."""
@@ -27,8 +27,8 @@ class Change:
 
     path: Path
     name: str
-    before: Object | None
-    after: Object
+    before: SentryObject | None
+    after: SentryObject
 
     @property
     def key(self) -> str | None:
@@ -63,7 +63,7 @@ def _stands(api: Api, change: Change) -> Any:  # noqa: ANN401 - any JSON
     return next((steady(found) for found in _namesakes(api, change)), None)
 
 
-def _namesakes(api: Api, change: Change) -> list[Object]:
+def _namesakes(api: Api, change: Change) -> list[SentryObject]:
     name = NAMES[change.path]
     return [found for found in api.all(change.path) if found.get(name) == change.after[name]]
 

@@ -10,7 +10,7 @@ from core import settings
 from core.schedule import CHECK_IN_MARGIN, LONGEST_ON_TIME, Schedule
 from local import deploy
 from ops.sentry import api
-from ops.sentry.api import Api, Object, SentryError
+from ops.sentry.api import Api, SentryError, SentryObject
 from ops.sentry.changes import KEYS, NAMES, Change
 from ops.target import no_secret
 
@@ -28,10 +28,10 @@ NOTES: Final[dict[api.Path, str]] = {
 LONGEST: Final = 160  # characters of a value; `plan -o` has all of them
 
 
-def wanted(path: api.Path, words: Mapping[str, object]) -> Object:
+def wanted(path: api.Path, words: Mapping[str, object]) -> SentryObject:
     """Return what a file wants, with the `$words` in it filled in."""
-    read: Object = yaml.safe_load((Path(__file__).parent / FILES[path]).read_text())
-    filled: Object = _filled(read, words)
+    read: SentryObject = yaml.safe_load((Path(__file__).parent / FILES[path]).read_text())
+    filled: SentryObject = _filled(read, words)
     return filled
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ops.sentry.api import Api, Object, Path
+from ops.sentry.api import Api, Path, SentryObject
 from ops.sentry.changes import KEYS, Change, ChangedMeanwhileError, steady
 from ops.target import OperatorError
 
@@ -103,7 +103,7 @@ def rewrite(text: str) -> tuple[str, list[str]]:
     return _SPAN_OP.sub("span.op:rotation-artist-backfill.totals", text), []
 
 
-def _use(path: Path, found: Object) -> Use | None:
+def _use(path: Path, found: SentryObject) -> Use | None:
     rewritten, by_hand = list[str](), list[str]()
 
     def walked(node: Any, where: str) -> Any:  # noqa: ANN401 - any JSON
@@ -136,5 +136,5 @@ def lines(uses: list[Use]) -> Iterator[str]:
         yield from (f"  by hand: {line}" for line in use.by_hand)
 
 
-def _name(found: Object) -> str:
+def _name(found: SentryObject) -> str:
     return str(found.get("title") or found.get("name") or found.get("id"))

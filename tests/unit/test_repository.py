@@ -2,6 +2,8 @@
 
 import ast
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,46 @@ def test_a_handler_only_translates_so_it_is_short(path):
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_a_room_imports_only_what_it_may(path):
     assert imported(path) & MAY_IMPORT.keys() <= MAY_IMPORT[room(path)]
+
+
+def test_no_class_or_type_has_the_name_of_another():
+    """One word has one meaning; ops/shapes.py names what its documents hold after what they are made from."""
+    defined = defaultdict(list)
+    for path in MODULES:
+        if room(path) != "bench" and path.relative_to(ROOT) != Path("ops/shapes.py"):
+            for name in types_of(path):
+                defined[name].append(named(path))
+
+    assert len(defined) > 200
+    assert {name: places for name, places in defined.items() if len(places) > 1} == {}
+
+
+def types_of(path: Path) -> Iterator[str]:
+    """The public classes and type aliases that a module defines."""
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.ClassDef(name=name):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id="TypeAlias")):
+                pass
+            case ast.Assign(targets=[ast.Name(id=name)]) if re.fullmatch("[A-Z]+[a-z]\\w*", name):
+                pass
+            case _:
+                continue
+        if not name.startswith("_"):
+            yield name
+
+
+def test_test_names_are_sentences():
+    """A name says what holds and of what: four words at least, without the first."""
+    short = [
+        f"{named(path)}: {node.name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and node.name.count("_") < 4
+    ]
+
+    assert short == []
 
 
 def anchors(page: Path) -> set[str]:

@@ -38,7 +38,7 @@ NAMED = {
     *(value for it in TEMPLATE["Parameters"].values() for value in map(str, it.get("AllowedValues", []))),
     *(variable.name for variable in settings.VARIABLES),
     *telemetry.METRICS,
-    *get_args(telemetry.Step),
+    *get_args(telemetry.LogStep),
     *get_args(Status),
     telemetry.TOOL,
     *migrate.SUCCESSORS,

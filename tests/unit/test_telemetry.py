@@ -690,7 +690,7 @@ class TestLogs:
 
 
 class TestSecrets:
-    def test_no_secret_leaves(self, environment, server, capsys):
+    def test_no_secret_leaves_the_process(self, environment, server, capsys):
         """In an error's text and causes, in local variables, in fields, in attributes, known and unknown ones."""
         fetched = {"unshaped-marker-1"}
         telemetry = environment(secrets=fetched)

@@ -6,7 +6,7 @@ yet a yes: a function answers with data only where it finds `allowed` there.
 
 from typing import Final, Literal, TypeAlias
 
-Decision: TypeAlias = Literal["allowed", "keys_unavailable"]
+GatewayDecision: TypeAlias = Literal["allowed", "keys_unavailable"]
 """`keys_unavailable`: nobody could check the token; the function says so with 503, which an authorizer cannot."""
 
 CACHED_SECONDS: Final = 300
@@ -14,7 +14,7 @@ CACHED_SECONDS: Final = 300
 REFUSED: Final[dict[str, object]] = {"isAuthorized": False}
 
 
-def let_in(decision: Decision) -> dict[str, object]:
+def let_in(decision: GatewayDecision) -> dict[str, object]:
     """Return what an authorizer answers to let a request through to its function, and what that is to do."""
     return {"isAuthorized": True, "context": {"decision": decision}}
 

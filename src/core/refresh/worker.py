@@ -17,7 +17,7 @@ from core.refresh.worklist import Worklist
 from core.runs.ledger import Progress
 from core.runs.plan import RefreshMessage
 from core.runs.totals import Totals, errors
-from core.telemetry import Step
+from core.telemetry import LogStep
 from core.utc import moment_text
 
 STAYS_SO: Final = 8
@@ -41,7 +41,7 @@ class Reporter(Protocol):
 
     def metric(self, name: str, value: float) -> None: ...
 
-    def warning(self, step: Step, message: str, **fields: object) -> None: ...
+    def warning(self, step: LogStep, message: str, **fields: object) -> None: ...
 
     def request_span(self, *, batch_size: int, timeout_ms: int) -> AbstractContextManager[OpenSpan]: ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from core.environment import SettingsError
 from core.redaction import Redaction
 from core.runs.totals import ACCOUNTS, Trigger
-from core.telemetry._logs import Logs, Step
+from core.telemetry._logs import Logs, LogStep
 from core.telemetry._metrics import METRICS, NAMESPACE, Metrics, metric_of
 from core.telemetry._names import RUN_OP, TOOL, TOTALS_OP, TraceHeaders
 
@@ -25,8 +25,8 @@ __all__ = [
     "METRICS",
     "NAMESPACE",
     "TOOL",
+    "LogStep",
     "RequestSpan",
-    "Step",
     "Telemetry",
     "TraceHeaders",
     "metric_of",
@@ -107,7 +107,7 @@ class Telemetry:
             self._started.new_trace()
 
     @contextmanager
-    def invocation(self, step: Step, *, but_not: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    def invocation(self, step: LogStep, *, but_not: type[Exception] | tuple[()] = ()) -> Iterator[None]:
         """Wrap one invocation: what escapes it goes to the log and, `but_not` aside, to Sentry; all is flushed."""
         self.bind(run_id=None)
         try:
@@ -122,13 +122,13 @@ class Telemetry:
 
     # Logs. A field must not have the name of a LogRecord's attribute (`name`, `args`, `module`, ...): KeyError.
 
-    def info(self, step: Step, message: str, **fields: object) -> None:
+    def info(self, step: LogStep, message: str, **fields: object) -> None:
         self._logs.write(logging.INFO, step, message, fields)
 
-    def warning(self, step: Step, message: str, **fields: object) -> None:
+    def warning(self, step: LogStep, message: str, **fields: object) -> None:
         self._logs.write(logging.WARNING, step, message, fields)
 
-    def error(self, step: Step, message: str, **fields: object) -> None:
+    def error(self, step: LogStep, message: str, **fields: object) -> None:
         self._logs.write(logging.ERROR, step, message, fields)
 
     # Spans
@@ -241,7 +241,7 @@ class Telemetry:
         self,
         message: str,
         *,
-        step: Step,
+        step: LogStep,
         level: Literal["error", "warning"] = "error",
         fingerprint: Sequence[str] | None = None,
         **extra: object,
@@ -250,7 +250,7 @@ class Telemetry:
         self._sentry().message(message, level, fingerprint, tags=self._tags(step), extras=extra)
 
     def exception(
-        self, error: BaseException, *, step: Step, tags: Mapping[str, str] | None = None, **extra: object
+        self, error: BaseException, *, step: LogStep, tags: Mapping[str, str] | None = None, **extra: object
     ) -> None:
         """Send an exception, its causes and their stacks without local variables to Sentry."""
         self._sentry().exception(error, tags={**self._tags(step), **(tags or {})}, extras=extra)
@@ -263,6 +263,6 @@ class Telemetry:
             self.warning("done", "Sentry did not take everything in time: spans, events or check-ins may be missing")
         return took_all
 
-    def _tags(self, step: Step) -> dict[str, str]:
+    def _tags(self, step: LogStep) -> dict[str, str]:
         tags = {"tool": TOOL, "step": step}
         return tags if self._run_id is None else tags | {"run_id": self._run_id}

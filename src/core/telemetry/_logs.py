@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from core.redaction import Redaction
 from core.telemetry._names import TOOL
 
-Step: TypeAlias = Literal[
+LogStep: TypeAlias = Literal[
     "init",
     "deploy_guard",
     "plan",
@@ -57,6 +57,6 @@ class Logs:
     def bind(self, run_id: str | None) -> None:
         self._powertools.append_keys(run_id=run_id)  # None: the formatter leaves the key out
 
-    def write(self, level: int, step: Step, message: str, fields: Mapping[str, object]) -> None:
+    def write(self, level: int, step: LogStep, message: str, fields: Mapping[str, object]) -> None:
         extra = {"step": step} | {name: self._redact(value) for name, value in fields.items()}
         self._logger.log(level, self._redact.text(message), extra=extra, stacklevel=3)

@@ -107,7 +107,7 @@ def test_a_second_walk_finds_everything_resolved(station, lml, picker):
     assert counted(counters) == {"scanned": 3, "preResolved": 3, "releaseFetchAlreadyWarm": 2}
 
 
-def test_releases_are_classified(station, lml, picker):
+def test_each_release_is_classified_by_what_lml_answers(station, lml, picker):
     lml.says("release", ids=[11], **lost(11))
     lml.says("release", status=500, ids=[12])
     lml.says("release", RELEASE)
@@ -388,7 +388,7 @@ def test_start_returns_at_once_and_a_dj_is_served_while_the_walk_is_stuck(statio
     assert {tuple(call["ids"]) for call in lml.asked()} == {(11,), (12,)}
 
 
-def test_nothing_escapes_start(open_picker, events, monkeypatch):
+def test_no_error_escapes_from_start(open_picker, events, monkeypatch):
     """Neither the walk's failure, nor that no thread can be had."""
     dsn, sent = events
     picker = open_picker(SystemClock(), sentry=dsn)

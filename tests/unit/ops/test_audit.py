@@ -70,7 +70,7 @@ def broken(run, evidence):
     return [finding.what for finding in audit(run, evidence) if not finding.holds]
 
 
-def test_sound_accounts_hold():
+def test_nothing_is_found_in_sound_accounts():
     assert broken(a_run(), sound_evidence()) == []
 
 

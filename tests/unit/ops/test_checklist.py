@@ -7,11 +7,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from rich.console import Console
 
 from core.settings import SettingsError
-from ops.checklist import DETAILS_SHOWN, CannotLookError, Finding, answer, work_off
+from ops.checklist import DETAILS_SHOWN, CannotLookError, CheckFinding, answer, work_off
 from ops.target import OperatorError
 
-GOOD = Finding(ok=True, reason="it is there")
-BAD = Finding(ok=False, reason="it is not there", advice="put it there")
+GOOD = CheckFinding(ok=True, reason="it is there")
+BAD = CheckFinding(ok=False, reason="it is not there", advice="put it there")
 
 
 def raising(error):
@@ -78,7 +78,7 @@ def test_what_keeps_a_check_from_being_made_is_told(error, reason, advice):
 
 
 def test_what_comes_from_elsewhere_cannot_move_the_cursor_or_colour_the_terminal():
-    hostile = Finding(ok=True, reason="a\x1b[2Jb [red]c[/]\r\nd", details=["\x1b]0;e\x07f"])
+    hostile = CheckFinding(ok=True, reason="a\x1b[2Jb [red]c[/]\r\nd", details=["\x1b]0;e\x07f"])
 
     _, told = made({"it": lambda: hostile})
 
@@ -89,7 +89,7 @@ def test_what_comes_from_elsewhere_cannot_move_the_cursor_or_colour_the_terminal
 def test_people_see_some_details_and_programs_all():
     many = [f"row {number}" for number in range(DETAILS_SHOWN + 5)]
 
-    _, told = made({"it": lambda: Finding(ok=True, reason="r", details=many)})
+    _, told = made({"it": lambda: CheckFinding(ok=True, reason="r", details=many)})
 
     assert told.lines[DETAILS_SHOWN + 1] == "  and 5 more; --json has them all"
     assert told.data["checks"][0]["details"] == many

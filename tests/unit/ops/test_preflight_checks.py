@@ -14,7 +14,7 @@ from ops import cli, smoke
 from ops.checklist import work_off
 from ops.cli import PREFLIGHT_CHECKS
 from ops.preflight import checks, issuer
-from ops.preflight.planned import Plan
+from ops.preflight.planned import PlannedStack
 from ops.target import Target, local_session
 from tests.signing import SETTINGS, key_set, token
 from tests.wire import Wire, reply
@@ -27,7 +27,7 @@ FUNCTIONS = {"FanOutFunction": "station-fan-out", "RefreshFunction": "station-re
 
 def plan_of(aws_url="http://127.0.0.1:1", *, environment=None, reserved=None, names=FUNCTIONS, **parameters):
     session = local_session()
-    return Plan(
+    return PlannedStack(
         target=Target(title="a test", names=names, session=session, endpoint_url=aws_url),
         parameters=NUMBERS | {"SentryEnvironment": "staging"} | parameters,
         reserved=reserved or {},

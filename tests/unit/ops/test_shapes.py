@@ -15,7 +15,7 @@ def test_every_command_that_has_json_has_a_shape():
 
 
 @pytest.mark.parametrize("command", main.commands)
-def test_every_command_helps(command):
+def test_every_command_prints_its_help(command):
     done = CliRunner().invoke(main, [command, "--help"])
     assert done.exit_code == 0
     assert done.stdout.startswith("Usage: ")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.report import figures
-from ops.report.figures import Part, Request
+from ops.report.figures import DrawnPart, DrawnRequest
 from tests.unit.report.runs import delivery
 
 
@@ -63,7 +63,7 @@ def test_slots_are_as_many_as_worked_side_by_side():
 
 
 def test_the_pace_is_the_sum_of_a_minute():
-    requests = [Request(start, 1.0, 0.0, 5.0) for start in (0.0, 30.0, 59.0, 90.0)]
+    requests = [DrawnRequest(start, 1.0, 0.0, 5.0) for start in (0.0, 30.0, 59.0, 90.0)]
 
     line = figures.pace(requests, 1000)
 
@@ -74,7 +74,7 @@ def test_the_pace_is_the_sum_of_a_minute():
 @given(st.lists(st.tuples(st.floats(0, 5000), st.floats(0, 60), st.floats(0, 20)), min_size=1, max_size=60))
 def test_no_minute_has_more_calls_than_the_highest_shown(facts):
     """However few points are shown."""
-    requests = sorted((Request(at, took, 0.0, calls) for at, took, calls in facts), key=lambda one: one.start)
+    requests = sorted((DrawnRequest(at, took, 0.0, calls) for at, took, calls in facts), key=lambda one: one.start)
 
     shown = max(calls for _, calls in figures.pace(requests, 3))
 
@@ -93,7 +93,7 @@ def test_no_requests_have_no_pace():
     ("seconds", "label"), [(0.1, "< 0.25 s"), (0.25, "0.25 to 0.5 s"), (59, "30 to 60 s"), (60, "\u2265 60 s")]
 )
 def test_each_duration_has_one_bar(seconds, label):
-    bars = dict(figures.by_duration([Request(0, seconds, 0, 1)]))
+    bars = dict(figures.by_duration([DrawnRequest(0, seconds, 0, 1)]))
 
     assert bars.pop(label) == 1
     assert set(bars.values()) == {0}
@@ -121,4 +121,4 @@ def test_gaps_that_nobody_could_see_are_closed():
 
 
 def test_a_part_without_requests_has_a_place_all_the_same():
-    assert figures.slots([Part(0, 0, 0.0, 1.0, ())]) == [[Part(0, 0, 0.0, 1.0, ())]]
+    assert figures.slots([DrawnPart(0, 0, 0.0, 1.0, ())]) == [[DrawnPart(0, 0, 0.0, 1.0, ())]]
