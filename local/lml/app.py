@@ -22,8 +22,12 @@ def build(
     token: str | None = None,
     limits: Limits | None = None,
     commit_sha: str | None = GATE_COMMIT,
+    clock: LmlClock | None = None,
 ) -> Starlette:
-    """Return a fresh LML process that knows this world; without a token everybody is let in."""
-    lml = StandIn(world, LmlClock(speed), limits or Limits(), token, commit_sha)
+    """Return a fresh LML process that knows this world; without a token everybody is let in.
+
+    Its time is the machine's, times `speed`, unless a `clock` is given.
+    """
+    lml = StandIn(world, clock or LmlClock(speed), limits or Limits(), token, commit_sha)
     lml_routes = [Route(REFRESH_PATH, lml.refresh, methods=["POST"]), Route("/health", lml.health)]
     return Starlette(routes=[*lml_routes, *PickerRoutes(lml, world).routes(), *control.routes(lml)])

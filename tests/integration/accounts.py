@@ -189,12 +189,14 @@ class Book:
         for client in self._clients.values():
             client.close()
 
-    def consumer_with(self, *, slice_max: int = 50, key: str = KEY) -> RefreshConsumer:
-        """The refresh function with settings of its own; a message is one request unless they say otherwise."""
+    def consumer_with(self, *, budget: int = 9_000, slice_max: int = 50, key: str = KEY) -> RefreshConsumer:
+        """The refresh function with settings of its own; a message is one request unless they say otherwise.
+
+        The `budget` is one that nobody exhausts: each second of waiting is two reads here.
+        """
         client = settings.Lml(url=self.lml.url, api_key=secret("LML_API_KEY", key))
         lml = self._clients.get(key) or self._clients.setdefault(key, RefreshClient(client, self.clock))
-        # A budget that nobody exhausts: pacing has its own tests, and each second of waiting is two reads here.
-        limits = settings.Pacing(budget=9_000, slice_max=slice_max)
+        limits = settings.Pacing(budget=budget, slice_max=slice_max)
         throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible
         worker = Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3)
         return RefreshConsumer(self.lifecycle, self.store, 50, worker)

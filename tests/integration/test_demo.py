@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from core.runs.totals import REPORTED_TOTALS
@@ -71,6 +72,18 @@ def test_an_lml_of_ones_own_is_asked_with_its_key():
 
     assert (finished.returncode, last_line(finished)["identities_scanned"]) == (0, 12), finished.stdout
     assert "a-key-of-its-own" not in finished.stdout + finished.stderr
+    assert "LML's log" not in finished.stderr, "nobody has read it"
+
+
+def test_an_lml_that_has_lost_its_store_fails_the_demo_with_its_sentence():
+    with serve.in_thread(app.build(World.seeded(12), speed=200, token="a-key")) as url:
+        httpx.post(f"{url}/_faults", json=[{"path": "refresh", "latched": True}]).raise_for_status()
+        finished = demo("--identities", "12", "--speed", "200", "--lml-url", url, "--lml-api-key", "a-key")
+
+    summary = last_line(finished)
+    assert (finished.returncode, summary["status"]) == (1, "stopped"), finished.stdout
+    assert (summary["identities_scanned"], summary["not_attempted"]) == (0, 12)
+    assert "Entity store is not available; LML says so until it is started again" in finished.stderr
 
 
 def test_a_wrong_key_is_refused_before_anything_is_sent_and_the_demo_fails():
