@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from statistics import fmean
 from typing import Final
 
 import msgspec
@@ -26,6 +27,11 @@ OUTAGE: Final = (3600.0, 600.0)
 QUICK: Final = Limits(round_trip_seconds=ROUND_TRIP, identity_seconds=0.010)
 NEXT_CALLS: Final = 100
 """DJs' calls after an opening that are looked at."""
+MOMENTS: Final = range(5, 54, 3)
+"""Seconds after a burst at which the breaker opens: the burst is over, and the 20 s end before the next."""
+SEEDS_OF_BURSTS: Final = 4
+FEW: Final = 50
+"""Identities of a day that has lasted long enough when the 100 calls are over."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -84,8 +90,8 @@ def of_warm_days(summaries: dict[int, Summary]) -> Iterator[Line]:
 def of_days_in_trouble(seeds: Sequence[int], progress: SweepProgress) -> Iterator[Line]:
     """Simulate the days that have a line and are neither cold nor warm alone, and yield their lines."""
     kinds = {
-        "plain": Case(pattern=NOBODY),
-        "opened": Case(pattern=NOBODY, breaker_opens=OPENS),
+        "plain": Case(pattern=NOBODY, tombstones=False),
+        "opened": Case(pattern=NOBODY, tombstones=False, breaker_opens=OPENS),
         "warm": Case(pattern=NOBODY, warm_percent=100, lml=QUICK, tombstones=False),
         "tombstones": Case(pattern=NOBODY, warm_percent=100, lml=QUICK),
         "outage": Case(pattern=NOBODY, trouble=((OUTAGE[0], DiscogsTrouble(condition="down", seconds=OUTAGE[1])),)),
@@ -101,41 +107,48 @@ def of_days_in_trouble(seeds: Sequence[int], progress: SweepProgress) -> Iterato
     }
     pairs = zip(found["opened"].days, found["plain"].days, strict=True)
     longer = max(opened.seconds - plain.seconds for opened, plain in pairs)
-    yield Line("breaker opened at 600 s, nobody reads: longer by, most", longer, OPEN_BREAKER_SECONDS, "s")
+    yield Line(
+        "breaker opened at 600 s, nobody reads, no tombstones: longer by, most", longer, OPEN_BREAKER_SECONDS, "s"
+    )
     yield Line("breaker opened at 600 s: identities without a verdict", found["opened"].without_verdict, 0)
     yield Line("100 % warm, no tombstones: makespan, slowest", found["warm"].slowest, ALL_WARM_SECONDS, "s")
     yield Line("100 % warm, tombstones asked again: makespan, slowest", found["tombstones"].slowest, None, "s")
     yield Line("100 % warm: the job's calls to Discogs", found["warm"].refresh_calls, 0)
     yield Line("Discogs down for ten minutes: identities without a verdict", found["outage"].without_verdict, 0)
     yield Line("Discogs down for ten minutes: artists that LML lacks at the end", found["outage"].artists_missing, 0)
-    shed = max(
-        shed_after_an_opening(seed, second) for seed, second in zip(seeds, _seconds_after_a_burst(), strict=False)
-    )
-    yield Line(f"bursts of 25, one opening between: of the next {NEXT_CALLS} DJ calls shed, most", shed, SHED_OF_100)
+    yield from of_openings_between_bursts(seeds[:SEEDS_OF_BURSTS])
 
 
-def shed_after_an_opening(seed: int, after_burst: float) -> int:
-    """Return how many of DJs' next 100 calls are shed after one opening, which no burst falls into.
+def of_openings_between_bursts(seeds: Sequence[int]) -> Iterator[Line]:
+    """Simulate an opening at many moments between two bursts, and yield who paid for the trial that ended it.
 
-    DJs come in bursts of 25 every 75 s, all else is the job: who pays for the trial that ends the opening?
+    Only an opening that a request of the job meets can be known of; without the job each costs a burst.
+    """
+    every = [shed_after_an_opening(seed, float(moment)) for seed in seeds for moment in MOMENTS]
+    of_next = f"of the next {NEXT_CALLS} DJ calls shed"
+    for what, met in (("met by a request of ours", True), ("met by none", False)):
+        shed = [some for some, was_met in every if was_met is met] or [0]
+        share = f"bursts of 25, one opening between, {what} ({len(shed)} of {len(every)}): {of_next}"
+        yield Line(f"{share}, mean", fmean(shed), SHED_OF_100 if met else None)
+        yield Line(f"{share}, most", max(shed), None)
+
+
+def shed_after_an_opening(seed: int, after_burst: float) -> tuple[int, bool]:
+    """Return how many of DJs' next 100 calls are shed after one opening, and whether the job met it while it shed.
+
+    DJs come in bursts of 25 every 75 s, and none while the breaker would not even let a trial in.
     """
     bursts = Order(LOOKUP_OF_A_SONG * MINUTE / BETWEEN_BURSTS, calls=LOOKUP_OF_A_SONG, at_once=5, steady=True)
     opens = OPENS + after_burst
-    case = Case(pattern=Pattern(readers=bursts), seed=seed, breaker_opens=opens)
-    with_job, _ = days(case)
-    return shed_of_next(with_job[CHOSEN.name], opens)
+    case = Case(pattern=Pattern(readers=bursts), seed=seed, breaker_opens=opens, identities=FEW)
+    day = days(case)[0][CHOSEN.name]
+    return shed_of_next(day, opens), day.rests > 0
 
 
 def shed_of_next(day: Day, at: float) -> int:
     """Return how many of the next 100 DJ calls after a time were shed."""
     later = sorted(reading for reading in day.readings if reading.at > at)[:NEXT_CALLS]
     return sum(reading.outcome == "shed" for reading in later)
-
-
-def _seconds_after_a_burst() -> Iterator[float]:
-    """Yield moments between two bursts: the last is over, and the 20 s end before the next."""
-    while True:
-        yield from (6.0, 15.0, 24.0, 33.0, 42.0, 50.0)
 
 
 def of_the_stand_in(there: Summary, model: Summary) -> Iterator[Line]:

@@ -29,7 +29,7 @@ VARIABLES: Final = (
     Variable("DB_STATEMENT_TIMEOUT_MS", "60000", "milliseconds after which PostgreSQL gives a query up"),
     Variable("WXYC_SCHEMA_NAME", "wxyc_schema", "the schema of the rotation table; always quoted"),
     Variable("BACKFILL_LML_BATCH_SIZE", "50", "ids in a message, 1 to 50"),
-    Variable("REFRESH_SLICE_MAX", "4", "ids in a request while the cache is warm, at most the batch size"),
+    Variable("REFRESH_SLICE_MAX", "2", "ids in a request while the cache is warm, at most the batch size"),
     Variable("REFRESH_MAX_ATTEMPTS", "3", "requests that an id may fail before it is an lml_error"),
     Variable("MAX_ERROR_PERCENT", "50", "a run stops when more of at least 100 verdicts failed"),
     Variable("DISCOGS_BUDGET_PER_MINUTE", "8", "our Discogs calls a minute, 1 to 30, evenly spread"),

@@ -21,8 +21,9 @@ CALLS_AT_ONCE: Final = 2
 """Discogs calls that LML makes side by side for this kind of request."""
 FASTEST_CALL: Final = 0.15
 """Seconds of Discogs' fastest answer."""
-TRIAL_AFTER: Final = 25.0
-"""Seconds after a shed until the identity goes again: LML's breaker stays open for 20, then waits for a live call."""
+TRIAL_AFTER: Final = 4.0
+"""Seconds after a shed until the identity goes again, and again: a shed costs no call, and once LML's breaker lets a
+trial in, the fewer seconds pass the fewer DJs come first (docs/decisions/a-steady-pace.md)."""
 TRIAL_GRACE: Final = 60.0
 """Seconds that a slot without that identity leaves the trial to the one that has it."""
 BREAKER_REST: Final = 600.0

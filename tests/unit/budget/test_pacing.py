@@ -13,6 +13,7 @@ from core.settings import Pacing
 LIMITS = Pacing()
 T = 1_770_000_000.0
 CALL = 60 / LIMITS.budget
+TRIAL = pacing.TRIAL_AFTER
 """Seconds of one call at the pace."""
 
 
@@ -98,20 +99,20 @@ def test_a_slice_is_one_identity_until_one_cost_nothing_and_a_full_message_stays
 # The breaker, and Discogs down
 
 
-def test_after_a_shed_its_identity_goes_alone_after_25_seconds_and_the_other_slots_leave_it_to_its_owner():
+def test_after_a_shed_its_identity_goes_alone_in_a_moment_and_the_other_slots_leave_it_to_its_owner():
     pace = pacing.shed(Pace(next_start=T + 5), T, 17, is_trial=False)
 
-    assert pacing.wait(pace, T, LIMITS, holds_trial=True) == 25
-    assert pacing.wait(pace, T, LIMITS) == 85
-    assert pace.says(T + 5) == ("has rested for 5 s, since LML's breaker is open: identity 17 goes alone in 20 s")
+    assert pacing.wait(pace, T, LIMITS, holds_trial=True) == TRIAL
+    assert pacing.wait(pace, T, LIMITS) == TRIAL + 60
+    assert pace.says(T + 1) == ("has rested for 1 s, since LML's breaker is open: identity 17 goes alone in 3 s")
 
 
-def test_a_trial_that_is_shed_goes_again_25_seconds_later_and_one_that_is_not_begins_the_rest():
+def test_a_trial_that_is_shed_goes_again_as_soon_and_one_that_is_not_begins_the_rest():
     pace = pacing.shed(Pace(), T, 17, is_trial=False)
-    started = pacing.start(pace, T + 25, LIMITS, 1)
+    started = pacing.start(pace, T + TRIAL, LIMITS, 1)
     again = pacing.shed(started, T + 26, 17, is_trial=True)
 
-    assert (again.rest, again.trial, pacing.wait(again, T + 26, LIMITS, holds_trial=True)) == ("trial", 17, 25)
+    assert (again.rest, again.trial, pacing.wait(again, T + 26, LIMITS, holds_trial=True)) == ("trial", 17, TRIAL)
 
     rest = pacing.trial_passed(again, T + 52)
 
