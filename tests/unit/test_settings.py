@@ -48,7 +48,7 @@ def test_defaults_are_those_of_the_design():
     built = settings.fan_out(FAN_OUT, no_fetch)
 
     assert (built.local_dev, built.clock_speed, built.batch_size) == (False, 1.0, 50)
-    assert msgspec.structs.astuple(built.pacing) == (8, 4)
+    assert msgspec.structs.astuple(built.pacing) == (8, 2)
     assert (built.database.port, built.database.tls) == (5432, "verify")
     assert (built.database.statement_timeout_ms, built.database.schema) == (60_000, "wxyc_schema")
     assert (built.sentry.release, built.sentry.environment) == (None, "production")

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.aws.client import CLIENT
+from core.budget.pacing import TRIAL_AFTER
 from core.budget.throttle import RESERVE_SECONDS, Throttle
 from core.environment import SettingsError
 from core.refresh.result import PartResult
@@ -382,17 +383,17 @@ def artists_shed(ids: Sequence[int]) -> object:
         pytest.param("not_implemented", BELOW, id="beside a source that is not wired"),
     ],
 )
-def test_an_id_that_lmls_breaker_sheds_goes_again_alone_every_25_seconds_and_then_everybody_rests(status, said):
+def test_an_id_that_lmls_breaker_sheds_goes_again_alone_every_few_seconds_and_then_everybody_rests(status, said):
     """Given ids on their last attempt; then three sheds cost none, and the next id waits for ten minutes."""
     bench = Bench(*[shed(status, said)] * 3)
 
     result = bench.work(1, 2, failed={1: 2, 2: 2})
 
     assert bench.sent == [[1]] * 4 + [[2]]
-    assert [round(later - earlier) for earlier, later in pairwise(bench.times)] == [26, 26, 26, 601]
+    assert [round(later - earlier) for earlier, later in pairwise(bench.times)] == [TRIAL_AFTER + 1] * 3 + [601]
     assert (result.totals.identities_resolved, result.totals.lml_error) == (2, 0)
-    assert result.totals.breaker_rest_seconds == 3 * 25 + 600
-    assert [fields["seconds"] for fields in bench.warnings("resting")] == [25, 25, 25, 600]
+    assert result.totals.breaker_rest_seconds == 3 * TRIAL_AFTER + 600
+    assert [fields["seconds"] for fields in bench.warnings("resting")] == [TRIAL_AFTER] * 3 + [600]
 
 
 def test_artists_that_were_shed_are_asked_again_and_the_identity_counts_once():
@@ -434,14 +435,14 @@ def test_artists_that_are_shed_again_and_again_are_errors_at_last():
 
 def test_how_often_artists_were_shed_goes_on_to_the_next_part():
     """Given a slice met by the breaker just before its part ends."""
-    bench = Bench(artists_shed)
+    bench = Bench(artists_shed, seconds=2.0)
 
     result = bench.work(1, 2, seconds=355)
 
     assert result.next_part is not None
     assert result.next_part.identity_ids == (2, 1)
     assert result.next_part.known.artists_shed == {1: 1}
-    assert 24 < result.delay <= 25
+    assert TRIAL_AFTER - 1 < result.delay <= TRIAL_AFTER
     assert "LML's breaker is open" in (result.why or "")
 
     bench.worker.part(result.next_part, time_left=lambda: HOUR, run_goes_on=lambda: True).work()
