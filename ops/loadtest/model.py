@@ -22,7 +22,7 @@ from local.lml.limits import Limits
 from local.lml.orders import Order
 from local.lml.process import LmlProcess
 from local.world import World
-from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, Request, worker
+from ops.loadtest.slots import SLOTS, Day, Deliveries, MemoryPace, worker
 from ops.loadtest.virtual import Blocking, VirtualLmlClock, VirtualLoop
 
 ROUND_TRIP: Final = 0.03
@@ -119,13 +119,11 @@ class _Model:
 
         async def request(ids: Sequence[int]) -> None:
             async with at_once:
-                started = self._loop.time()
                 lost = len(ids)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._scenario.lml.ingress_seconds):
                         results = await lml.worker().library.refresh(ids)
                         lost = sum(result.status == "error" for result in results)
-                self._day.requests.append(Request(started, self._loop.time() - started))
                 self._day.totals += Totals(
                     identities_scanned=len(ids), identities_resolved=len(ids) - lost, lml_error=lost, lml_requests=1
                 )

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
 from core.budget import throttle
 from core.budget.pacing import Pace
 from core.budget.throttle import Permit, Throttle
 from core.clock import Clock
-from core.lml.client import LML_REFRESH_BATCH_CAP, RefreshAnswer
+from core.lml.client import LML_REFRESH_BATCH_CAP
 from core.refresh import worker as refreshing
 from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage, batches
@@ -30,13 +30,6 @@ _POLL: Final = 1.0
 """Seconds after which an idle slot looks for a message again."""
 
 
-class Request(NamedTuple):
-    """A request of the job: paced time and seconds."""
-
-    at: float
-    seconds: float
-
-
 @dataclass(slots=True)
 class Day:
     """What happened, in paced seconds from the start; Discogs' calls are those of all callers."""
@@ -51,7 +44,6 @@ class Day:
     openings: list[Opening] = field(default_factory=list)
     stored: Stored | None = None
     """What LML holds at the end, where that can be known."""
-    requests: list[Request] = field(default_factory=list)
     charges: list[tuple[float, float]] = field(default_factory=list)
     """When a slice ended, and the calls that the job was charged for it."""
 
@@ -147,22 +139,6 @@ class Upstream(refreshing.RefreshUpstream, throttle.ProbeUpstream, Protocol):
     """All that a slot asks of LML."""
 
 
-class WatchedLml:
-    """LML, and a note of how long its requests took."""
-
-    def __init__(self, lml: refreshing.RefreshUpstream, clock: Clock, day: Day) -> None:
-        self._lml = lml
-        self._clock = clock
-        self._day = day
-
-    def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer:
-        started = self._clock.pace()
-        try:
-            return self._lml.refresh(ids, limit=limit)
-        finally:
-            self._day.requests.append(Request(started, self._clock.pace() - started))
-
-
 class WatchedThrottle(Throttle):
     """The job's throttle, and a note of what its slices cost."""
 
@@ -194,4 +170,4 @@ def worker(store: MemoryPace, lml: Upstream, clock: Clock, *, limits: Pacing, se
     """What one slot works with, watched."""
     pacer = WatchedThrottle(store, lml, clock, limits, Random(seed))  # noqa: S311  reproducible, not secret
     pacer.day = day
-    return Worker(WatchedLml(lml, clock, day), pacer, clock, Silent(), MAX_ATTEMPTS)
+    return Worker(lml, pacer, clock, Silent(), MAX_ATTEMPTS)

@@ -93,11 +93,6 @@ class Throttle:
         self._round_trip: float | None = None
         self._warm = False
 
-    @property
-    def most(self) -> int:
-        """Most ids of the next slice."""
-        return pacing.slice_size(self._limits, warm=self._warm)
-
     def measure_round_trip(self) -> None:
         """Time a request that touches nothing, and keep the fastest of this environment; raises `RefreshError`."""
         for _ in range(1 if self._round_trip is not None else _FIRST_ROUND_TRIPS):
@@ -135,7 +130,7 @@ class Throttle:
                 self._ask_again(pace, revision)
             else:
                 trial = pace.rest == "trial"
-                ids = 1 if trial else min(wanted, self.most)
+                ids = 1 if trial else min(wanted, pacing.slice_size(self._limits, warm=self._warm))
                 if self._store.write_pace(pacing.start(pace, now, self._limits, ids), revision):
                     return Permit(ids, now, revision + 1, trial, pace.trial if mine else None)
 
