@@ -83,9 +83,9 @@ def as_owner(server, *statements):
 # Behind a pooler
 
 
-@pytest.fixture(scope="module")
-def pooler(server, tmp_path_factory) -> Iterator[int]:
-    """The port of a PgBouncer in transaction mode, otherwise with its defaults, with one server connection."""
+@pytest.fixture(scope="module", params=["transaction"])
+def pooler(server, tmp_path_factory, request) -> Iterator[int]:
+    """The port of a PgBouncer in a mode, otherwise with its defaults, with one server connection."""
     if PGBOUNCER is None:
         pytest.skip("pgbouncer is not installed (Debian: apt-get install pgbouncer)")
     home = cluster.home(tmp_path_factory.mktemp("pgbouncer"))
@@ -95,7 +95,7 @@ def pooler(server, tmp_path_factory) -> Iterator[int]:
     (home / "ini").write_text(
         f"[databases]\n{server.database} = host=127.0.0.1 port={server.port} pool_size=1\n"
         f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\n"
-        f"auth_type=scram-sha-256\nauth_file={home}/users\npool_mode=transaction\n"
+        f"auth_type=scram-sha-256\nauth_file={home}/users\npool_mode={request.param}\n"
     )
     user = pwd.getpwnam(cluster.NOBODY) if Path("/proc/self").stat().st_uid == 0 else None
     bouncer = subprocess.Popen(  # noqa: S603 - Debian's program
@@ -121,6 +121,19 @@ def pooler(server, tmp_path_factory) -> Iterator[int]:
 
 def test_fan_out_reads_through_a_pooler_in_transaction_mode(database, pooler):
     assert ids(replace(database, port=pooler)) == ids(database)
+
+
+@pytest.mark.parametrize("pooler", ["session"], indirect=True)
+def test_both_read_through_a_pooler_in_session_mode(database, pooler, open_rows):
+    assert ids(replace(database, port=pooler)) == ids(database)
+    assert open_rows(replace(database, port=pooler)).row(1) == open_rows(database).row(1)
+
+
+@pytest.mark.parametrize("pooler", ["statement"], indirect=True)
+def test_in_statement_mode_the_picker_reads_and_fan_out_says_which_mode_it_needs(database, pooler, open_rows):
+    assert open_rows(replace(database, port=pooler)).row(1) == open_rows(database).row(1)
+    with pytest.raises(DatabaseError, match="a pooler in statement mode does so, transaction mode is needed"):
+        ids(replace(database, port=pooler))
 
 
 def test_pickers_share_a_pooler_s_connection_without_meeting_each_other(database, pooler, open_rows):

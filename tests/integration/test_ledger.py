@@ -326,6 +326,17 @@ def test_a_commit_in_the_way_of_others_is_sent_again_unchanged(running, sdk, sle
     assert running.runs.read("r").totals.identities_scanned == 3
 
 
+@pytest.mark.parametrize("times", [1, 6])
+def test_a_commit_that_is_still_in_progress_is_sent_again_unchanged(running, sdk, sleeps, times):
+    """The SDK has given up the request before it too early, and repeats this refusal only a few times."""
+    with sdk.refused("TransactWriteItems", *[error("TransactionInProgressException")] * times) as sent:
+        done(running)
+
+    assert len(set(sent)) == 1
+    assert len(sleeps) == times
+    assert running.runs.read("r").totals.identities_scanned == 3
+
+
 def test_a_commit_that_others_are_always_in_the_way_of_gives_up_and_has_written_nothing(running, sdk, sleeps):
     conflicts = [canceled("None", "TransactionConflict")] * 20
 

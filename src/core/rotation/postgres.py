@@ -110,8 +110,11 @@ def begun(database: settings.Database, begin: str) -> Connection:
             connection.run(begin)
         except BaseException as error:
             disconnect(connection)
-            if last_try or not isinstance(error, native.Error | OSError) or is_of_the_query(error):
+            if not isinstance(error, native.Error | OSError) or is_of_the_query(error):
                 raise
+            if last_try:
+                why = "closed at BEGIN twice: a pooler in statement mode does so, transaction mode is needed"
+                raise native.InterfaceError(f"{_reason(error)}; {why}") from None
         else:
             break
     return connection
