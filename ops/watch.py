@@ -171,7 +171,7 @@ def watched(target: Target, run_id: str, *, as_page: bool = False, first: Sequen
         console.print(*first, sep="\n", end="\n" if first else "", highlight=False, soft_wrap=True)
         views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
         with _page(target, run_id, console) if as_page else nullcontext():
-            return show(watch(target.ledger, run_id, target.clock(), patience=PATIENCE), console)
+            return show(views, console)
     except KeyboardInterrupt:
         console.print(f"run {run_id} goes on; `rotation stop {run_id}` ends it", highlight=False, soft_wrap=True)
         raise
