@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Final
@@ -126,15 +125,11 @@ def measure_all(cases: Sequence[Case], progress: SweepProgress) -> Iterator[Meas
         progress()
         return
     # Not forked, since whoever calls this may have threads. The processes have no ear for Ctrl-C, which reaches them
-    # too in the same terminal: whoever hears it ends them.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(mp_context=context, initializer=signal.signal, initargs=_DEAF) as pool:
-        try:
-            for measured in pool.map(measure, cases):
-                progress()
-                yield measured
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    # too in the same terminal: whoever hears it ends them, in the middle of a day.
+    with get_context("spawn").Pool(initializer=signal.signal, initargs=_DEAF) as pool:
+        for measured in pool.imap(measure, cases):
+            progress()
+            yield measured
 
 
 def summarised(policies: Sequence[Policy], measured: Sequence[Measured]) -> dict[str, Summary]:
