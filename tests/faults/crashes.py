@@ -214,7 +214,7 @@ class Stage:
     def handle(self, scene: Scene, message: dict[str, Any], **how: Any) -> Invocation:
         return self.invoke(scene, "dead_letter", event_of(message["Body"], message), **how)
 
-    def buried(self, scene: Scene, message: dict[str, Any]) -> None:
+    def dead_lettered(self, scene: Scene, message: dict[str, Any]) -> None:
         for _ in range(5):
             if self.handle(scene, message).outcome == "returned":
                 return

@@ -65,7 +65,7 @@ def beside_the_dead_letter(stage: Stage, scene: Scene, point: Point, *, at: int)
         stage.kill(stopped)
         if done.outcome != "returned":
             scene.now += LATER
-            stage.buried(scene, message)
+            stage.dead_lettered(scene, message)
     return stopped
 
 
@@ -91,7 +91,7 @@ def burying(stage: Stage, scene: Scene, point: Point, *, at: int, delivered: boo
             stage.deliver(scene, message)
         stage.kill(stopped)
         scene.now += LATER
-        stage.buried(scene, message)
+        stage.dead_lettered(scene, message)
     return stopped
 
 

@@ -131,7 +131,7 @@ def connected() -> Iterator[Rows]:
     yield Rows()
 
 
-MEANWHILE = (*["nothing"] * 4, *["duplicate"] * 2, *["wait"] * 2, *["overtaken"] * 3, "bury", "stop", "force")
+MEANWHILE = (*["nothing"] * 4, *["duplicate"] * 2, *["wait"] * 2, *["overtaken"] * 3, "dead letter", "stop", "force")
 verdicts = st.dictionaries(st.integers(0, BATCH - 1), st.sampled_from(("warmed", "failed", "left")))
 SIDES = ("before", "after")
 STARTING = ("open run", "lock", "plan messages", "begin sending", "mark sent", "finish sending", "close", "emission")
@@ -239,7 +239,7 @@ class Interleavings(RuleBasedStateMachine):
         match what:
             case "duplicate":
                 self._killed(None, partial(self._receive, body))
-            case "bury":
+            case "dead letter":
                 self._killed(None, partial(self._bury, body))
             case "stop":
                 self.stop(really=True)
