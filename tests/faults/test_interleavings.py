@@ -210,7 +210,7 @@ class Interleavings(RuleBasedStateMachine):
         body = self.sqs.bodies.pop(at % len(self.sqs.bodies))
         self.seen.append(body)
         self.clock.advance(61)
-        if not self._killed(crash, partial(self._bury, body)):
+        if not self._killed(crash, partial(self._dead_letter, body)):
             self.sqs.bodies.append(body)
 
     @rule(really=st.sampled_from((False,) * 9 + (True,)))
@@ -240,7 +240,7 @@ class Interleavings(RuleBasedStateMachine):
             case "duplicate":
                 self._killed(None, partial(self._receive, body))
             case "dead letter":
-                self._killed(None, partial(self._bury, body))
+                self._killed(None, partial(self._dead_letter, body))
             case "stop":
                 self.stop(really=True)
             case "force":
@@ -254,7 +254,7 @@ class Interleavings(RuleBasedStateMachine):
     def _receive(self, body: str) -> None:
         self.consumer.handle(self._delivery(body), lambda: 900.0)
 
-    def _bury(self, body: str) -> None:
+    def _dead_letter(self, body: str) -> None:
         for identity in IDS:
             self.lml.said[identity].add("failed")
         self.dead_letters.handle(self._delivery(body))
