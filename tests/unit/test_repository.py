@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +112,12 @@ def test_test_names_are_sentences():
     ]
 
     assert short == []
+
+
+def test_no_two_test_files_have_one_name():
+    """Pytest imports a test file by its name alone, and refuses a second one."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def anchors(page: Path) -> set[str]:
