@@ -13,7 +13,7 @@ from core.clock import Clock
 from core.lml.client import Health, RefreshError
 from core.settings import Pacing
 
-RESERVE_SECONDS: Final = 20.0
+COMMIT_RESERVE_SECONDS: Final = 20.0
 """Seconds that a part keeps for committing what it did and handing on the rest."""
 LONGEST_REQUEST: Final = 330.0
 """Seconds that a request may take, body included: LML's ingress ends it after 300, and nobody hangs up first."""
@@ -121,7 +121,7 @@ class Throttle:
             now = self._clock.pace()
             mine = pace.trial is None or pace.trial in holding
             ahead = max(not_before - now, pacing.wait(pace, now, self._limits, holds_trial=mine))
-            if time_left() < ahead + limit + RESERVE_SECONDS:
+            if time_left() < ahead + limit + COMMIT_RESERVE_SECONDS:
                 return OutOfTime(ahead, pace.says(now))
             if ahead > 0:
                 look_again = _LOOK_AGAIN if pace.rest is None or pace.next_start <= now else _LOOK_AGAIN_AT_REST
@@ -213,6 +213,6 @@ class Throttle:
 
 def request_limit(time_left: float) -> float:
     """Seconds that each request of a part may take: less than 330 only where the function itself is shorter."""
-    if time_left >= LONGEST_REQUEST + RESERVE_SECONDS + 5.0:
+    if time_left >= LONGEST_REQUEST + COMMIT_RESERVE_SECONDS + 5.0:
         return LONGEST_REQUEST
-    return max(1.0, 0.8 * (time_left - RESERVE_SECONDS))  # what is left over is for the round trips before it
+    return max(1.0, 0.8 * (time_left - COMMIT_RESERVE_SECONDS))  # what is left over is for the round trips before it

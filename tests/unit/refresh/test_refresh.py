@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from core.aws.client import CLIENT
 from core.budget.pacing import TRIAL_AFTER
-from core.budget.throttle import RESERVE_SECONDS, Throttle
+from core.budget.throttle import COMMIT_RESERVE_SECONDS, Throttle
 from core.environment import SettingsError
 from core.refresh.result import PartResult
 from core.refresh.worker import STAYS_SO, Worker
@@ -655,7 +655,7 @@ def test_a_run_that_ends_leaves_the_rest_by_name():
 
 
 def test_a_call_of_aws_that_hangs_can_be_made_again_in_the_time_that_is_kept_for_committing():
-    assert CLIENT.connect_timeout + CLIENT.read_timeout < RESERVE_SECONDS - 5
+    assert CLIENT.connect_timeout + CLIENT.read_timeout < COMMIT_RESERVE_SECONDS - 5
 
 
 @pytest.mark.parametrize("body", [None, {"results": "none"}, {"results": [17]}])
