@@ -43,8 +43,10 @@ PERIOD_AWAY: Final = 5.0
 """The same at a deployed stack, where looks cost something."""
 SETTLES: Final = 60.0
 """Seconds after its end in which a run's log lines may still come."""
-_FAREWELL: Final = 10.0
-"""Seconds for which the end of a watch waits until every page has its last state."""
+_FAREWELL: Final = 30.0
+"""Seconds for which the end of a watch waits until every page has its last state, on a busy machine."""
+_LATE_LINES: Final = 5.0
+"""Seconds for which it waits for a run's last log lines."""
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
@@ -90,7 +92,7 @@ class Feed:
         """Tell every page its last state, and that it was the last."""
         with self._looking:
             self._fresh_until = 0.0
-        self._gives_up = time.monotonic() + _FAREWELL / 2
+        self._gives_up = time.monotonic() + _LATE_LINES
         self.over = why
         with self._changed:
             self._changed.wait_for(lambda: self._pages == 0, _FAREWELL)

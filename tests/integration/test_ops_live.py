@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import chdir
+from contextlib import ExitStack, chdir
 
 import httpx
 import jsonschema
@@ -129,18 +129,21 @@ def test_a_lost_connection_is_said_with_the_time_of_the_last_update(desk, phone,
 @pytest.mark.parametrize("ending", ["its end", "Ctrl-C"])
 def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(desk, phone, tmp_path, ending):
     """After Ctrl-C the run goes on, so that the page's last state is not its end."""
-    with desk.held(), (tmp_path / "said").open("w+") as said, chdir(desk.directory):
-        words = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "7,8", "--watch"]
-        command = subprocess.Popen(words, stdout=said, stderr=said)  # noqa: S603 - our own command
-        url = eventually(lambda: re.search(r"as a page: (\S+)", (tmp_path / "said").read_text()))[1]
-        phone.open(url)
-        phone.wait("document.getElementById('status').textContent === 'running'")
-        if ending == "Ctrl-C":
-            command.send_signal(signal.SIGINT)
-            phone.wait("link.textContent.startsWith('the watching has ended')")
-    phone.wait("link.textContent.startsWith('the watching has ended')")
+    words = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "7,8", "--watch"]
+    with ExitStack() as ending_it, (tmp_path / "said").open("w+") as said:
+        with desk.held():
+            command = subprocess.Popen(words, cwd=desk.directory, stdout=said, stderr=said)  # noqa: S603 - our own command
+            ending_it.callback(command.wait)
+            ending_it.callback(command.kill)
+            url = eventually(lambda: re.search(r"as a page: (\S+)\n", (tmp_path / "said").read_text()))[1]
+            phone.open(url)
+            phone.wait("document.getElementById('status').textContent === 'running'")
+            if ending == "Ctrl-C":
+                command.send_signal(signal.SIGINT)
+                phone.wait("link.textContent.startsWith('the watching has ended')")
+        phone.wait("link.textContent.startsWith('the watching has ended')")
 
-    assert command.wait(60) == (0 if ending == "its end" else 1)
-    assert status(phone) == ("complete" if ending == "its end" else "running")
-    assert not phone.get("link.classList.contains('lost')")
-    assert "127.0.0.1" in url
+        assert command.wait(60) == (0 if ending == "its end" else 1)
+        assert status(phone) == ("complete" if ending == "its end" else "running")
+        assert not phone.get("link.classList.contains('lost')")
+        assert "127.0.0.1" in url
