@@ -19,6 +19,7 @@ from core.runs import request
 from core.runs.ledger import Run, Status
 from core.runs.plan import RefreshMessage
 from core.utc import moment_text
+from local.world import World
 from ops.target import Target
 from tests.eventually import eventually
 from tests.integration.build import kill_server
@@ -224,6 +225,20 @@ def test_nothing_to_replay_is_no_success(desk):
     run_id = desk.data("run", "--ids", "5", "--wait")["run_id"]
     assert "left nothing to replay" in desk.data("replay", run_id, code=1)["error"]
     assert "not in the ledger" in desk.data("replay", "no-such-run", code=1)["error"]
+
+
+def test_a_release_that_came_without_artists_is_replayed_when_that_is_asked_for(desk):
+    world = World.seeded(IDENTITIES)
+    bare = next(
+        i for i in world.identity_ids() if (it := world.identities.get(i)) and it.release and it.release.tombstone
+    )
+    run_id = desk.data("run", "--ids", str(bare), "--wait")["run_id"]
+    assert f"`rotation replay {run_id} --without-artists` asks again" in desk.text("status", run_id)
+
+    assert "left nothing to replay" in desk.data("replay", run_id, code=1)["error"]
+    replayed = desk.data("replay", run_id, "--without-artists", "--wait")
+
+    assert (replayed["status"], replayed["planned"], replayed["warmed_without_artists"]) == ("complete", 1, 1)
 
 
 def test_a_run_that_has_ended_is_not_stopped_again(desk):
