@@ -82,7 +82,7 @@ def overtaken(stage: Stage, scene: Scene, point: Point, *, at: int) -> Invocatio
 # A dead-letter function that is killed.
 
 
-def burying(stage: Stage, scene: Scene, point: Point, *, at: int, delivered: bool = False) -> Invocation:
+def handling_dead_letter(stage: Stage, scene: Scene, point: Point, *, at: int, delivered: bool = False) -> Invocation:
     message = _reach(stage, scene, at)
     stage.delete(message)
     stopped = stage.handle(scene, message, stop_at=point)
@@ -126,14 +126,14 @@ PLAYS: dict[str, tuple[str, Act]] = {
     "closing-dead": ("refresh", partial(beside_the_dead_letter, at=LAST)),
     "handing-on-overtaken": ("refresh", partial(overtaken, at=FIRST)),
     "closing-overtaken": ("refresh", partial(overtaken, at=LAST)),
-    "burying": ("dead_letter", partial(burying, at=FIRST)),
-    "burying-last": ("dead_letter", partial(burying, at=LAST)),
-    "burying-delivered": ("dead_letter", partial(burying, at=LAST, delivered=True)),
+    "dead-letter": ("dead_letter", partial(handling_dead_letter, at=FIRST)),
+    "dead-letter-last": ("dead_letter", partial(handling_dead_letter, at=LAST)),
+    "dead-letter-delivered": ("dead_letter", partial(handling_dead_letter, at=LAST, delivered=True)),
     "starting": ("fan_out", partial(starting, meanwhile=nobody)),
     "starting-twice": ("fan_out", partial(starting, meanwhile=another_start)),
     "starting-delivered": ("fan_out", partial(starting, meanwhile=Stage.finish)),
 }
-ALONE = {"handing-on", "closing", "burying-last", "starting"}
+ALONE = {"handing-on", "closing", "dead-letter-last", "starting"}
 NOWHERE = Point("", 0, "before")
 
 

@@ -30,7 +30,7 @@ def letter(book, few):
     return body
 
 
-def test_a_message_that_fails_five_times_is_buried_and_its_run_ends(book, few, closed):
+def test_a_message_that_fails_five_times_is_given_up_and_its_run_ends(book, few, closed):
     for _ in range(5):
         with book.sdk.refused("GetItem", error("InternalServerError")), pytest.raises(ClientError):
             book.deliver()
@@ -70,7 +70,7 @@ def test_verdicts_of_earlier_parts_stay(book, few):
     book.assert_balanced(few)
 
 
-def test_a_letter_that_is_buried_twice_counts_once(book, few, letter):
+def test_a_letter_that_is_delivered_twice_counts_once(book, few, letter):
     book.handle(letter)
     book.handle(letter)
 
@@ -111,7 +111,7 @@ def test_a_worker_that_is_slower_changes_nothing(book, few, letter):
     book.assert_balanced(few)
 
 
-def test_a_part_that_was_committed_is_repaired_not_buried(book, few):
+def test_a_part_that_was_committed_is_repaired_not_given_up(book, few):
     """The worker died between commit and send: the next part is sent from here."""
     book.lml.fault(path="refresh", status=429, headers={"Retry-After": "900"}, times=1)
     (body,) = book.waiting()

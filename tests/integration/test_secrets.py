@@ -278,7 +278,7 @@ def the_ledger_is_gone_in_the_middle(job, keyed):  # noqa: ARG001
     create_table(job.book.sdk.dynamodb)
 
 
-def messages_are_parked_buried_and_replayed(job, keyed):  # noqa: ARG001
+def messages_are_parked_given_up_and_replayed(job, keyed):  # noqa: ARG001
     job.start(identity_ids=list(FEW))
     (body,) = job.book.waiting()
     job.invoke(refresh.handler, event_of("no json"))
@@ -323,7 +323,7 @@ EVENTS = (
     the_database_refuses_the_password,
     the_database_is_not_there,
     the_ledger_is_gone_in_the_middle,
-    messages_are_parked_buried_and_replayed,
+    messages_are_parked_given_up_and_replayed,
     no_secret_can_be_fetched,
     settings_are_wrong,
     a_key_cannot_be_a_header,
