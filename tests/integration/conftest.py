@@ -9,7 +9,7 @@ from local import cloud
 from local.cloud import Cloud, Options
 from local.world import World
 from tests.integration.operating import IDENTITIES as OPERATED
-from tests.integration.operating import Desk
+from tests.integration.operating import Operator
 
 IDENTITIES = 24
 
@@ -30,12 +30,12 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """The directory in which `rotation up` was called; its tests are of the xdist group `operator`."""
-    desk = Desk(tmp_path_factory.mktemp("desk"))
-    result = desk.rotation("up", "--identities", str(OPERATED), "--speed", "400")
+    operator = Operator(tmp_path_factory.mktemp("operator"))
+    result = operator.rotation("up", "--identities", str(OPERATED), "--speed", "400")
     assert result.exit_code == 0, result.output
     try:
-        yield desk
+        yield operator
     finally:
-        assert desk.rotation("down").exit_code == 0
+        assert operator.rotation("down").exit_code == 0

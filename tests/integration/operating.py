@@ -1,4 +1,4 @@
-"""An operator at a desk: every command of `rotation`, in this process."""
+"""An operator at work: every command of `rotation`, in this process."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def _shape(arguments: tuple[str, ...], data: dict[str, Any]) -> str:
 
 
 @dataclass
-class Desk:
+class Operator:
     """A directory in which somebody calls `rotation`, with some options always."""
 
     directory: Path

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from local import cluster, postgres
-from tests.integration.operating import Desk
+from tests.integration.operating import Operator
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -30,15 +30,15 @@ def server(monkeypatch, tmp_path):
 
 
 def test_a_cloud_lives_in_a_database_behind_a_socket_and_leaves_it_as_it_was(server, tmp_path):
-    desk = Desk(tmp_path / "desk")
-    desk.directory.mkdir()
-    up = desk.data("up", "--identities", "5", "--speed", "400")
+    operator = Operator(tmp_path / "operator")
+    operator.directory.mkdir()
+    up = operator.data("up", "--identities", "5", "--speed", "400")
     try:
         health = httpx.get(up["health_url"])
-        ended = desk.data("run", "--wait")
-        looked = {it["check"]: it["status"] for it in desk.data("smoke")["checks"]}
+        ended = operator.data("run", "--wait")
+        looked = {it["check"]: it["status"] for it in operator.data("smoke")["checks"]}
     finally:
-        desk.data("down")
+        operator.data("down")
 
     assert (health.status_code, health.json()["parts"]["postgresql"]) == (200, "ok"), json.dumps(health.json())
     assert (ended["status"], ended["identities_scanned"]) == ("complete", 5)

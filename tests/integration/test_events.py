@@ -97,13 +97,13 @@ def test_the_row_of_the_dj_s_request_is_one_of_the_demo_s_that_have_a_release():
 
 
 @pytest.mark.xdist_group("operator")
-def test_the_readme_s_line_without_a_container_works_as_it_stands(desk):
+def test_the_readme_s_line_without_a_container_works_as_it_stands(operator):
     (line,) = [line for line in LINES if "local.invoke" in line]
-    (desk.directory / "events").symlink_to(ROOT / "events")
+    (operator.directory / "events").symlink_to(ROOT / "events")
     words = shlex.split(line.removeprefix("$ .venv/bin/python"))
 
     done = subprocess.run(  # noqa: S603 - the README's own line
-        [sys.executable, *words], cwd=desk.directory, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *words], cwd=operator.directory, capture_output=True, text=True, check=False, timeout=60
     )
 
     assert done.returncode == 0, done.stderr

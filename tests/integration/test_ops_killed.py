@@ -11,7 +11,7 @@ import pytest
 
 from local import started
 from tests.eventually import eventually
-from tests.integration.operating import Desk
+from tests.integration.operating import Operator
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -57,7 +57,7 @@ def test_what_was_started_before_a_signal_is_ended_by_it_or_by_down(tmp_path, co
 
     assert starting.returncode == (-number if number == signal.SIGKILL else 128 + number)
     if number == signal.SIGKILL:
-        assert Desk(tmp_path).data("down")["stopped"]
+        assert Operator(tmp_path).data("down")["stopped"]
     eventually(lambda: not alive(tmp_path, servers))
     assert list((tmp_path / ".local").iterdir()) == []
     assert not any(Path(server).exists() for server in servers)
@@ -74,10 +74,10 @@ def test_the_next_up_ends_what_a_killed_one_has_left(tmp_path):
     left = [entry.process for entry in journalled(tmp_path) if entry.process]
     assert any(process.alive for process in left)
 
-    Desk(tmp_path).data("up", "--identities", "3")
+    Operator(tmp_path).data("up", "--identities", "3")
 
     assert not any(process.alive for process in left)
-    assert Desk(tmp_path).data("down")["clouds"] == ["up"]
+    assert Operator(tmp_path).data("down")["clouds"] == ["up"]
 
 
 def test_two_that_start_at_once_are_one_cloud_and_one_sentence(tmp_path):
@@ -85,7 +85,7 @@ def test_two_that_start_at_once_are_one_cloud_and_one_sentence(tmp_path):
     told = [it.communicate(timeout=90)[1] for it in both]
 
     assert sorted(it.returncode for it in both) == [0, 1]
-    Desk(tmp_path).data("down")
+    Operator(tmp_path).data("down")
     assert not alive(tmp_path, ())
     assert len([text for text in told if "PostgreSQL with the rotation" in text]) == 1
 
@@ -94,7 +94,7 @@ def test_down_leaves_a_demo_alone_that_still_runs(tmp_path):
     demo = begin(tmp_path, "demo")
     try:
         eventually(lambda: len(journalled(tmp_path)) >= 3)
-        assert Desk(tmp_path).data("down")["clouds"] == []
+        assert Operator(tmp_path).data("down")["clouds"] == []
         assert demo.poll() is None
         assert journalled(tmp_path)
     finally:
@@ -105,11 +105,11 @@ def test_down_leaves_a_demo_alone_that_still_runs(tmp_path):
 def test_a_cloud_is_found_from_any_folder_below_it(tmp_path):
     below = tmp_path / "some" / "where"
     below.mkdir(parents=True)
-    Desk(tmp_path).data("up", "--identities", "3")
+    Operator(tmp_path).data("up", "--identities", "3")
 
-    assert "there is no run" in Desk(below).data("status", code=1)["error"]
-    assert f"of {tmp_path}" in Desk(below).data("up", code=1)["error"]
-    Desk(below).data("down")
+    assert "there is no run" in Operator(below).data("status", code=1)["error"]
+    assert f"of {tmp_path}" in Operator(below).data("up", code=1)["error"]
+    Operator(below).data("down")
 
     assert list((tmp_path / ".local").iterdir()) == []
 
@@ -117,7 +117,7 @@ def test_a_cloud_is_found_from_any_folder_below_it(tmp_path):
 def test_a_folder_that_cannot_be_written_is_said_before_anything_starts(tmp_path):
     (tmp_path / ".local").write_text("a file where the directory should be")
 
-    assert f"{tmp_path / '.local'} cannot be written" in Desk(tmp_path).data("up", code=1)["error"]
+    assert f"{tmp_path / '.local'} cannot be written" in Operator(tmp_path).data("up", code=1)["error"]
 
 
 def test_a_demo_whose_page_cannot_be_written_says_so_first_and_still_tells_its_totals(tmp_path):

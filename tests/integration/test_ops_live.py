@@ -42,12 +42,12 @@ def status(phone):
     return phone.get("document.getElementById('status').textContent")
 
 
-def test_the_page_follows_a_run_to_its_end_by_itself_and_then_shows_the_next(desk, phone):
+def test_the_page_follows_a_run_to_its_end_by_itself_and_then_shows_the_next(operator, phone):
     """Nobody loads it again; what it shows is what `rotation status --json` tells."""
-    url = desk.running.health_url + "/"
-    with desk.held() as holding:
+    url = operator.running.health_url + "/"
+    with operator.held() as holding:
         phone.open(url)
-        first = desk.data("run", "--ids", "1,2,3")["run_id"]
+        first = operator.data("run", "--ids", "1,2,3")["run_id"]
         phone.wait(f"document.body.innerText.includes('{first}')")
         phone.wait("document.getElementById('status').textContent === 'running'")
         assert totals(phone)["identities_scanned"] == 0
@@ -59,34 +59,34 @@ def test_the_page_follows_a_run_to_its_end_by_itself_and_then_shows_the_next(des
 
     phone.wait("document.getElementById('status').textContent === 'complete'")
     phone.wait("document.querySelectorAll('svg').length === 3")  # the whole report, once its log lines are there
-    told = desk.data("status", first)
+    told = operator.data("status", first)
     assert totals(phone) == {name: told[name] for name in ("planned", *TOTALS)}
     assert phone.get("document.querySelector('h1').textContent").endswith(told["headline"])
     assert phone.get("said.textContent") == phone.get("document.querySelector('h1').textContent")
     assert phone.get(f"document.documentElement.scrollWidth <= {PHONE}")
 
-    second = desk.data("run", "--ids", "4")["run_id"]
+    second = operator.data("run", "--ids", "4")["run_id"]
     phone.wait(f"document.title.includes('{second}')")
     assert phone.console == []
 
 
-def test_a_failure_is_seen_with_what_to_do(desk, phone):
-    lml = desk.running.cloud.lml_url
+def test_a_failure_is_seen_with_what_to_do(operator, phone):
+    lml = operator.running.cloud.lml_url
     httpx.post(f"{lml}/_faults", json=[{"path": "refresh", "status": 422, "times": 1}]).raise_for_status()
-    run_id = desk.data("run", "--wait", "--ids", "5", code=1)["run_id"]
+    run_id = operator.data("run", "--wait", "--ids", "5", code=1)["run_id"]
 
-    phone.open(desk.running.health_url + "/")
+    phone.open(operator.running.health_url + "/")
     phone.wait(f"document.body.innerText.includes('rotation replay {run_id}')")
 
     assert phone.get("getComputedStyle(document.getElementById('now')).borderLeftColor") == "rgb(255, 123, 114)"
     assert re.search(r"422.*\s1\s+5\b", phone.get("document.getElementById('now').innerText"))
 
 
-def test_a_program_hears_the_same_as_events(desk):
+def test_a_program_hears_the_same_as_events(operator):
     """What `rotation status --json` prints, as soon as it is so."""
-    run_id = desk.data("run", "--wait", "--ids", "6")["run_id"]
+    run_id = operator.data("run", "--wait", "--ids", "6")["run_id"]
 
-    with httpx.stream("GET", f"{desk.running.health_url}/events", timeout=30) as answer:
+    with httpx.stream("GET", f"{operator.running.health_url}/events", timeout=30) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.iter_lines()
         events = {}
@@ -97,7 +97,7 @@ def test_a_program_hears_the_same_as_events(desk):
 
     for name, data in events.items():
         jsonschema.validate(data, {**SHAPES, "$ref": f"#/events/{name}"})
-    told, asked = events["run"], desk.data("status", run_id)
+    told, asked = events["run"], operator.data("status", run_id)
     ignored = {"at", "beside"}
     assert {name: told[name] for name in told.keys() - ignored} == {
         name: asked[name] for name in asked.keys() - ignored
@@ -105,14 +105,14 @@ def test_a_program_hears_the_same_as_events(desk):
     assert told.keys() == asked.keys()
 
 
-def test_a_page_of_another_site_cannot_read_it_under_a_name_of_its_own(desk):
-    answer = httpx.get(f"{desk.running.health_url}/events", headers={"Host": "rebound.example"})
+def test_a_page_of_another_site_cannot_read_it_under_a_name_of_its_own(operator):
+    answer = httpx.get(f"{operator.running.health_url}/events", headers={"Host": "rebound.example"})
     assert answer.status_code == 400
 
 
-def test_a_lost_connection_is_said_with_the_time_of_the_last_update(desk, phone, tmp_path):
+def test_a_lost_connection_is_said_with_the_time_of_the_last_update(operator, phone, tmp_path):
     url_file = tmp_path / "page.url"
-    with chdir(desk.directory):
+    with chdir(operator.directory):
         process = spawn([sys.executable, "-m", "ops.report.live", "--url-file", str(url_file)], tmp_path / "page.log")
     try:
         phone.open(listening(process, "the page", url_file))
@@ -127,12 +127,12 @@ def test_a_lost_connection_is_said_with_the_time_of_the_last_update(desk, phone,
 
 
 @pytest.mark.parametrize("ending", ["its end", "Ctrl-C"])
-def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(desk, phone, tmp_path, ending):
+def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(operator, phone, tmp_path, ending):
     """After Ctrl-C the run goes on, so that the page's last state is not its end."""
     words = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "7,8", "--watch"]
     with ExitStack() as ending_it, (tmp_path / "said").open("w+") as said:
-        with desk.held():
-            command = subprocess.Popen(words, cwd=desk.directory, stdout=said, stderr=said)  # noqa: S603 - our own command
+        with operator.held():
+            command = subprocess.Popen(words, cwd=operator.directory, stdout=said, stderr=said)  # noqa: S603 - our own command
             ending_it.callback(command.wait)
             ending_it.callback(command.kill)
             url = eventually(lambda: re.search(r"as a page: (\S+)\n", (tmp_path / "said").read_text()))[1]

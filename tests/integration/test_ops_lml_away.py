@@ -10,9 +10,9 @@ WRONG_KEY = {"times": None, "status": 403}
 
 
 @pytest.fixture
-def lml(desk):
+def lml(operator):
     """Order what LML does from now on; all is well again afterwards."""
-    url = desk.running.cloud.lml_url
+    url = operator.running.cloud.lml_url
 
     def order(*faults):
         httpx.post(f"{url}/_faults", json=list(faults)).raise_for_status()
@@ -54,15 +54,15 @@ def lml(desk):
         ),
     ],
 )
-def test_a_run_that_lml_keeps_from_starting_says_why_and_what_to_do(desk, lml, faults, words):
+def test_a_run_that_lml_keeps_from_starting_says_why_and_what_to_do(operator, lml, faults, words):
     lml(*faults)
 
-    error = desk.data("run", "--ids", "5,6", "--wait", code=1)["error"]
+    error = operator.data("run", "--ids", "5,6", "--wait", code=1)["error"]
 
-    for told in (error, desk.text("status")):
+    for told in (error, operator.text("status")):
         assert [it for it in words if it not in told] == []
     assert "`rotation logs --level error`" in error
-    assert "is [bold]refused" not in desk.text("status")
+    assert "is [bold]refused" not in operator.text("status")
 
 
 @pytest.mark.parametrize(
@@ -72,26 +72,26 @@ def test_a_run_that_lml_keeps_from_starting_says_why_and_what_to_do(desk, lml, f
         pytest.param({"path": "refresh", "skip": 1, "times": None, "delay": 100_000}, "upstream request", id="slow"),
     ],
 )
-def test_lml_that_goes_away_in_the_middle_is_told_while_it_goes_on_and_at_the_end(desk, lml, fault, reason):
+def test_lml_that_goes_away_in_the_middle_is_told_while_it_goes_on_and_at_the_end(operator, lml, fault, reason):
     lml(fault)
 
-    done = desk.rotation("run", "--ids", ",".join(map(str, range(100, 112))), "--wait")
+    done = operator.rotation("run", "--ids", ",".join(map(str, range(100, 112))), "--wait")
 
     assert "LML fails" in done.stderr
     assert "LML has not answered well since 20" in done.stderr
     assert reason in done.stderr
-    seen = desk.data("status")
+    seen = operator.data("status")
     assert seen["lml_error"] > 0
     assert seen["identities_scanned"] + seen["not_attempted"] == seen["planned"] == 12
     assert any(reason in why for why in seen["failures"])
-    assert f"{seen['lml_error']} failed: POST http://" in desk.text("status")
+    assert f"{seen['lml_error']} failed: POST http://" in operator.text("status")
 
 
-def test_a_key_that_is_refused_in_the_middle_ends_the_run_with_the_reason(desk, lml):
+def test_a_key_that_is_refused_in_the_middle_ends_the_run_with_the_reason(operator, lml):
     lml({"path": "refresh", "skip": 1, **WRONG_KEY})
 
-    done = desk.rotation("run", "--ids", ",".join(map(str, range(100, 112))), "--wait")
+    done = operator.rotation("run", "--ids", ",".join(map(str, range(100, 112))), "--wait")
 
     assert done.exit_code == 1
     assert "check LML_API_KEY: LML does not accept this key" in done.stdout
-    assert desk.data("status")["status"] == "stopped"
+    assert operator.data("status")["status"] == "stopped"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.operating import Desk
+from tests.integration.operating import Operator
 
 NOBODY = 65534
 AS_NOBODY = f"""
@@ -57,7 +57,7 @@ def test_a_folder_that_one_may_not_write_is_said_before_anything_is_started(publ
 
 
 def test_the_cloud_of_somebody_else_is_left_alone_and_named(public):
-    Desk(public).data("up", "--identities", "3")
+    Operator(public).data("up", "--identities", "3")
     try:
         for words in (["status"], ["list"], ["run"], ["stop"], ["logs"], ["dead-letters"], ["report"]):
             status, told = as_nobody(public, *words)
@@ -67,19 +67,19 @@ def test_the_cloud_of_somebody_else_is_left_alone_and_named(public):
             status, told = as_nobody(public, *words)
             assert status == 1
             assert "cannot be written" in told or "belongs to another user" in told
-        assert "there is no run" in Desk(public).data("status", code=1)["error"]  # it is still there
+        assert "there is no run" in Operator(public).data("status", code=1)["error"]  # it is still there
     finally:
-        Desk(public).data("down")
+        Operator(public).data("down")
 
 
 def test_a_report_into_a_folder_of_somebody_else_says_where_else_it_could_go(public):
-    Desk(public).data("up", "--identities", "3")
+    Operator(public).data("up", "--identities", "3")
     try:
-        Desk(public).data("run", "--ids", "1", "--wait")
+        Operator(public).data("run", "--ids", "1", "--wait")
         (public / ".local" / "cloud.json").chmod(0o644)
         status, told = as_nobody(public, "report")
     finally:
-        Desk(public).data("down")
+        Operator(public).data("down")
 
     assert status == 1
     assert "the report cannot be written" in told

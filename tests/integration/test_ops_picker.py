@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from core.picker.api import PATH
-from tests.integration.operating import Desk, check_shape
+from tests.integration.operating import Operator, check_shape
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -18,8 +18,8 @@ def processes_of(directory):
     return [line for line in lines if str(directory) in line]
 
 
-def test_up_serves_the_picker(desk):
-    with httpx.Client(base_url=desk.running.picker_url) as dj:
+def test_up_serves_the_picker(operator):
+    with httpx.Client(base_url=operator.running.picker_url) as dj:
         assert PATH in dj.get("/openapi.json").json()["paths"]
         assert dj.get(PATH.format(rotation_id=1)).status_code == 200
         assert dj.get(PATH.format(rotation_id=0)).status_code == 400
@@ -28,7 +28,7 @@ def test_up_serves_the_picker(desk):
 def test_an_up_that_fails_at_the_picker_says_why_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("WARM_RELEASES", "7")
 
-    answer = Desk(tmp_path).data("up", "--identities", "1", code=1)
+    answer = Operator(tmp_path).data("up", "--identities", "1", code=1)
 
     assert "WARM_RELEASES" in answer["error"]
     assert processes_of(tmp_path) == []
@@ -38,7 +38,7 @@ def test_an_up_that_fails_at_the_picker_says_why_and_leaves_nothing(tmp_path, mo
 def test_a_demo_whose_picker_does_not_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("WARM_RELEASES", "7")
 
-    result = Desk(tmp_path).rotation("demo", "--picker", "--identities", "1", "--json")
+    result = Operator(tmp_path).rotation("demo", "--picker", "--identities", "1", "--json")
 
     assert result.exit_code == 1
     assert "not finished" in result.stderr
@@ -49,6 +49,6 @@ def test_a_demo_whose_picker_does_not_start_says_why(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("option", [["--warm"], ["--lml-url", "http://127.0.0.1:1"], ["--set", "DB_TLS=verify"]])
 def test_a_demo_of_the_picker_refuses_what_it_would_not_use(tmp_path, option):
-    result = Desk(tmp_path).rotation("demo", "--picker", *option)
+    result = Operator(tmp_path).rotation("demo", "--picker", *option)
     assert result.exit_code == 2
     assert option[0] in result.stderr

@@ -10,38 +10,38 @@ from core.runs.totals import TOTALS
 from local.world import World
 from ops.report import figures
 from ops.report.material import Material, gather
-from tests.integration.operating import IDENTITIES, Desk
+from tests.integration.operating import IDENTITIES, Operator
 
 pytestmark = pytest.mark.xdist_group("operator")
 
 
 @dataclass
 class Reported:
-    """A desk where two runs have ended: one of every id, and then one that failed."""
+    """A operator where two runs have ended: one of every id, and then one that failed."""
 
-    desk: Desk
+    operator: Operator
     full: str
     failing: str
 
     def material(self, run_id: str) -> Material:
-        return gather(self.desk.target, run_id)
+        return gather(self.operator.target, run_id)
 
 
 @pytest.fixture(scope="module")
-def reported(desk):
+def reported(operator):
     ids = World.seeded(identities=IDENTITIES).identity_ids()
-    full = desk.data("run", "--wait", "--ids", ",".join(map(str, ids)))["run_id"]
-    lml = desk.running.cloud.lml_url
+    full = operator.data("run", "--wait", "--ids", ",".join(map(str, ids)))["run_id"]
+    lml = operator.running.cloud.lml_url
     httpx.post(f"{lml}/_faults", json=[{"path": "refresh", "status": 422, "times": 2}]).raise_for_status()
-    failing = desk.data("run", "--wait", "--ids", ",".join(map(str, ids[:3])))["run_id"]
+    failing = operator.data("run", "--wait", "--ids", ",".join(map(str, ids[:3])))["run_id"]
     httpx.post(f"{lml}/_reset").raise_for_status()  # of the two, one may be left
-    return Reported(desk, full, failing)
+    return Reported(operator, full, failing)
 
 
 def test_the_page_holds_what_the_ledger_holds(reported):
-    told = reported.desk.data("report", reported.full)
+    told = reported.operator.data("report", reported.full)
 
-    page = (reported.desk.directory / told["report"]).read_text(encoding="utf-8")
+    page = (reported.operator.directory / told["report"]).read_text(encoding="utf-8")
     run = reported.material(reported.full).run
     shown = {name: int(value) for name, value in re.findall(r'<data id="total-(\w+)" value="(\d+)"', page)}
     assert shown == {"planned": run.planned} | {name: getattr(run.totals, name) for name in TOTALS}
@@ -72,19 +72,19 @@ def test_a_later_run_is_compared_with_the_one_before_it(reported):
 
 
 def test_failures_are_told_with_their_reasons_and_the_replay(reported):
-    told = reported.desk.data("report", reported.failing, "-o", "failing.html")
+    told = reported.operator.data("report", reported.failing, "-o", "failing.html")
 
-    page = (reported.desk.directory / "failing.html").read_text(encoding="utf-8")
+    page = (reported.operator.directory / "failing.html").read_text(encoding="utf-8")
     assert told["failed"]
     assert f"rotation replay {reported.failing}" in page
     assert "LML answered 422, permanent error" in page
 
 
 def test_the_last_run_is_the_default(reported):
-    assert reported.desk.data("report")["run_id"] == reported.failing
+    assert reported.operator.data("report")["run_id"] == reported.failing
 
 
 def test_an_unknown_run_is_said(reported):
-    told = reported.desk.data("report", "scheduled-1999-01-01", code=1)
+    told = reported.operator.data("report", "scheduled-1999-01-01", code=1)
 
     assert "scheduled-1999-01-01 is not in the ledger" in told["error"]

@@ -23,14 +23,14 @@ from local.world import World
 from ops.target import Target
 from tests.eventually import eventually
 from tests.integration.build import kill_server
-from tests.integration.operating import IDENTITIES, INTERRUPTIBLE, Desk
+from tests.integration.operating import IDENTITIES, INTERRUPTIBLE, Operator
 
 pytestmark = pytest.mark.xdist_group("operator")
 
 
 @dataclass(frozen=True)
 class Book:
-    """The ledger of the desk's cloud, for runs that only stand in it."""
+    """The ledger of the operator's cloud, for runs that only stand in it."""
 
     target: Target
 
@@ -70,8 +70,8 @@ class Book:
 
 
 @pytest.fixture
-def book(desk):
-    return Book(desk.target)
+def book(operator):
+    return Book(operator.target)
 
 
 @pytest.fixture
@@ -83,115 +83,115 @@ def another(book):
     lives.finalise(ledger, clock, run, "the test is over")
 
 
-def test_up_leaves_a_healthy_cloud_running(desk):
+def test_up_leaves_a_healthy_cloud_running(operator):
     parts = ("aws", "lml", "sentry", "postgresql", "picker")
-    answer = httpx.get(f"{desk.running.health_url}/health")
+    answer = httpx.get(f"{operator.running.health_url}/health")
     assert answer.status_code == 200
     assert answer.json() == {"status": "healthy", "parts": dict.fromkeys(parts, "ok")}
 
 
-def test_a_second_up_is_refused_and_changes_nothing(desk):
-    before = desk.running
-    assert "running already" in desk.data("up", code=1)["error"]
-    assert desk.running == before
+def test_a_second_up_is_refused_and_changes_nothing(operator):
+    before = operator.running
+    assert "running already" in operator.data("up", code=1)["error"]
+    assert operator.running == before
     assert all(process.alive for process in before.cloud.processes)
 
 
-def test_what_sam_local_needs_names_every_variable_of_every_function(desk):
+def test_what_sam_local_needs_names_every_variable_of_every_function(operator):
     """SAM passes on a variable only if its template names it, and only the value of its file (docs/design/local.md)."""
-    environments = json.loads((desk.directory / ".local/sam-env.json").read_text())
-    template = json.loads((desk.directory / ".local/template.json").read_text())
-    code = desk.directory / ".local" / template["Globals"]["Function"]["CodeUri"]
+    environments = json.loads((operator.directory / ".local/sam-env.json").read_text())
+    template = json.loads((operator.directory / ".local/template.json").read_text())
+    code = operator.directory / ".local" / template["Globals"]["Function"]["CodeUri"]
 
     assert (code / "Makefile").is_file()
     functions = {name for name, it in template["Resources"].items() if it["Type"] == "AWS::Serverless::Function"}
     assert environments.keys() == functions
     for name, environment in environments.items():
         assert template["Resources"][name]["Properties"]["Environment"]["Variables"].keys() == environment.keys()
-        assert environment["AWS_ENDPOINT_URL"] == desk.running.cloud.aws_url
+        assert environment["AWS_ENDPOINT_URL"] == operator.running.cloud.aws_url
         assert environment["LOCAL_DEV"] == "1"
 
 
-def test_a_dry_run_counts_and_asks_nobody(desk):
-    answer = desk.data("run", "--dry-run")
+def test_a_dry_run_counts_and_asks_nobody(operator):
+    answer = operator.data("run", "--dry-run")
     assert (answer["outcome"], answer["planned"], answer["messages"]) == ("dry_run", IDENTITIES, 1)
 
 
-def test_a_run_of_some_ids_is_watched_to_its_end(desk):
-    answer = desk.data("run", "--ids", "5,6", "--wait")
+def test_a_run_of_some_ids_is_watched_to_its_end(operator):
+    answer = operator.data("run", "--ids", "5,6", "--wait")
     assert (answer["status"], answer["trigger"], answer["planned"], answer["not_found"]) == ("complete", "manual", 2, 2)
-    assert desk.data("status", answer["run_id"])["status"] == "complete"
+    assert operator.data("status", answer["run_id"])["status"] == "complete"
 
 
-def test_a_full_run_is_not_started_while_another_holds_the_lock(desk, another):
-    before = desk.target.runs_begun()
+def test_a_full_run_is_not_started_while_another_holds_the_lock(operator, another):
+    before = operator.target.runs_begun()
 
-    assert f"{another.run_id} is running and holds the lock" in desk.data("run", code=1)["error"]
+    assert f"{another.run_id} is running and holds the lock" in operator.data("run", code=1)["error"]
 
-    assert desk.target.runs_begun() == before  # no run that fan-out refused, and no alarm of its errors
+    assert operator.target.runs_begun() == before  # no run that fan-out refused, and no alarm of its errors
 
 
 @pytest.mark.parametrize("nothing", ["refused", "failed"])
-def test_the_run_that_goes_on_is_shown_and_not_a_later_start_that_came_to_nothing(desk, book, another, nothing):
+def test_the_run_that_goes_on_is_shown_and_not_a_later_start_that_came_to_nothing(operator, book, another, nothing):
     later = book.enter(nothing)
 
-    assert desk.data("status")["run_id"] == another.run_id
-    assert desk.data("status", later.run_id)["status"] == nothing
+    assert operator.data("status")["run_id"] == another.run_id
+    assert operator.data("status", later.run_id)["status"] == nothing
 
 
-def test_the_last_start_is_shown_where_nothing_goes_on(desk, book):
+def test_the_last_start_is_shown_where_nothing_goes_on(operator, book):
     later = book.enter("failed")
-    assert desk.data("status")["run_id"] == later.run_id
+    assert operator.data("status")["run_id"] == later.run_id
 
 
-def test_the_day_has_one_full_run_whoever_starts_it_until_it_is_forced(desk, book):
+def test_the_day_has_one_full_run_whoever_starts_it_until_it_is_forced(operator, book):
     nightly = f"scheduled-{SystemClock().utc().date()}T04:30:00Z"
     book.forget_today()
     book.enter("failed", nightly)
-    first = desk.data("run", "--wait")
+    first = operator.data("run", "--wait")
     assert (first["run_id"], first["status"], first["trigger"]) == (nightly, "complete", "scheduled")
     assert first["identities_scanned"] == IDENTITIES
 
-    again = desk.data("run", code=1)
+    again = operator.data("run", code=1)
     assert (again["outcome"], again["run_id"]) == ("already_complete", first["run_id"])
     assert "`rotation run --force`" in again["hint"]
 
-    forced = desk.data("run", "--force", "--wait", "--yes")
+    forced = operator.data("run", "--force", "--wait", "--yes")
     assert forced["run_id"] != first["run_id"]
     assert (forced["status"], forced["trigger"], forced["planned"]) == ("complete", "manual", IDENTITIES)
 
 
-def test_a_stopped_run_is_replayed_as_a_run_that_names_it(desk):
-    with desk.held() as held:
-        run_id = desk.data("run", "--ids", ",".join(map(str, range(5, 11))))["run_id"]
+def test_a_stopped_run_is_replayed_as_a_run_that_names_it(operator):
+    with operator.held() as held:
+        run_id = operator.data("run", "--ids", ",".join(map(str, range(5, 11))))["run_id"]
         eventually(held)
-        live = desk.data("status")
+        live = operator.data("status")
         assert (live["run_id"], live["status"]) == (run_id, "running")
-        assert desk.data("stop", run_id)["status"] == "stopping"
-    stopped = desk.data("status", "--follow", run_id, code=1)
+        assert operator.data("stop", run_id)["status"] == "stopping"
+    stopped = operator.data("status", "--follow", run_id, code=1)
     assert (stopped["status"], stopped["reason"]) == ("stopped", "stopped by `rotation stop`")
     assert stopped["planned"] == stopped["identities_scanned"] + stopped["not_attempted"]
     assert stopped["not_attempted"] > 0
 
-    replayed = desk.data("replay", run_id, "--wait")
+    replayed = operator.data("replay", run_id, "--wait")
 
     assert (replayed["status"], replayed["origin"]) == ("complete", run_id)
     assert replayed["planned"] == stopped["not_attempted"]
 
 
-def test_ids_that_were_not_attempted_are_not_done(desk):
-    with desk.held() as held:
-        run_id = desk.data("run", "--ids", "5,6,7")["run_id"]
+def test_ids_that_were_not_attempted_are_not_done(operator):
+    with operator.held() as held:
+        run_id = operator.data("run", "--ids", "5,6,7")["run_id"]
         eventually(held)
-        desk.data("stop", run_id, "--now")
-    assert "0 of 3 ids done, 0 of 1 messages; 0 failed, 0 not found, 3 not attempted" in desk.text("status", run_id)
+        operator.data("stop", run_id, "--now")
+    assert "0 of 3 ids done, 0 of 1 messages; 0 failed, 0 not found, 3 not attempted" in operator.text("status", run_id)
 
 
-def test_who_stops_watching_is_told_how_to_end_the_run(desk):
+def test_who_stops_watching_is_told_how_to_end_the_run(operator):
     command = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "5", "--wait"]
-    with desk.held():
+    with operator.held():
         watching = subprocess.Popen(  # noqa: S603 - our own command
-            command, cwd=desk.directory, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            command, cwd=operator.directory, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         started = watching.stderr.readline()
         run_id = started.split()[2].rstrip(",")
@@ -201,49 +201,49 @@ def test_who_stops_watching_is_told_how_to_end_the_run(desk):
     assert started.startswith(f"started: run_id {run_id}, planned 1")
     assert f"run {run_id} goes on; `rotation stop {run_id}` ends it" in told
     assert (watching.returncode, "Aborted!" in told) == (1, True)
-    assert desk.data("status", "--follow", run_id)["status"] == "complete"
+    assert operator.data("status", "--follow", run_id)["status"] == "complete"
 
 
-def test_a_run_past_its_deadline_is_ended_at_once_and_told(desk):
-    with desk.held() as held:
-        run_id = desk.data("run", "--ids", "5,6,7")["run_id"]
+def test_a_run_past_its_deadline_is_ended_at_once_and_told(operator):
+    with operator.held() as held:
+        run_id = operator.data("run", "--ids", "5,6,7")["run_id"]
         eventually(held)
-        desk.target.client("dynamodb").update_item(
-            TableName=desk.target.names["LedgerTable"],
+        operator.target.client("dynamodb").update_item(
+            TableName=operator.target.names["LedgerTable"],
             Key={"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "RUN"}},
             UpdateExpression="SET deadline = :past",
             ExpressionAttributeValues={":past": {"N": "1"}},
         )
-        ended = desk.data("stop", run_id)
+        ended = operator.data("stop", run_id)
         assert (ended["status"], ended["not_attempted"]) == ("stopped", 3)
 
-        (totals,) = eventually(lambda: desk.told(run_id))  # the second slot told them; the first still waits for LML
+        (totals,) = eventually(lambda: operator.told(run_id))  # by the second slot; the first waits for LML
     assert totals["backfill.not_attempted"] == 3
 
 
-def test_nothing_to_replay_is_no_success(desk):
-    run_id = desk.data("run", "--ids", "5", "--wait")["run_id"]
-    assert "left nothing to replay" in desk.data("replay", run_id, code=1)["error"]
-    assert "not in the ledger" in desk.data("replay", "no-such-run", code=1)["error"]
+def test_nothing_to_replay_is_no_success(operator):
+    run_id = operator.data("run", "--ids", "5", "--wait")["run_id"]
+    assert "left nothing to replay" in operator.data("replay", run_id, code=1)["error"]
+    assert "not in the ledger" in operator.data("replay", "no-such-run", code=1)["error"]
 
 
-def test_a_release_that_came_without_artists_is_replayed_when_that_is_asked_for(desk):
+def test_a_release_that_came_without_artists_is_replayed_when_that_is_asked_for(operator):
     world = World.seeded(IDENTITIES)
     bare = next(
         i for i in world.identity_ids() if (it := world.identities.get(i)) and it.release and it.release.tombstone
     )
-    run_id = desk.data("run", "--ids", str(bare), "--wait")["run_id"]
-    assert f"`rotation replay {run_id} --without-artists` asks again" in desk.text("status", run_id)
+    run_id = operator.data("run", "--ids", str(bare), "--wait")["run_id"]
+    assert f"`rotation replay {run_id} --without-artists` asks again" in operator.text("status", run_id)
 
-    assert "left nothing to replay" in desk.data("replay", run_id, code=1)["error"]
-    replayed = desk.data("replay", run_id, "--without-artists", "--wait")
+    assert "left nothing to replay" in operator.data("replay", run_id, code=1)["error"]
+    replayed = operator.data("replay", run_id, "--without-artists", "--wait")
 
     assert (replayed["status"], replayed["planned"], replayed["warmed_without_artists"]) == ("complete", 1, 1)
 
 
-def test_a_run_that_has_ended_is_not_stopped_again(desk):
-    run_id = desk.data("run", "--ids", "5", "--wait")["run_id"]
-    assert "is complete since" in desk.data("stop", run_id, code=1)["error"]
+def test_a_run_that_has_ended_is_not_stopped_again(operator):
+    run_id = operator.data("run", "--ids", "5", "--wait")["run_id"]
+    assert "is complete since" in operator.data("stop", run_id, code=1)["error"]
 
 
 @pytest.mark.parametrize(
@@ -254,45 +254,45 @@ def test_a_run_that_has_ended_is_not_stopped_again(desk):
         (("status", "no-such-run"), "no-such-run is not in the ledger"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(desk, arguments, problem):
-    assert problem in desk.data(*arguments, code=1)["error"]
+def test_what_cannot_be_is_refused_in_a_sentence(operator, arguments, problem):
+    assert problem in operator.data(*arguments, code=1)["error"]
 
 
-def test_a_parked_message_is_listed_and_replayed_by_hand(desk):
-    sqs, names = desk.target.client("sqs"), desk.target.names
+def test_a_parked_message_is_listed_and_replayed_by_hand(operator):
+    sqs, names = operator.target.client("sqs"), operator.target.names
     lost = '{"version":1,"run_id":"of-another-ledger","message":3,"part":2,"identity_ids":[5],"failed":{"5":2}}'
     for body in (lost, "no json"):
         sqs.send_message(QueueUrl=names["RefreshQueue"], MessageBody=body)
-    found = eventually(lambda: _if_two(desk.data("letters")["letters"]))
+    found = eventually(lambda: _if_two(operator.data("letters")["letters"]))
     reasons = {letter["body"]: letter["reason"] for letter in found}
     assert "of-another-ledger is not in the ledger" in reasons[lost]
     assert "not a refresh message" in reasons["no json"]
-    asked_before = httpx.get(f"{desk.running.cloud.lml_url}/_stats").json()["requests"]
+    asked_before = httpx.get(f"{operator.running.cloud.lml_url}/_stats").json()["requests"]
 
-    done = desk.data("letters", "--replay", code=1)
+    done = operator.data("letters", "--replay", code=1)
 
     (unreadable,) = done["not_done"]
     assert len(done["done"]) == 1
-    eventually(lambda: httpx.get(f"{desk.running.cloud.lml_url}/_stats").json()["requests"] > asked_before)
-    assert desk.data("letters", "--discard", "--yes", unreadable["id"])["done"] == [unreadable["id"]]
-    assert "no such message" in desk.data("letters", "--discard", "--yes", unreadable["id"], code=1)["error"]
+    eventually(lambda: httpx.get(f"{operator.running.cloud.lml_url}/_stats").json()["requests"] > asked_before)
+    assert operator.data("letters", "--discard", "--yes", unreadable["id"])["done"] == [unreadable["id"]]
+    assert "no such message" in operator.data("letters", "--discard", "--yes", unreadable["id"], code=1)["error"]
 
 
-def test_letters_are_replayed_or_thrown_away_but_not_both(desk):
-    result = desk.rotation("letters", "--replay", "--discard")
+def test_letters_are_replayed_or_thrown_away_but_not_both(operator):
+    result = operator.rotation("letters", "--replay", "--discard")
     assert (result.exit_code, "cannot be sent" in result.stderr) == (2, True)
 
 
-def test_a_start_that_was_given_up_is_replayed(desk):
-    sqs, names = desk.target.client("sqs"), desk.target.names
+def test_a_start_that_was_given_up_is_replayed(operator):
+    sqs, names = operator.target.client("sqs"), operator.target.names
     record = {"requestPayload": {"identity_ids": [5]}, "responsePayload": {"errorMessage": "the database was away"}}
     sqs.send_message(QueueUrl=names["FanOutFailureQueue"], MessageBody=json.dumps(record))
-    (letter,) = desk.data("letters")["letters"]
+    (letter,) = operator.data("letters")["letters"]
     assert (letter["kind"], letter["reason"]) == ("start", "the database was away")
 
-    desk.data("letters", "--replay")
+    operator.data("letters", "--replay")
 
-    run = eventually(lambda: next((run for run in [desk.data("status")] if run["closed_at"]), None))
+    run = eventually(lambda: next((run for run in [operator.data("status")] if run["closed_at"]), None))
     assert (run["planned"], run["status"]) == (1, "complete")
 
 
@@ -306,44 +306,44 @@ def test_a_start_that_was_given_up_is_replayed(desk):
     ],
     ids=["status", "status --follow", "stop", "stop --wait"],
 )
-def test_what_a_dead_start_has_not_sent_is_sent_by_whoever_looks(desk, book, commands, status, counted):
+def test_what_a_dead_start_has_not_sent_is_sent_by_whoever_looks(operator, book, commands, status, counted):
     """Its fan-out died between the commit point and the queue; nobody tries a manual start again."""
-    run, ledger = book.plan([1, 2, 3]), desk.target.ledger
+    run, ledger = book.plan([1, 2, 3]), operator.target.ledger
 
     for command, *options in commands:
-        desk.data(command, run.run_id, *options, code=1 if "--follow" in options and status != "complete" else 0)
+        operator.data(command, run.run_id, *options, code=1 if "--follow" in options and status != "complete" else 0)
 
     ended = eventually(lambda: _if_reported(ledger.runs.read(run.run_id)))
     assert (ended.status, getattr(ended.totals, counted)) == (status, 3)
 
 
-def test_a_run_that_is_stopped_while_it_is_planned_ends_at_once_and_is_not_started_again(desk, book):
+def test_a_run_that_is_stopped_while_it_is_planned_ends_at_once_and_is_not_started_again(operator, book):
     run = book.enter("planning")
 
-    stopped = desk.data("stop", run.run_id)
+    stopped = operator.data("stop", run.run_id)
 
     assert (stopped["status"], stopped["reason"]) == ("stopped", "ended by `rotation stop`")
-    eventually(lambda: _if_reported(desk.target.ledger.runs.read(run.run_id)))
-    assert not desk.target.ledger.runs.open(run)
+    eventually(lambda: _if_reported(operator.target.ledger.runs.read(run.run_id)))
+    assert not operator.target.ledger.runs.open(run)
 
 
-def test_letters_lists_whatever_lies_there(desk):
-    sqs, names = desk.target.client("sqs"), desk.target.names
+def test_letters_lists_whatever_lies_there(operator):
+    sqs, names = operator.target.client("sqs"), operator.target.names
     bodies = ["[" * 3000, '{"requestPayload":' + "[" * 3000 + "]" * 3000 + "}", "x", "null", '{"responsePayload": 1}']
     for body in bodies:
         sqs.send_message(QueueUrl=names["FanOutFailureQueue"], MessageBody=body)
 
-    letters = eventually(lambda: _if_all(desk.data("letters")["letters"], len(bodies)))
+    letters = eventually(lambda: _if_all(operator.data("letters")["letters"], len(bodies)))
 
     assert {letter["body"] for letter in letters} == set(bodies)
     assert {letter["reason"] for letter in letters} == {"given up"}
-    done = desk.data("letters", "--replay", code=1)
+    done = operator.data("letters", "--replay", code=1)
     assert len(done["not_done"]) == len(bodies)
-    assert len(desk.data("letters", "--discard", "--yes")["done"]) == len(bodies)
+    assert len(operator.data("letters", "--discard", "--yes")["done"]) == len(bodies)
 
 
 def test_down_without_a_cloud_names_what_starts_one_here(tmp_path):
-    error = Desk(tmp_path).data("down", code=1)["error"]
+    error = Operator(tmp_path).data("down", code=1)["error"]
 
     assert "rotation up" in error
     assert "--stack-name" not in error
@@ -351,7 +351,7 @@ def test_down_without_a_cloud_names_what_starts_one_here(tmp_path):
 
 def test_a_cloud_that_was_killed_is_said_to_be_and_down_leaves_nothing_of_it(tmp_path):
     """As after a crash or a new start of the machine."""
-    other = Desk(tmp_path)
+    other = Operator(tmp_path)
     other.data("up", "--identities", "1")
     cloud = other.running.cloud
     for process in cloud.processes:

@@ -7,7 +7,7 @@ import pytest
 
 from local import deploy
 from tests.eventually import eventually
-from tests.integration.operating import Desk
+from tests.integration.operating import Operator
 
 pytestmark = pytest.mark.xdist_group("operator")
 
@@ -15,10 +15,10 @@ FEW = "5,6,7,8,9,10"
 
 
 @pytest.fixture
-def account(desk, monkeypatch, tmp_path):
+def account(operator, monkeypatch, tmp_path):
     """A shell that is logged in to the account in which the stack is, and knows nothing of `rotation up`."""
     account = {
-        "AWS_ENDPOINT_URL": desk.running.cloud.aws_url,
+        "AWS_ENDPOINT_URL": operator.running.cloud.aws_url,
         "AWS_DEFAULT_REGION": deploy.REGION,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -30,11 +30,11 @@ def account(desk, monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     for name, value in account.items():
         monkeypatch.setenv(name, value)
-    return Desk(tmp_path, ("--stack-name", deploy.STACK))
+    return Operator(tmp_path, ("--stack-name", deploy.STACK))
 
 
-def test_a_stack_s_run_is_started_seen_stopped_and_replayed(desk, account):
-    with desk.held() as held:
+def test_a_stack_s_run_is_started_seen_stopped_and_replayed(operator, account):
+    with operator.held() as held:
         run_id = account.data("run", "--ids", FEW)["run_id"]
         eventually(held)
         last, this = account.data("status"), account.data("status", run_id)
@@ -49,8 +49,8 @@ def test_a_stack_s_run_is_started_seen_stopped_and_replayed(desk, account):
     assert replayed["planned"] == stopped["not_attempted"]
 
 
-def test_a_stack_s_letters_are_listed_and_thrown_away(desk, account):
-    cloud = desk.running.cloud
+def test_a_stack_s_letters_are_listed_and_thrown_away(operator, account):
+    cloud = operator.running.cloud
     cloud.client("sqs").send_message(QueueUrl=cloud.names["RefreshQueue"], MessageBody="no json")
     (letter,) = eventually(lambda: account.data("letters")["letters"])
     assert (letter["kind"], letter["body"]) == ("parked", "no json")
@@ -69,7 +69,7 @@ COMMANDS = (("status",), ("run", "--dry-run"), ("stop", "a-run"), ("replay", "a-
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_a_stack_that_is_not_there_is_said_so(account, command):
-    nowhere = Desk(account.directory, ("--stack-name", "no-such-stack"))
+    nowhere = Operator(account.directory, ("--stack-name", "no-such-stack"))
     error = nowhere.data(*command, code=1)["error"]
     assert error.startswith(f"there is no stack no-such-stack in {deploy.REGION}: ")
     assert "--region" in error
@@ -81,7 +81,7 @@ def test_somebody_else_s_stack_is_left_alone(account):
     formation.create_stack(StackName="other", TemplateBody=json.dumps(template))
     formation.get_waiter("stack_create_complete").wait(StackName="other", WaiterConfig={"Delay": 0.1})
 
-    other = Desk(account.directory, ("--stack-name", "other"))
+    other = Operator(account.directory, ("--stack-name", "other"))
     assert "was not made from this project's template" in other.data("run", code=1)["error"]
 
 

@@ -399,8 +399,8 @@ def test_a_leak_would_be_found_wherever_it_is(job, where):
 
 
 @pytest.mark.xdist_group("operator")
-def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(desk, tmp_path):
-    target, cloud = desk.target, desk.running.cloud
+def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(operator, tmp_path):
+    target, cloud = operator.target, operator.running.cloud
     lifecycle = target.client("secretsmanager")
     key = lifecycle.get_secret_value(SecretId=target.names["LmlApiKeySecret"])["SecretString"]
     secrets = (key, cloud.database.password)
@@ -409,11 +409,11 @@ def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(desk, tmp_path):
         {"path": "refresh", "times": None, "status": 401, "body": f"not {key}"},
     ]
     httpx.post(f"{cloud.lml_url}/_faults", json=faults).raise_for_status()
-    run_id = desk.data("run", "--ids", "5,6,7,8,9")["run_id"]
-    eventually(lambda: desk.data("status", run_id)["closed_at"])
+    run_id = operator.data("run", "--ids", "5,6,7,8,9")["run_id"]
+    eventually(lambda: operator.data("status", run_id)["closed_at"])
     httpx.post(f"{cloud.lml_url}/_reset").raise_for_status()
     target.client("sqs").send_message(QueueUrl=target.names["RefreshQueue"], MessageBody="no json")
-    eventually(lambda: desk.data("letters")["letters"])
+    eventually(lambda: operator.data("letters")["letters"])
 
     page = str(tmp_path / "page.html")
     asked = (
@@ -424,8 +424,8 @@ def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(desk, tmp_path):
         ("letters",),
         ("letters", "--discard", "--yes"),
     )
-    left = {f"{words}": desk.rotation(*words).output for words in asked}
-    left |= {f"{words} --json": desk.rotation(*words, "--json").output for words in asked}
+    left = {f"{words}": operator.rotation(*words).output for words in asked}
+    left |= {f"{words} --json": operator.rotation(*words, "--json").output for words in asked}
     left["page"] = (tmp_path / "page.html").read_text(encoding="utf-8")
     for group in ("FanOutLogs", "RefreshLogs", "DeadLetterLogs"):
         pages = target.client("logs").get_paginator("filter_log_events").paginate(logGroupName=target.names[group])
@@ -433,7 +433,7 @@ def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(desk, tmp_path):
     scan = target.client("dynamodb").get_paginator("scan").paginate(TableName=target.names["LedgerTable"])
     left["ledger"] = f"{[item for page in scan for item in page['Items']]}"
     left["Sentry"] = httpx.get(f"{cloud.sentry_url}/_envelopes").text
-    left["sam-env.json"] = (desk.directory / ".local/sam-env.json").read_text()
+    left["sam-env.json"] = (operator.directory / ".local/sam-env.json").read_text()
 
     assert "answered 500: Bearer ***" in left["RefreshLogs"]
     assert leaks(left, secrets) == []
