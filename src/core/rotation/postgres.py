@@ -243,6 +243,7 @@ class Pool:
         self._clock = clock
         self._idle: list[tuple[Connection, datetime]] = []
         self._lock = threading.Lock()
+        self._closed = False
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     def run(self, what: str, sql: str, **params: object) -> list[list[Any]]:  # what a query's columns are
@@ -265,8 +266,12 @@ class Pool:
                 self._free.release()
 
     def close(self) -> None:
-        while self._idle:
-            disconnect(self._idle.pop()[0])
+        """Close what is idle; what a query has borrowed is closed when that ends."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            disconnect(connection)
 
     def _on(self, connection: Connection, text: str) -> list[list[Any]]:
         try:
@@ -275,7 +280,11 @@ class Pool:
             disconnect(connection)
             raise
         with self._lock:
-            self._idle.append((connection, self._clock.utc()))
+            kept = not self._closed
+            if kept:
+                self._idle.append((connection, self._clock.utc()))
+        if not kept:
+            disconnect(connection)
         return found
 
     def _kept(self) -> Connection | None:
