@@ -123,7 +123,8 @@ def test_a_run_of_some_ids_is_watched_to_its_end(operator):
     assert operator.data("status", answer["run_id"])["status"] == "complete"
 
 
-def test_a_full_run_is_not_started_while_another_holds_the_lock(operator, another):
+def test_a_full_run_is_not_started_while_another_holds_the_lock(operator, book, another):
+    book.forget_today()
     before = operator.target.runs_begun()
 
     assert f"{another.run_id} is running and holds the lock" in operator.data("run", code=1)["error"]

@@ -44,11 +44,19 @@ def environment(monkeypatch, station, lml, dynamodb):
             monkeypatch.setenv(name, value)
         end()
 
+    made = []
+    build = picker_bootstrap.build
+
+    def kept(*parts):
+        made.append(build(*parts))
+        return made[-1]
+
     def end():
-        if picker_bootstrap.picker.cache_info().currsize:
-            picker_bootstrap.picker().close()
+        while made:
+            made.pop().close()
         picker_bootstrap.picker.cache_clear()
 
+    monkeypatch.setattr(picker_bootstrap, "build", kept)
     begin()
     yield begin
     end()

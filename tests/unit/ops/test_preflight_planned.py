@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from local import deploy
 from ops.preflight.planned import assignment, configured, plan, template_for
 from ops.target import OperatorError
 from tests.wire import Wire, reply
@@ -50,7 +51,11 @@ def test_a_stack_that_does_not_exist_yet_is_planned_from_defaults_and_what_is_gi
 
     assert "does not exist yet" in found.target.title
     assert found.environment["LIBRARY_METADATA_URL"] == "https://lml.example"
-    assert (found.environment["DISCOGS_BUDGET_PER_MINUTE"], found.environment["REFRESH_SLICE_MAX"]) == ("18", "4")
+    default = deploy.read()["Parameters"]["RefreshSliceMax"]["Default"]
+    assert (found.environment["DISCOGS_BUDGET_PER_MINUTE"], found.environment["REFRESH_SLICE_MAX"]) == (
+        "18",
+        str(default),
+    )
     assert found.environment["LML_API_KEY_SECRET_ARN"] == "", "the stack would make it"
     assert not {"GITHUB_TOKEN_SECRET_ARN", "SENTRY_DSN_SECRET_ARN", "LOCAL_DEV"} & found.environment.keys()
 
