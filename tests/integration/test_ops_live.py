@@ -138,6 +138,7 @@ def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(op
             url = eventually(lambda: re.search(r"as a page: (\S+)\n", (tmp_path / "said").read_text()))[1]
             phone.open(url)
             phone.wait("document.getElementById('status').textContent === 'running'")
+            phone.wait("link.textContent === 'live'")  # before, it has nobody who could tell it that the watching ends
             if ending == "Ctrl-C":
                 command.send_signal(signal.SIGINT)
                 phone.wait("link.textContent.startsWith('the watching has ended')")
