@@ -100,7 +100,7 @@ class Ours:
         throttle = Throttle(lifecycle.ledger.pace, self.lml, clock, pacing, Random(1))  # noqa: S311 - reproducible
         worker = Worker(self.lml, throttle, clock, lifecycle.telemetry, 3)
         store = MessageStore(lifecycle, queue, ParkedQueue(aws.sqs, QUEUE_URL))
-        self.consumer = RefreshConsumer(lifecycle, store, 50, worker)
+        self.consumer = RefreshConsumer(store, 50, worker)
 
     def work(self, body: str) -> None:
         """Do what `handlers.refresh` does with an event of this body."""

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 @cache
 def build() -> DeadLetterConsumer:
     config = load_settings(settings.dead_letter, lambda _: ())
-    store = bootstrap.store(config)
-    return DeadLetterConsumer(store.lifecycle, store, config.max_error_percent)
+    return DeadLetterConsumer(bootstrap.store(config), config.max_error_percent)
 
 
 def handler(event: object, context: "LambdaContext") -> dict[str, object]:

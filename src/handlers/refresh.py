@@ -28,7 +28,7 @@ def build() -> RefreshConsumer:
     lifecycle, lml = store.lifecycle, RefreshClient(config.lml, store.lifecycle.clock)
     throttle = Throttle(lifecycle.ledger.pace, lml, lifecycle.clock, config.pacing, SystemRandom())
     worker = Worker(lml, throttle, lifecycle.clock, lifecycle.telemetry, config.max_attempts)
-    return RefreshConsumer(lifecycle, store, config.max_error_percent, worker)
+    return RefreshConsumer(store, config.max_error_percent, worker)
 
 
 def handler(event: object, context: "LambdaContext") -> dict[str, object]:

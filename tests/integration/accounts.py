@@ -181,7 +181,7 @@ class Book:
         self.urls = {name: sdk.sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in ("refresh", "dead", "parked")}
         self.queue = RefreshQueue(sdk.sqs, self.urls["refresh"], self.clock.advance)
         self.store = MessageStore(self.lifecycle, self.queue, ParkedQueue(sdk.sqs, self.urls["parked"]))
-        self.dead_letters = DeadLetterConsumer(self.lifecycle, self.store, 50)
+        self.dead_letters = DeadLetterConsumer(self.store, 50)
         self._clients: dict[str, RefreshClient] = {}
         self.consumer = self.consumer_with()
 
@@ -199,7 +199,7 @@ class Book:
         limits = settings.Pacing(budget=budget, slice_max=slice_max)
         throttle = Throttle(self.ledger.pace, lml, self.clock, limits, random.Random(1))  # noqa: S311 - reproducible
         worker = Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3)
-        return RefreshConsumer(self.lifecycle, self.store, 50, worker)
+        return RefreshConsumer(self.store, 50, worker)
 
     # What people and AWS do
 

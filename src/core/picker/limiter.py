@@ -135,7 +135,7 @@ class Limiter:
 
     @contextmanager
     def admitted(self, request: LmlRequest = "lookup", *, walk: bool = False) -> Iterator[None]:
-        """Hold a permit and a call of the bucket while LML is asked; raises RefusedError, for the walk YieldError."""
+        """Hold a permit and a call of the bucket while LML is asked; raises LmlBusyError, for the walk YieldError."""
         deadline = self._clock.pace() + QUEUE_SECONDS
         breaker = self._breakers[request]
         with self._changed:

@@ -117,7 +117,7 @@ class Resolver:
     def answer(self, rotation_id: int, *, patience: float = PATIENCE) -> TrackList:
         """Read the row, resolve it and get its tracks, within so many paced seconds.
 
-        Raises DatabaseError, AnswerError for LML's trouble with a release, RefusedError when LML was not asked, its
+        Raises DatabaseError, AnswerError for LML's trouble with a release, LmlBusyError when LML was not asked, its
         kind StillFetchingError when the DJ could not wait: then the tracks are fetched and kept all the same.
         """
         caller = _Caller(until=self._clock.pace() + patience)
@@ -148,7 +148,7 @@ class Resolver:
         return self._resolved(rotation_id, _Caller(walk, None if walk else self._clock.pace() + PATIENCE))
 
     def release(self, release_id: int, *, walk: bool = False) -> tuple[ReleaseTracks, Origin]:
-        """Return a release and where that came from; raises AnswerError, RefusedError, for the walk YieldError."""
+        """Return a release and where that came from; raises AnswerError, LmlBusyError, for the walk YieldError."""
         kept, origin = self._released(release_id, _Caller(walk, None if walk else self._clock.pace() + PATIENCE))
         return kept.value, origin
 

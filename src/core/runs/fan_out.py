@@ -16,7 +16,7 @@ from core.lml.gate import Gate
 from core.rotation.table import Coverage, Rotation
 from core.runs import request
 from core.runs.ledger import Run
-from core.runs.lifecycle import RunService, send_unsent
+from core.runs.lifecycle import RunLifecycle, RunService, send_unsent
 from core.runs.plan import RefreshMessage, batches
 from core.runs.replay import still_open
 from core.runs.request import Start
@@ -40,9 +40,10 @@ class _Ids(msgspec.Struct, frozen=True):
     coverage: Coverage | None = None
 
 
-class FanOut(RunService, frozen=True):
+class FanOut(msgspec.Struct, RunService, frozen=True):
     """What the fan-out function works with, made once per environment."""
 
+    lifecycle: RunLifecycle
     queue: RefreshQueue
     connect: Callable[[], AbstractContextManager[Rotation]]
     gate: Callable[[], Gate]

@@ -138,10 +138,15 @@ class RunLifecycle(msgspec.Struct, frozen=True):
         return True
 
 
-class RunService(msgspec.Struct, frozen=True):
-    """What works on runs: the parts of their lifecycle, each under its own name."""
+class RunService:
+    """What works on runs: the parts of its `lifecycle`, each under its own name."""
 
-    lifecycle: RunLifecycle
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def lifecycle(self) -> RunLifecycle: ...
 
     @property
     def ledger(self) -> Ledger:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from core.aws import events
 from core.aws.queues import Headers, ParkedQueue, RefreshQueue
 from core.runs.ledger import Commit, CommitOutcome, Message, Progress, Run
-from core.runs.lifecycle import RunService
+from core.runs.lifecycle import RunLifecycle, RunService
 from core.runs.plan import RefreshMessage
 from core.telemetry import Telemetry
 from core.validation import in_words
@@ -108,9 +108,10 @@ class Located(msgspec.Struct, frozen=True):
     left: RefreshMessage
 
 
-class MessageStore(RunService, frozen=True):
+class MessageStore(msgspec.Struct, RunService, frozen=True):
     """The messages of runs: what is left of one is what the ledger holds, and never what a delivery's body says."""
 
+    lifecycle: RunLifecycle
     queue: RefreshQueue
     parked: ParkedQueue
 
@@ -209,11 +210,15 @@ class MessageStore(RunService, frozen=True):
             raise ClaimedError(f"another invocation is reporting the totals of {run.run_id}")
 
 
-class Consumer(RunService, frozen=True):
+class Consumer(msgspec.Struct, RunService, frozen=True):
     """What takes deliveries out of `store` and brings their run to its end."""
 
     store: MessageStore
     max_error_percent: int
+
+    @property
+    def lifecycle(self) -> RunLifecycle:
+        return self.store.lifecycle
 
     def close_if_done(self, run_id: str) -> None:
         """Stop a run that mostly fails, close one that is done, report what was not reported."""
