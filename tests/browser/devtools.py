@@ -22,8 +22,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--remote-debugging-pipe",
 ]
+"""Of every start: nothing is asked of anybody but what the page asks."""
 # Chromium reads commands from descriptor 3 and answers on 4.
 LAUNCH = """
 import fcntl, os, sys
@@ -123,6 +123,7 @@ def browser(profile: Path, *flags: str) -> Iterator[Browser]:
             str(telling),
             CHROMIUM,
             *FLAGS,
+            "--remote-debugging-pipe",
             f"--user-data-dir={profile}",
             *flags,
             "about:blank",

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 
@@ -15,22 +14,16 @@ from core.picker.api import PATH
 from local import serve
 from local.process import end
 from ops import picker as served
+from tests.browser import devtools
+from tests.browser.devtools import CHROMIUM
 from tests.integration.build import KEY
 from tests.integration.picking import RELEASE
 from tests.signing import SETTINGS, bearer, key_set
 
 pytest_plugins = ("tests.integration.picker.conftest",)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *devtools.FLAGS,
     "--virtual-time-budget=10000",  # it stands still while a request is under way
     "--dump-dom",
 ]

@@ -1,7 +1,6 @@
 """The report as a real browser shows it: Debian's Chromium, headless. Skipped where it is not installed."""
 
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -10,19 +9,13 @@ import pytest
 
 from core.runs.totals import TOTALS, Totals
 from ops.report import write_report
+from tests.browser import devtools
+from tests.browser.devtools import CHROMIUM
 from tests.unit.report.runs import delivery, material, message, row, run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
+    *devtools.FLAGS,
     "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
     "--enable-logging=stderr",
     "--virtual-time-budget=3000",
     "--dump-dom",

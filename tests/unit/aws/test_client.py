@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import threading
 import time
 
 import pytest
@@ -49,21 +48,6 @@ def test_a_request_does_not_wait_for_the_packet_before_it(monkeypatch, undelayed
         create_client("sqs").list_queues()
 
     assert undelayed == [True]
-
-
-@pytest.fixture
-def hanging(monkeypatch):
-    """Have the resolver hang, for a minute, at every name under .example."""
-    ended, ask = threading.Event(), socket.getaddrinfo
-
-    def answer(host, *args, **hints):
-        if ".example" in str(host):
-            ended.wait(60)
-        return ask(host, *args, **hints)
-
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
-    yield
-    ended.set()
 
 
 @pytest.mark.usefixtures("hanging", "credentials")

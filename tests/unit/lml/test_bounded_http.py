@@ -1,9 +1,7 @@
 """A request that is given up, wherever that happens, leaves a client that works."""
 
 import gzip
-import socket
 import sys
-import threading
 import time
 import tracemalloc
 import types
@@ -143,21 +141,6 @@ def test_a_small_body_that_unpacks_to_gigabytes_is_refused_within_the_memory_tha
 
 
 # Names
-
-
-@pytest.fixture
-def hanging(monkeypatch):
-    """Have the resolver hang, for a minute, at every name under .example."""
-    ended, ask = threading.Event(), socket.getaddrinfo
-
-    def answer(host, *args, **hints):
-        if ".example" in str(host):
-            ended.wait(60)
-        return ask(host, *args, **hints)
-
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
-    yield
-    ended.set()
 
 
 @pytest.mark.usefixtures("hanging")
