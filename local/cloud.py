@@ -23,8 +23,6 @@ from local.process import START_SECONDS, Process, end, spawn
 from local.world import World
 
 LOOPBACK: Final = "127.0.0.1"
-SPEEDS: Final = (0.001, 100_000.0)
-"""What `Options.speed` may be: the functions take CLOCK_SPEED as a plain number of at most six digits."""
 SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 
 

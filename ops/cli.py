@@ -18,7 +18,9 @@ from core.settings import FASTEST_PACE, VARIABLES
 from ops.loadtest.patterns import IDENTITIES, PACES, PATTERNS
 
 SPEEDS: Final = (0.001, 100_000.0)
-"""How many times faster than real time a clock may run."""
+"""How many times faster than real time a clock may run: CLOCK_SPEED is a plain number of at most six digits."""
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""Of a log line, the lowest first."""
 PREFLIGHT_CHECKS: Final = ("gate", "coverage", "dashboards", "old-job", "concurrency", "secrets", "tokens", "budget")
 SHELLS: Final = ("bash", "zsh", "fish")
 UNKNOWN_ID: Final = 2_147_483_647
@@ -267,7 +269,7 @@ def status(**options: object) -> None:
 @click.option("--tail", is_flag=True, help="Stay, and show new lines as they come; Ctrl-C ends it, with exit status 0.")
 @click.option(
     "--level",
-    type=click.Choice(("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), case_sensitive=False),
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
     default="INFO",
     show_default=True,
     help="The lowest to show.",

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from ops.answer import Answer, at_a_target
+from ops.cli import LOG_LEVELS
 from ops.target import Target
 
 GROUPS: Final = ("FanOutLogs", "RefreshLogs", "DeadLetterLogs")
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LAST: Final = timedelta(hours=1)
 POLL: Final = 2.0  # seconds
 LATE: Final = timedelta(minutes=2)  # by which CloudWatch may show a line later than another one
@@ -66,7 +66,7 @@ def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen
                     found.append((event["timestamp"], line))
     for _, line in sorted(found, key=lambda it: (it[0], str(it[1].get("timestamp")))):
         of_run = run_id is None or line.get("run_id") == run_id
-        if of_run and LEVELS.index(str(line.get("level"))) >= LEVELS.index(level):
+        if of_run and LOG_LEVELS.index(str(line.get("level"))) >= LOG_LEVELS.index(level):
             yield line
 
 
@@ -76,7 +76,7 @@ def _read(text: str) -> LogLine | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) and line.get("level") in LEVELS and "message" in line else None
+    return line if isinstance(line, dict) and line.get("level") in LOG_LEVELS and "message" in line else None
 
 
 def _shown(line: LogLine) -> str:

@@ -1,6 +1,5 @@
 """A run at one moment: what `rotation status` tells of it, and what its page shows."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -199,8 +198,7 @@ class Snapshot:
         """Return what `rotation status --json` prints."""
         run, view = self.run, self.view
         left = None if view.seconds_left is None else round(view.seconds_left)
-        calls = None if self.calls_a_minute is None else round(self.calls_a_minute, 1)
-        reasons = Counter({why: len(ids) for why, ids in self.reasons})
+        calls = self.calls_a_minute
         return {
             **summary(run),
             **msgspec.structs.asdict(view.totals),
@@ -209,14 +207,14 @@ class Snapshot:
             "rests": view.rests,
             "verdicts": view.scanned,
             "trouble": view.trouble,
-            "failures": dict(reasons.most_common(REASONS_SHOWN)),
+            "failures": {why: len(ids) for why, ids in self.reasons[:REASONS_SHOWN]},
             "failed": list(self.failed),
             "level": self.level,
             "headline": self.headline,
             "todo": msgspec.to_builtins(self.todo),
             "slots": self.slots,
             "budget": self.budget,
-            "calls_a_minute": calls,
+            "calls_a_minute": None if calls is None else round(calls, 1),
             "clock_speed": self.speed,
             "letters": self.letters,
             "breaker": self.breaker,

@@ -43,7 +43,7 @@ PERIOD_AWAY: Final = 5.0
 """The same at a deployed stack, where looks cost something."""
 SETTLES: Final = 60.0
 """Seconds after its end in which a run's log lines may still come."""
-_FAREWELL: Final = 30.0
+_LAST_STATE_LIMIT: Final = 30.0
 """Seconds for which the end of a watch waits until every page has its last state, on a busy machine."""
 _LATE_LINES: Final = 5.0
 """Seconds for which it waits for a run's last log lines."""
@@ -95,7 +95,7 @@ class Feed:
         self._gives_up = time.monotonic() + _LATE_LINES
         self.over = why
         with self._changed:
-            self._changed.wait_for(lambda: self._pages == 0, _FAREWELL)
+            self._changed.wait_for(lambda: self._pages == 0, _LAST_STATE_LIMIT)
 
     async def events(self) -> AsyncIterator[str]:
         """Yield the stream of one page."""
