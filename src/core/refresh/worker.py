@@ -177,12 +177,12 @@ class Part:
             calls = self._throttle.settle(permit, outcomes=None, elapsed=error.elapsed)
             self._settled(calls if error.may_have_cost else 0, error.elapsed)
             self._take_failure(ids, error)
-            seen = msgspec.structs.replace(self._progress, error=str(error))
+            seen = self._failed(error)
         except SettingsError as error:
             self._list.put_back(ids)
             self._push_back(None)
             self._take_missing_key(error)
-            seen = msgspec.structs.replace(self._progress, error=str(error))
+            seen = self._failed(error)
         else:
             self._take_answer(permit, ids, reading, answer.elapsed)
             seen = self._seen(reading)
@@ -190,8 +190,11 @@ class Part:
 
     def _seen(self, reading: Reading) -> Progress:
         if reading.malformed:
-            return msgspec.structs.replace(self._progress, error=reading.malformed)
+            return self._failed(reading.malformed)
         return Progress(answered_at=moment_text(self._clock.utc()), error=next(iter(reading.failed.values()), None))
+
+    def _failed(self, why: object) -> Progress:
+        return msgspec.structs.replace(self._progress, error=str(why))
 
     def _noted(self, progress: Progress) -> None:
         self._progress = progress
