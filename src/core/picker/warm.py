@@ -35,10 +35,10 @@ class WalkStatus(msgspec.Struct, rename="camel", frozen=True):
 class Warmer(Walker):
     """A walker, and what starts it."""
 
-    _state: WarmState = "not_started"
+    _at: tuple[WarmState, float | None] = ("not_started", None)
+    """The state and when the next walk begins, as one value: the thread that asks never sees one without the other."""
     _walks = 0
     _last_error: str | None = None
-    _next_at: float | None = None
 
     def start_rotation_tracks_cache_warm(self) -> None:
         """Start the walks of a long-lived process and return at once: one now, one every 20 h, until `stop`.
@@ -49,6 +49,7 @@ class Warmer(Walker):
             threading.Thread(target=self._walk_again_and_again, name=SUBSYSTEM, daemon=True).start()
         except RuntimeError as error:  # no thread to be had
             self._failed(error)
+            self._at = "failed", None
 
     def stop(self) -> None:
         """Have the walks end for good, before the next row at the latest; returns at once."""
@@ -56,8 +57,9 @@ class Warmer(Walker):
 
     def status(self) -> WalkStatus:
         """Return how far the walks are."""
-        left = None if self._next_at is None else max(0, round(self._next_at - self._clock.pace()))
-        return WalkStatus(self._state, self._walks, self._active, self._counters, self._last_error, left)
+        state, next_at = self._at
+        left = None if next_at is None else max(0, round(next_at - self._clock.pace()))
+        return WalkStatus(state, self._walks, self._active, self._counters, self._last_error, left)
 
     def invocation(
         self, event: object, *, time_left: Callable[[], float], hand_over: Callable[[bytes], None]
@@ -103,14 +105,16 @@ class Warmer(Walker):
     def _walk_again_and_again(self) -> None:
         while not self._stopping.is_set():
             began = self._clock.pace()
-            pause = max(RETRY_SECONDS, began + AGAIN_SECONDS - self._clock.pace()) if self._walked() else RETRY_SECONDS
-            self._next_at = self._clock.pace() + pause
-            self._stopping.wait(self._clock.wall(pause))
-        self._state, self._next_at = "ended", None
+            state: WarmState = "waiting" if self._walked() else "failed"
+            now = self._clock.pace()
+            next_at = max(now + RETRY_SECONDS, began + AGAIN_SECONDS) if state == "waiting" else now + RETRY_SECONDS
+            self._at = state, next_at
+            self._stopping.wait(self._clock.wall(next_at - now))
+        self._at = "ended", None
 
     def _walked(self) -> bool:
         """Walk once; returns whether that came to its end. The first of several failures in a row goes to Sentry."""
-        self._state, self._next_at = "walking", None
+        self._at = "walking", None
         self._walks += 1
         try:
             self.warm_rotation_tracks_cache()
@@ -120,7 +124,7 @@ class Warmer(Walker):
             self._failed(error)
             return False
         else:
-            self._state, self._last_error = "waiting", None
+            self._last_error = None
             return True
         finally:
             self._telemetry.flush()
@@ -130,7 +134,7 @@ class Warmer(Walker):
             self._tell_failure(error)
         else:
             self._telemetry.error("warm", f"the warm-up failed again: {error}", error=type(error).__name__)
-        self._state, self._last_error = "failed", str(error)
+        self._last_error = str(error)
 
     def _tell_failure(self, error: Exception) -> None:
         self._telemetry.error("warm", f"the warm-up failed: {error}", error=type(error).__name__)
