@@ -111,6 +111,7 @@ class Tracks:
 
     def __init__(self, picker: Picker, authorizer: Authorizer | None) -> None:
         self._picker = picker
+        self._telemetry = picker.telemetry
         self._authorizer = authorizer
         self._djs = ThreadPoolExecutor(AT_ONCE, "dj")
         self._checks = ThreadPoolExecutor(4, "tokens")
@@ -129,7 +130,7 @@ class Tracks:
         try:
             decision = await asyncio.get_running_loop().run_in_executor(self._checks, authorizer.decide, authorization)
         except KeysUnavailableError as error:
-            self._picker.telemetry.error("picker", str(error), error=type(error).__name__)
+            self._telemetry.error("picker", str(error), error=type(error).__name__)
             return api.busy(api.NO_KEYS, 5)
         if decision == "unauthenticated":
             why = ' error="invalid_token"' if authorization else ""
@@ -141,11 +142,12 @@ class Ready:
     """Tells whether the database is reachable, and how far the walk is; one look at a time, whoever asks."""
 
     def __init__(self, picker: Picker) -> None:
-        self._picker = picker
+        self._walker = picker.warmer
+        self._rows = picker.resolver.rows
         self._look: asyncio.Future[None] | None = None
 
     async def answer(self, _: Request) -> Response:
-        walk = msgspec.to_builtins(self._picker.warmer.status())
+        walk = msgspec.to_builtins(self._walker.status())
         walk.pop("lastError", None)  # names hosts; the log has it
         try:
             reachable = await self._reachable()
@@ -160,7 +162,7 @@ class Ready:
 
     async def _reachable(self) -> bool:
         if self._look is None or self._look.done():
-            self._look = asyncio.get_running_loop().run_in_executor(None, self._picker.resolver.rows.ping)
+            self._look = asyncio.get_running_loop().run_in_executor(None, self._rows.ping)
             self._look.add_done_callback(lambda look: look.exception())  # also where nobody waits for it any more
         async with asyncio.timeout(READY_SECONDS):
             await asyncio.shield(self._look)

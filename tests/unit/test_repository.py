@@ -29,6 +29,9 @@ MAY_IMPORT = {
 """Which of the project's own packages a folder may import (docs/design/architecture.md#the-folders)."""
 
 
+OF_CONTAINERS = {name for kind in (dict, frozenset, list, str) for name in dir(kind)}
+
+
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -100,6 +103,20 @@ def types_of(path: Path) -> Iterator[str]:
                 continue
         if not name.startswith("_"):
             yield name
+
+
+def test_no_object_reaches_through_two_others():
+    """What an object works with is its own: `self.a.b.c()` asks for more of the wiring than it should know."""
+    found = [
+        f"{named(path)}:{call.lineno} {ast.unparse(call.func)}"
+        for path in MODULES
+        if room(path) in {"core", "handlers", "server"}
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and re.fullmatch(r"self(\.\w+){3,}", ast.unparse(call.func))
+        if isinstance(call.func, ast.Attribute) and call.func.attr not in OF_CONTAINERS
+    ]
+
+    assert found == []
 
 
 def test_test_names_are_sentences():

@@ -90,6 +90,7 @@ class Walker:
         releases: bool = True,
     ) -> None:
         self._resolver = resolver
+        self._rows = resolver.rows
         self._clock = clock
         self._telemetry = telemetry
         self._lookback = live_lookback
@@ -184,7 +185,7 @@ class Walker:
             raise
         except Exception as error:  # noqa: BLE001 - one row's failure must not stop its siblings
             if isinstance(error, DatabaseError):
-                self._resolver.rows.ping()  # raises when it is the database that is away, and no fault of this row
+                self._rows.ping()  # raises when it is the database that is away, and no fault of this row
             return TrackSource(how="failed", error=error)
 
     def _open_release(
@@ -236,7 +237,7 @@ class Walker:
             return False
         since = self._clock.utc() - timedelta(seconds=self._clock.wall(self._lookback))
         try:
-            return self._resolver.rows.live_activity(since)
+            return self._rows.live_activity(since)
         except DatabaseError as error:
             if not cursor.probe_failed:
                 cursor.probe_failed = True

@@ -44,10 +44,8 @@ class RefreshConsumer(Consumer, frozen=True):
             return self._conclude(delivery, located, result)
 
     def _part(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> Part:
-        runs = self.ledger.runs
-
         def run_goes_on() -> bool:
-            now = runs.read(run.run_id)
+            now = self.runs.read(run.run_id)
             return now is not None and now.goes_on and not self._is_late(run)
 
         return self.worker.part(

@@ -85,7 +85,8 @@ class Part:
         *,
         lml_is_known: bool,
     ) -> None:
-        self._worker = worker
+        self._lml = worker.lml
+        self._max_attempts = worker.max_attempts
         self._clock = worker.clock
         self._throttle = worker.throttle
         self._throttle.on_rest = self._rest
@@ -166,7 +167,7 @@ class Part:
         try:
             with self._telemetry.request_span(batch_size=len(ids), timeout_ms=round(self._limit * 1000)) as span:
                 try:
-                    answer = self._worker.lml.refresh(ids, limit=self._limit)
+                    answer = self._lml.refresh(ids, limit=self._limit)
                 except RefreshError as error:
                     span.failed(error.kind)
                     raise
@@ -242,7 +243,7 @@ class Part:
         if verdict is None:
             return True
         asked = self._list.artists_shed.get(identity, 0) + 1
-        return verdict.status == "warmed" and (permit.is_trial or asked < self._worker.max_attempts)
+        return verdict.status == "warmed" and (permit.is_trial or asked < self._max_attempts)
 
     def _take_shed(self, identity: int, verdict: Verdict | None, *, is_trial: bool) -> None:
         if verdict is None:
@@ -322,7 +323,7 @@ class Part:
     def _count_attempt(self, identity: int, reason: str) -> None:
         """Put an id behind all fresh ones, or give it up after its last attempt."""
         self._list.failures[identity] += 1
-        if self._list.failures[identity] >= self._worker.max_attempts:
+        if self._list.failures[identity] >= self._max_attempts:
             self._give_up(identity, reason)
         else:
             self._list.ask_again(identity)

@@ -74,7 +74,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
             return self._send(run)
         if run is not None and not run.may_be_planned:
             self.lifecycle.close_if_done(run_id)
-            return self._already(self.ledger.runs.read(run_id) or run, asked)
+            return self._already(self.runs.read(run_id) or run, asked)
         given = self._given(asked, asker=run_id)
         trigger: Trigger = "scheduled" if run_id.startswith("scheduled-") else "manual"
         started = Run(
@@ -98,7 +98,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
 
     def _find(self, asked: Start, request_id: str, now: datetime) -> tuple[str, Run | None]:
         """Name the run that is asked for, and read it: for a retry of an invocation that of its first try."""
-        runs = self.ledger.runs
+        runs = self.runs
         run_id = self._of_the_day(asked, now) if asked.is_full else request.manual_id(now)
         if asked.is_full and asked.force:
             run = runs.read(run_id)
@@ -113,7 +113,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
 
         A start without a time finds the schedule's run of the day, and the schedule finds that of a person.
         """
-        runs, own = self.ledger.runs, asked.scheduled_id(now)
+        runs, own = self.runs, asked.scheduled_id(now)
         if asked.scheduled_time is None:
             return runs.of_day(now.date()) or own
         of_person = request.day_id(asked.scheduled_time.date())
@@ -142,7 +142,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
 
     def _plan(self, asked: Start, given: Sequence[int] | None, run: Run, earlier: Run | None) -> StartOutcome:
         """Plan a run and send it, if gate, lock and database let it; `earlier` is what a try before this one left."""
-        lifecycle, telemetry, runs = self.lifecycle, self.telemetry, self.ledger.runs
+        lifecycle, telemetry, runs = self.lifecycle, self.telemetry, self.runs
         run_id = run.run_id
         with telemetry.run_span(run_id, run.trigger, dry_run=False) as headers:
             run = replace(run, headers=headers)
@@ -163,7 +163,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
                     return {"outcome": "refused", "run_id": run_id, "hint": reason}
                 now = self.clock.utc()
                 with self._ids(given) as found:
-                    messages, planned = self.ledger.messages.plan(self._messages(run_id, found.ids), now)
+                    messages, planned = self.messages.plan(self._messages(run_id, found.ids), now)
                 self._report_plan(planned, messages, found.coverage)
                 if asked.scheduled_time is not None and run.trigger == "scheduled":
                     runs.note_day(run_id, asked.scheduled_time.date(), now)
@@ -183,7 +183,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
     def _send(self, run: Run) -> StartOutcome:
         """Send every message that is not known to be in the queue; a retry after a crash begins here."""
         send_unsent(self.ledger, self.queue, self.clock, run)
-        self.ledger.runs.forget_unsent(run.run_id)
+        self.runs.forget_unsent(run.run_id)
         self.lifecycle.close_if_done(run.run_id)
         return {"outcome": "started", "run_id": run.run_id, "planned": run.planned, "messages": run.messages_planned}
 

@@ -8,7 +8,7 @@ import msgspec
 
 from core.aws.queues import SEND_BATCH, RefreshQueue
 from core.clock import Clock
-from core.runs.ledger import Ledger, Run
+from core.runs.ledger import Ledger, Lock, Messages, Run, Runs
 
 if TYPE_CHECKING:
     from core.telemetry import Telemetry
@@ -26,28 +26,36 @@ class RunLifecycle(msgspec.Struct, frozen=True):
     telemetry: "Telemetry"
     clock: Clock
 
+    @property
+    def runs(self) -> Runs:
+        return self.ledger.runs
+
+    @property
+    def lock(self) -> Lock:
+        return self.ledger.lock
+
     def take_lock(self, run_id: str, *, force: bool) -> str | None:
         """Take or renew the lock for a full run; returns the live holder that is in the way, None when it is ours.
 
         A holder whose lease has run out, or that has ended, or that `force` overrides, is finalised first.
         """
-        while not self.ledger.lock.acquire(run_id, self.clock.utc()):
-            holder = self.ledger.lock.holder(self.clock.utc())
+        while not self.lock.acquire(run_id, self.clock.utc()):
+            holder = self.lock.holder(self.clock.utc())
             if holder is None:
                 continue
-            other = self.ledger.runs.read(holder.run_id)
+            other = self.runs.read(holder.run_id)
             ended = other is None or not (other.is_open or other.status == "planning")
             if holder.is_live and not ended and not force:
                 return holder.run_id
             if other is not None and not ended:
                 # Ended by a person, a run that was never planned stays ended; one that died may be started again.
                 self.finalise(other, f"its lock went to {run_id}", unplanned="stopped" if holder.is_live else "failed")
-            self.ledger.lock.acquire(run_id, self.clock.utc(), instead_of=holder.run_id)
+            self.lock.acquire(run_id, self.clock.utc(), instead_of=holder.run_id)
         return None
 
     def renew_lock(self, run_id: str) -> None:
         """Extend the lease of a run that holds the lock."""
-        self.ledger.lock.renew(run_id, self.clock.utc())
+        self.lock.renew(run_id, self.clock.utc())
 
     def finalise(self, run: Run, reason: str, *, unplanned: Literal["stopped", "failed"] = "stopped") -> None:
         """End a run with what it has, and report it; `unplanned` is what one becomes that has sent nothing."""
@@ -57,14 +65,14 @@ class RunLifecycle(msgspec.Struct, frozen=True):
 
     def end_unplanned(self, run: Run, status: Literal["refused", "failed"], reason: str) -> None:
         """End a run that its own start could not plan: nothing was sent, the lock is freed, the check-in closed."""
-        self.ledger.runs.end_unplanned(run, status, reason, self.ledger.lock, self.clock.utc())
-        ended = self.ledger.runs.read(run.run_id)
+        self.runs.end_unplanned(run, status, reason, self.lock, self.clock.utc())
+        ended = self.runs.read(run.run_id)
         if ended is not None and ended.planner == run.planner:
             self.report(ended)
 
     def take_up_unsent(self, queue: RefreshQueue, *, but_for: str) -> None:
         """Find the starts that died: send what is left of their runs, or end them where nothing was planned."""
-        runs = self.ledger.runs
+        runs = self.runs
         for run_id in list(runs.unsent()):
             run = None if run_id == but_for else runs.read(run_id)
             if run is not None and run.is_unsent:
@@ -78,13 +86,13 @@ class RunLifecycle(msgspec.Struct, frozen=True):
 
     def stop(self, run_id: str, cause: str, reason: str) -> None:
         """Let a run come to its end without calling LML any more; one Sentry event for a run and cause."""
-        if self.ledger.runs.stop(run_id, reason):
+        if self.runs.stop(run_id, reason):
             self.telemetry.warning("stopping", reason, cause=cause)
         self.report_once(run_id, cause, f"rotation-artist-backfill stops early: {reason}")
 
     def report_once(self, run_id: str, cause: str, message: str) -> None:
         """Send a Sentry event unless this run has already sent one for the same cause."""
-        if self.ledger.runs.mark_cause_reported(run_id, cause):
+        if self.runs.mark_cause_reported(run_id, cause):
             self.telemetry.event(message, step="stopping", fingerprint=["rotation-artist-backfill", cause])
 
     def close_if_done(self, run_id: str, *, max_error_percent: int | None = None) -> None:
@@ -92,15 +100,15 @@ class RunLifecycle(msgspec.Struct, frozen=True):
 
         A run whose every verdict failed is stopped however few they are: it never reads as a success.
         """
-        run = self.ledger.runs.read(run_id)
+        run = self.runs.read(run_id)
         if run is None:
             return
         if run.goes_on and (reason := _too_many_errors(run, max_error_percent)) is not None:
             self.stop(run_id, "errors", reason)
-            run = self.ledger.runs.read(run_id) or run
+            run = self.runs.read(run_id) or run
         if run.is_done:
-            self.ledger.runs.close(run, self.ledger.lock, self.clock.utc())
-            run = self.ledger.runs.read(run_id) or run
+            self.runs.close(run, self.lock, self.clock.utc())
+            run = self.runs.read(run_id) or run
         self.report(run)
 
     def report(self, run: Run) -> bool:
@@ -110,7 +118,7 @@ class RunLifecycle(msgspec.Struct, frozen=True):
         """
         if not run.is_unreported:
             return True
-        if not self.ledger.runs.claim_report(run.run_id, self.clock.utc()):
+        if not self.runs.claim_report(run.run_id, self.clock.utc()):
             return False
         completed = run.status == "complete"
         totals = msgspec.structs.asdict(run.totals)
@@ -134,12 +142,12 @@ class RunLifecycle(msgspec.Struct, frozen=True):
             **(totals if run.is_planned else {}),
         )
         self.telemetry.flush()
-        self.ledger.runs.mark_reported(run.run_id, self.clock.utc())
+        self.runs.mark_reported(run.run_id, self.clock.utc())
         return True
 
 
 class RunService:
-    """What works on runs: the parts of its `lifecycle`, each under its own name."""
+    """What works on runs: it has the ledger, telemetry and clock of its `lifecycle`."""
 
     __slots__ = ()
 
@@ -151,6 +159,14 @@ class RunService:
     @property
     def ledger(self) -> Ledger:
         return self.lifecycle.ledger
+
+    @property
+    def runs(self) -> Runs:
+        return self.ledger.runs
+
+    @property
+    def messages(self) -> Messages:
+        return self.ledger.messages
 
     @property
     def telemetry(self) -> "Telemetry":

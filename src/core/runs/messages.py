@@ -118,14 +118,14 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
     def locate(self, delivery: Delivery, message: RefreshMessage) -> Located | None:
         """Find the part to work on; None when nothing is to be done: it is over, committed before, or parked now."""
         run_id = message.run_id or ""
-        run = self.ledger.runs.read(run_id)
+        run = self.runs.read(run_id)
         if run is None or run.status == "planning":
             self.park(delivery, f"run {run_id} is not in the ledger as a run that has sent messages")
             return None
         if not run.is_open or run.is_done:
             self._conclude(run)
             return None
-        item = self.ledger.messages.read(run_id, message.message)
+        item = self.messages.read(run_id, message.message)
         if item is None or item.number >= run.messages_planned:
             self.park(delivery, f"run {run_id} has no message {message.message}")
             return None
@@ -148,13 +148,14 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
 
     def note(self, run_id: str, number: int, progress: Progress) -> None:
         """Note what a part under way has come to, for people who watch; a run goes on without them."""
+        notes = self.ledger.progress
         with suppress(BotoCoreError, ClientError):
-            self.ledger.progress.write(run_id, number, progress, self.clock.utc())
+            notes.write(run_id, number, progress, self.clock.utc())
 
     def claim(self, located: Located, request_id: str, now: datetime, until: datetime) -> None:
         """Take a part for an invocation until then; raises `ClaimedError` when another is at it."""
         item = located.item
-        if not self.ledger.messages.claim(item, request_id, now, until):
+        if not self.messages.claim(item, request_id, now, until):
             part = f"message {item.number} part {item.next_part} of {item.run_id}"
             raise ClaimedError(f"another invocation is at {part}")
 
@@ -166,7 +167,7 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
     def hand_on(self, run: Run, number: int, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
         """Send what is left of a message as its next part, and note that it is in the queue."""
         self.send(run.headers, left, delay=delay, why=why)
-        self.ledger.messages.mark_sent(run.run_id, {number: left.part})
+        self.messages.mark_sent(run.run_id, {number: left.part})
 
     def send(self, headers: Headers, left: RefreshMessage, *, delay: int, why: str | None = None) -> None:
         """Send a next part; SQS delivers it after `delay` wall seconds."""
@@ -186,12 +187,12 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
         Raises `ClaimedError` while the invocation that ended the run reports its totals: it may die of that, and this
         delivery may be the last one that could report them.
         """
-        outcome = self.ledger.messages.commit(commit, self.ledger.runs)
+        outcome = self.messages.commit(commit, self.runs)
         if outcome is CommitOutcome.RUN_ENDED:
             self.telemetry.warning("done", "the run ended meanwhile: what this part did is not counted")
-            self._ensure_reported(self.ledger.runs.read(run.run_id) or run)
+            self._ensure_reported(self.runs.read(run.run_id) or run)
         if outcome is CommitOutcome.ALREADY_DONE:
-            item = self.ledger.messages.read(run.run_id, commit.message.number)
+            item = self.messages.read(run.run_id, commit.message.number)
             if item is not None:
                 self.repair(run, item)
         return outcome is CommitOutcome.COMMITTED

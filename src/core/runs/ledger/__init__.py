@@ -26,9 +26,11 @@ __all__ = [
     "Ledger",
     "Lock",
     "Message",
+    "Messages",
     "PaceItem",
     "Progress",
     "Run",
+    "Runs",
     "Status",
 ]
 
