@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from local import deploy, started
+from local import deploy
 from local.database import Postgres
 from local.process import START_SECONDS, Process, end, spawn
 from local.world import World
@@ -95,7 +95,7 @@ def start(options: Options, directory: Path, say: Callable[[str], None]) -> Clou
 
     `say` hears how long each stage took. Raises ProcessError, PostgresError or DeployError.
     """
-    from local import postgres  # noqa: PLC0415 - its driver is for whoever starts or stops a cloud
+    from local import postgres, started  # noqa: PLC0415 - a driver and more, for whoever starts or stops a cloud
 
     directory = directory.absolute()
     started.begin(directory)

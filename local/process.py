@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 JOURNAL: Final = "started.jsonl"
 _LAUNCH: Final = Path(__file__).with_name("launch.py")
 START_SECONDS: Final = 30.0  # until a server listens, on a loaded machine; an idle one needs two
@@ -39,6 +37,8 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether the process still runs; one that ended and waits to be reaped does not."""
+        import psutil  # noqa: PLC0415 - 0.02 s that commands need not wait which only read where a cloud is
+
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
             return self.started_at(process.create_time()) and process.status() != psutil.STATUS_ZOMBIE
@@ -71,6 +71,8 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
             env=environment,
             start_new_session=True,
         )
+    import psutil  # noqa: PLC0415 - as in `alive`
+
     _children[child.pid] = child
     return Process(child.pid, psutil.Process(child.pid).create_time(), str(log))
 
@@ -105,6 +107,8 @@ def end(processes: Sequence[Process]) -> None:
 
 def _is_ours(process: Process) -> bool:
     """Whether a signal to the group would reach what we started: the number was not given to somebody else."""
+    import psutil  # noqa: PLC0415 - as in `alive`
+
     try:
         return process.started_at(psutil.Process(process.pid).create_time())
     except psutil.NoSuchProcess:

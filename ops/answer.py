@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,6 @@ from typing import Concatenate, Final, NoReturn, ParamSpec
 import click
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.markup import escape
 
 from core.runs.request import StartError
 from core.settings import SettingsError
@@ -30,11 +29,19 @@ _ADVICE: Final = {
 _UNREACHABLE: Final = (exceptions.ConnectionError, exceptions.HTTPClientError)
 
 
+_NOT_SHOWN: Final = re.compile("\x1b(?!\\[[0-9;]*m)|[\x07\x08\x0b-\x0d]")
+"""What moves a terminal's cursor, in a text that somebody else wrote: styles are all that may stay."""
+BOLD: Final = functools.partial(click.style, bold=True)
+ALARM: Final = functools.partial(click.style, fg="red", bold=True)
+GOOD: Final = functools.partial(click.style, fg="green", bold=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a command found or did: lines for people, data for programs, and whether it was what was asked for."""
 
     lines: Sequence[str]
+    """May be styled (`click.style`): where no terminal is, the style is left out."""
     data: Mapping[str, object]
     ok: bool = True
     status: int | None = None
@@ -57,9 +64,8 @@ def give(command: Callable[..., Answer], options: Mapping[str, object], *, as_js
     if as_json:
         click.echo(json.dumps(answer.data))
     else:
-        console = Console()
         for line in answer.lines:
-            console.print(line, highlight=False, soft_wrap=True)
+            click.echo(_NOT_SHOWN.sub("", line))
     raise SystemExit((0 if answer.ok else 1) if answer.status is None else answer.status)
 
 
@@ -85,7 +91,7 @@ def advice_of(error: Exception) -> str:
 
 
 def _not_done(problem: str) -> Answer:
-    return Answer([f"[bold red]not done[/]: {escape(problem)}"], {"error": problem}, ok=False)
+    return Answer([f"{ALARM('not done')}: {problem}"], {"error": problem}, ok=False)
 
 
 def at_a_target(command: Callable[Concatenate[Target, P], Answer]) -> Callable[..., Answer]:

@@ -9,9 +9,8 @@ import urllib3
 
 from core.runs.totals import Totals
 from local.lml.breaker import BreakerState, Opening
-from local.lml.discogs import DiscogsCall, busiest_minute
 from local.lml.orders import Order
-from local.lml.readers import ReaderCall
+from local.lml.records import DiscogsCall, ReaderCall, busiest_minute
 
 DJS: Final = Order(per_minute=10)
 """Readers of the stand-in beside a run: Discogs calls a minute, in lookups of five."""

@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
-from rich.markup import escape
 
 from core.environment import SettingsError
 from core.lml.client import RefreshError
 from core.rotation.table import DatabaseError
-from ops.answer import Answer, advice_of
+from ops.answer import ALARM, GOOD, Answer, advice_of
 from ops.target import OperatorError
 
 DETAILS_SHOWN: Final = 20
-_COLOURS: Final = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+_COLOURS: Final = {"ok": "green", "failed": "red", "skipped": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class CheckLine:
 
     def shown(self, width: int) -> Iterator[str]:
         finding = self.finding
-        status = f"[{_COLOURS[self.status]}]{self.status:<7}[/]"
-        following = f" Next: {escape(one_line(finding.advice))}." if finding.advice else ""
+        status = click.style(f"{self.status:<7}", fg=_COLOURS[self.status], bold=self.status == "failed")
+        following = f" Next: {one_line(finding.advice)}." if finding.advice else ""
         took = "" if self.status == "skipped" else f" ({self.seconds:.2f} s)"
-        yield f"{status} {self.name:<{width}}  {escape(one_line(finding.reason))}.{following}{took}"
-        yield from (f"  {escape(one_line(detail))}" for detail in finding.details[:DETAILS_SHOWN])
+        yield f"{status} {self.name:<{width}}  {one_line(finding.reason)}.{following}{took}"
+        yield from (f"  {one_line(detail)}" for detail in finding.details[:DETAILS_SHOWN])
         if len(finding.details) > DETAILS_SHOWN:
             yield f"  and {len(finding.details) - DETAILS_SHOWN} more; --json has them all"
 
@@ -92,7 +92,7 @@ def answer(lines: Sequence[CheckLine], good: str, bad: str, **data: object) -> A
     """Return all lines and a last one that counts: `good` or `bad`, and what was not looked at."""
     failed = [line.name for line in lines if line.status == "failed"]
     skipped = [line.name for line in lines if line.status == "skipped"]
-    verdict = f"[bold red]{escape(bad)}[/]: {', '.join(failed)}" if failed else f"[bold green]{escape(good)}[/]"
+    verdict = f"{ALARM(bad)}: {', '.join(failed)}" if failed else GOOD(good)
     if skipped:
         verdict += f"; not looked at: {', '.join(skipped)}"
     width = max((len(line.name) for line in lines), default=0)

@@ -3,6 +3,7 @@
 What does it is imported when a command is called, so that help and completion come at once.
 """
 
+import gc
 import importlib
 import re
 from collections.abc import Callable
@@ -125,6 +126,7 @@ class _Duration(click.ParamType[float]):
 
 def _answer(place: str, **options: object) -> None:
     """Have `module:function` do what a command was asked for, and print its answer; ends the process."""
+    gc.set_threshold(100_000)  # what a start makes stays, and most commands end before there is anything to collect
     as_json = bool(options.pop("as_json"))
     _loaded("ops.answer:give")(_loaded(place), options, as_json=as_json)
 

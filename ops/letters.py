@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
-from rich.markup import escape
 
 from core.aws.queues import RefreshQueue
 from core.runs.plan import decode
 from core.utc import utc_text
-from ops.answer import Answer, at_a_target, sure
+from ops.answer import ALARM, Answer, at_a_target, sure
 from ops.runs import invoke
 from ops.snapshot import LETTER_QUEUES, LetterKind
 from ops.target import OperatorError, Target
@@ -57,8 +56,8 @@ def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, 
             chosen = len(ids) or len(found)
             sure(f"Throw {chosen} message{'' if chosen == 1 else 's'} away for good?", yes=yes)
         for letter in found:
-            lines += [f"{letter.kind} {letter.id}, {letter.sent}: {escape(letter.reason)}"]
-            lines += [f"  {escape(letter.body[:SHOWN])}"]
+            lines += [f"{letter.kind} {letter.id}, {letter.sent}: {letter.reason}"]
+            lines += [f"  {letter.body[:SHOWN]}"]
             if not (replay or discard) or (ids and letter.id not in ids):
                 continue
             try:
@@ -67,7 +66,7 @@ def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, 
             except (RecursionError, ValueError, OperatorError) as error:
                 why = "it is nested too deeply to be read" if isinstance(error, RecursionError) else str(error)
                 why += f"; `rotation dead-letters --discard {letter.id}` throws it away"
-                lines += [f"  [red]not replayed[/]: {escape(why)}"]
+                lines += [f"  {ALARM('not replayed')}: {why}"]
                 not_done += [{"id": letter.id, "error": why}]
             else:
                 _delete(target, held.pop(letter.id))

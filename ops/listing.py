@@ -1,9 +1,7 @@
 """`rotation list`: the runs of the last 30 days."""
 
-from rich.markup import escape
-
 from core.runs.ledger import Run
-from ops.answer import Answer, at_a_target
+from ops.answer import BOLD, Answer, at_a_target
 from ops.target import Target
 from ops.watch import summary
 
@@ -26,5 +24,5 @@ def _lines(run: Run) -> list[str]:
     counts = f"{totals.identities_scanned} of {run.planned} scanned"
     counts += f", {totals.lml_error} failed" if totals.lml_error else ""
     counts += f", {totals.not_attempted} not attempted" if totals.not_attempted else ""
-    reason = f": {escape(run.reason)}" if run.reason else ""
-    return [f"[bold]{run.run_id}[/] {run.status}{reason}", f"  {run.started_at}, {run.trigger}{origin}; {counts}"]
+    reason = f": {run.reason}" if run.reason else ""
+    return [f"{BOLD(run.run_id)} {run.status}{reason}", f"  {run.started_at}, {run.trigger}{origin}; {counts}"]

@@ -7,8 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from rich.console import Console
-from rich.markup import escape
+import click
 
 from ops.answer import Answer, at_a_target
 from ops.cli import LOG_LEVELS
@@ -20,7 +19,8 @@ POLL: Final = 2.0  # seconds
 LATE: Final = timedelta(minutes=2)  # by which CloudWatch may show a line later than another one
 # What every line has, or that only a machine reads.
 _QUIET: Final = frozenset({"timestamp", "level", "message", "service", "tool", "location", "step", "run_id"})
-_COLOURS: Final = {"WARNING": "yellow", "ERROR": "bold red", "CRITICAL": "bold red"}
+_ALARM: Final[dict[str, Any]] = {"fg": "red", "bold": True}
+_STYLES: Final[dict[str, dict[str, Any]]] = {"WARNING": {"fg": "yellow"}, "ERROR": _ALARM, "CRITICAL": _ALARM}
 
 # A log line is JSON of any shape: an edge, where Any is the honest type.
 LogLine = dict[str, Any]
@@ -39,15 +39,14 @@ def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answe
         of = "the last hour" if run_id is None else f"run {run_id}"
         nothing = f"no line of {of} at {level} or above: --level DEBUG shows all"
         return Answer(shown or [nothing], {"lines": found})
-    console = Console()
     for line in found:
-        console.print(_shown(line), highlight=False, soft_wrap=True)
+        click.echo(_shown(line))
     with suppress(KeyboardInterrupt):  # the way in which it ends
         while True:
             time.sleep(POLL)
             since = max(since, datetime.now(UTC) - LAST)
             for line in _lines(target, since, run_id, level, seen):
-                console.print(_shown(line), highlight=False, soft_wrap=True)
+                click.echo(_shown(line))
     return Answer([], {})
 
 
@@ -80,12 +79,11 @@ def _read(text: str) -> LogLine | None:
 
 
 def _shown(line: LogLine) -> str:
-    colour = _COLOURS.get(line["level"], "")
-    level = f"[{colour}]{line['level']}[/]" if colour else line["level"]
+    level = click.style(line["level"], **_STYLES.get(line["level"], {}))
     more = ", ".join(f"{name} {_value(it)}" for name, it in line.items() if name not in _QUIET and _value(it))
     of = f" {line['run_id']}" if "run_id" in line else ""
-    told = f"{str(line.get('timestamp', ''))[:19]} {level} {line.get('step', '')}{escape(of)}: "
-    return told + escape(str(line["message"])) + (f" ({escape(more)})" if more else "")
+    told = f"{str(line.get('timestamp', ''))[:19]} {level} {line.get('step', '')}{of}: "
+    return told + str(line["message"]) + (f" ({more})" if more else "")
 
 
 def _value(value: object) -> str:

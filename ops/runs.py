@@ -4,15 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from rich.markup import escape
-
 from core.aws.queues import RefreshQueue
 from core.runs import lifecycle as lives
 from core.runs import request
 from core.runs.ledger import Run
 from core.runs.plan import RefreshMessage
 from core.runs.replay import still_open
-from ops.answer import Answer, at_a_target, sure
+from ops.answer import BOLD, Answer, at_a_target, sure
 from ops.target import OperatorError, Target
 from ops.watch import summary, watched
 
@@ -66,9 +64,7 @@ def stop(target: Target, run_id: str | None, *, now: bool, wait: bool) -> Answer
         _wake(target, ended)
     if wait:
         ended = watched(target, run_id)
-    return Answer(
-        [f"run {run_id} is [bold]{ended.status}[/]", *_more(ended)], summary(ended), ok=ended.status != "failed"
-    )
+    return Answer([f"run {run_id} is {BOLD(ended.status)}", *_more(ended)], summary(ended), ok=ended.status != "failed")
 
 
 def _of_today(target: Target) -> Run | None:
@@ -106,7 +102,7 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: 
     """Invoke fan-out and tell its answer; a start that is refused or already done is not ok."""
     outcome = invoke(target, {name: value for name, value in asked.items() if value})
     words = ", ".join(f"{name} {value}" for name, value in outcome.items() if name not in {"outcome", "hint"})
-    lines = [f"[bold]{outcome['outcome']}[/]: {words}"]
+    lines = [f"{BOLD(outcome['outcome'])}: {words}"]
     if "hint" in outcome:
         lines.append(str(outcome["hint"]))
     if outcome["outcome"] not in {"started", "dry_run"}:
@@ -115,7 +111,7 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: 
         return Answer(lines, outcome)
     ended = watched(target, str(outcome["run_id"]), as_page=watch, first=lines)
     return Answer(
-        [f"run {ended.run_id} is [bold]{ended.status}[/]", *_more(ended)],
+        [f"run {ended.run_id} is {BOLD(ended.status)}", *_more(ended)],
         summary(ended),
         ok=ended.status == "complete",
     )
@@ -170,5 +166,5 @@ def _more(run: Run) -> Sequence[str]:
     if run.closed_at is None:
         return [f"`rotation status {run.run_id} --follow` shows the rest"]
     scanned, failed, left = run.totals.identities_scanned, run.totals.lml_error, run.totals.not_attempted
-    reason = [escape(run.reason)] if run.reason else []
+    reason = [run.reason] if run.reason else []
     return [*reason, f"{scanned} of {run.planned} scanned, {failed} failed, {left} not attempted"]

@@ -24,6 +24,7 @@ from core.clock import SystemClock
 from core.runs.ledger import OPEN, Ledger, Run, open_ledger
 from local import deploy
 from local.cloud import Cloud
+from ops.session import local_session, session_in
 
 HOME: Final = Path(".local")
 """What `rotation up` leaves in the directory in which it was called."""
@@ -180,14 +181,6 @@ def in_its_region(stack_name: str, session: Session) -> str:
     return f"stack {stack_name} in {session.get_config_variable('region')}"
 
 
-def session_in(region: str | None) -> Session:
-    """Return a session for a region, by default the one that AWS's settings name; boto3's costs commands 0.1 s more."""
-    session = Session()
-    if region is not None:
-        session.set_config_variable("region", region)
-    return session
-
-
 def local_target(cloud: Cloud) -> Target:
     return Target(
         title="the local cloud",
@@ -196,13 +189,6 @@ def local_target(cloud: Cloud) -> Target:
         endpoint_url=cloud.aws_url,
         stand_in=cloud.stand_in,
     )
-
-
-def local_session() -> Session:
-    """Return a session for the emulator, which takes any credentials."""
-    session = session_in(deploy.REGION)
-    session.set_credentials("test", "test")
-    return session
 
 
 def home() -> Path:

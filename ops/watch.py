@@ -5,12 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 
 from core.budget.pacing import Pace
 from core.clock import Clock
@@ -18,6 +15,9 @@ from core.runs.ledger import Ledger, Run
 from core.runs.ledger import Progress as Noted
 from core.runs.totals import TOTALS, Totals
 from ops.target import Target
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 POLL: Final = 0.25  # seconds
 PATIENCE: Final = 60.0  # seconds until a started run must be in the ledger
@@ -127,29 +127,31 @@ def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iter
         time.sleep(POLL)
 
 
-def show(views: Iterator[View], console: Console) -> Run:
+def show(views: Iterator[View], console: "Console") -> Run:
     """Show every look until the last, as a bar on a terminal and a plain line every few seconds elsewhere."""
     if not console.is_terminal:
         return _show_lines(views, console)
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - only a terminal has a bar
+
     with Progress(BarColumn(10), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         told = None
         for view in views:
             if view.trouble and view.trouble != told:
-                bar.console.print(escape(view.trouble), highlight=False, soft_wrap=True)
+                bar.console.print(view.trouble, markup=False, highlight=False, soft_wrap=True)
             told = view.trouble
             bar.update(task, description=str(view), total=view.run.planned or None, completed=view.ids)
     return view.run
 
 
-def _show_lines(views: Iterator[View], console: Console) -> Run:
+def _show_lines(views: Iterator[View], console: "Console") -> Run:
     shown, reason = time.monotonic(), None
     for view in views:
         more = view.rests or view.trouble
         if time.monotonic() - shown >= LINE_EVERY:
             shown = time.monotonic()
             news = more if more != reason else None  # a reason that stays is not said again and again
-            console.print(escape(f"{view}: {news}" if news else str(view)), highlight=False, soft_wrap=True)
+            console.print(f"{view}: {news}" if news else view, markup=False, highlight=False, soft_wrap=True)
             reason = more
     return view.run
 
@@ -166,6 +168,8 @@ def watched(target: Target, run_id: str, *, as_page: bool = False, first: Sequen
 
     `first` are lines to begin with.
     """
+    from rich.console import Console  # noqa: PLC0415 - 0.05 s that a look at a run need not wait
+
     console = Console(stderr=True)
     try:
         console.print(*first, sep="\n", end="\n" if first else "", highlight=False, soft_wrap=True)
@@ -178,7 +182,7 @@ def watched(target: Target, run_id: str, *, as_page: bool = False, first: Sequen
 
 
 @contextmanager
-def _page(target: Target, run_id: str, console: Console) -> Iterator[None]:
+def _page(target: Target, run_id: str, console: "Console") -> Iterator[None]:
     from ops.report.live import served  # noqa: PLC0415 - a web server takes 0.3 s that others need not wait
 
     with served(target, run_id) as url:

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.lml.discogs import MINUTE, DiscogsTrouble, busiest_minute
+from local.lml.discogs import DiscogsTrouble
 from local.lml.faults import Fault
 from local.lml.orders import Order
+from local.lml.records import MINUTE, busiest_minute
 from local.lml.service import StandIn
 
 TOO_MANY: Final = 429

@@ -5,7 +5,6 @@ what is left. It may also be down, slow, or refuse.
 """
 
 import math
-from bisect import bisect_right
 from collections import deque
 from random import Random
 from typing import Final, Literal, NamedTuple, get_args
@@ -13,11 +12,8 @@ from typing import Final, Literal, NamedTuple, get_args
 import msgspec
 
 from local.lml.limits import Limits, LmlClock
+from local.lml.records import MINUTE, Caller, DiscogsCall
 
-MINUTE: Final = 60.0
-
-Caller = Literal["refresh", "runtime", "health", "other", "staging"]
-"""On whose behalf: the job, DJs, the check of `/health`, another job, or another LML with the same token."""
 Condition = Literal["well", "down", "unauthorized", "rate-limited", "unreachable", "slow"]
 
 
@@ -32,14 +28,6 @@ class DiscogsTrouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Seconds that a 429 asks for; without it LML backs off."""
     latency: float = 30.0
     """Seconds until a slow answer: LML gives up after 10."""
-
-
-class DiscogsCall(NamedTuple):
-    """A call that Discogs saw: paced time, on whose behalf, and the status; None where no answer came in time."""
-
-    at: float
-    kind: Caller
-    status: int | None
 
 
 class DiscogsAnswer(NamedTuple):
@@ -110,8 +98,3 @@ class Discogs:
             return 0.0
         drawn = self._luck[kind].lognormvariate(self._mu, self._limits.discogs_sigma)
         return max(self._limits.discogs_fastest_seconds, drawn)
-
-
-def busiest_minute(times: list[float]) -> int:
-    """Return the most of these ascending times that lie within any 60 seconds."""
-    return max((i + 1 - bisect_right(times, at - MINUTE) for i, at in enumerate(times)), default=0)

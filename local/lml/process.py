@@ -10,8 +10,9 @@ from random import Random
 from typing import Final, NamedTuple
 
 from local.lml.breaker import Breaker
-from local.lml.discogs import MINUTE, Caller, Discogs, DiscogsAnswer
+from local.lml.discogs import Discogs, DiscogsAnswer
 from local.lml.limits import Limits, LmlClock
+from local.lml.records import MINUTE, Caller
 
 ROUNDING: Final = 1e-9  # of a call: what floating point leaves of a wait that is over
 LONGEST_RETRY: Final = 60.0

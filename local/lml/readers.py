@@ -7,20 +7,12 @@ another; one of artist and song some 26, five at once.
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from local.lml.discogs import Caller
 from local.lml.limits import LmlClock
 from local.lml.orders import Order
 from local.lml.process import DiscogsBreakerOpenError, LmlProcess
-
-
-class ReaderCall(NamedTuple):
-    """One call of a reader: paced time of arrival, seconds until the answer, and what came."""
-
-    at: float
-    seconds: float
-    outcome: Literal["answered", "shed", "failed"]
+from local.lml.records import Caller, ReaderCall
 
 
 class Readers:

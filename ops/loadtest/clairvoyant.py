@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from typing import Final
 
-from local.lml.discogs import MINUTE
+from local.lml.records import MINUTE
 
 MOST: Final = 56
 """Calls in any minute: one more, and Discogs says that 3 are left."""

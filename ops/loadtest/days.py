@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from core import settings
 from core.clock import SystemClock
 from core.lml.client import RefreshClient
 from local.lml.orders import Order
-from ops.answer import Answer
+from ops.answer import ALARM, Answer
 from ops.loadtest import lines, live, page, runtime
 from ops.loadtest.harm import Summary
 from ops.loadtest.lines import Line
@@ -210,7 +209,7 @@ def _written(directory: Path, report: Report, answer: Answer) -> Answer:
         (directory / "loadtest.md").write_text("\n".join(markdown(report)) + "\n")
         said, data, ok = f"page: {page.write(directory, report)}", answer.data, answer.ok
     except OSError as error:
-        said, data, ok = f"[bold red]not written[/]: {escape(str(error))}", {**answer.data, "error": str(error)}, False
+        said, data, ok = f"{ALARM('not written')}: {error}", {**answer.data, "error": str(error)}, False
     return Answer([*answer.lines, "", said], data, ok)
 
 

@@ -6,8 +6,7 @@ from typing import Final
 
 import msgspec
 
-from local.lml.discogs import MINUTE
-from local.lml.readers import ReaderCall
+from local.lml.records import MINUTE, ReaderCall
 from local.world import World
 from ops.loadtest.slots import Day
 

@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
-from local.lml.discogs import MINUTE, DiscogsTrouble
+from local.lml.discogs import DiscogsTrouble
 from local.lml.limits import Limits
 from local.lml.orders import Order
+from local.lml.records import MINUTE
 from ops.loadtest.harm import Summary
 from ops.loadtest.model import ROUND_TRIP
 from ops.loadtest.patterns import LOOKUP_OF_A_SONG, Pattern

@@ -18,9 +18,8 @@ from core.clock import SystemClock
 from core.lml.client import RefreshClient
 from core.settings import Pacing, Secret
 from local.lml.breaker import Opening
-from local.lml.discogs import MINUTE, DiscogsCall
 from local.lml.orders import Order
-from local.lml.readers import ReaderCall
+from local.lml.records import MINUTE, DiscogsCall, ReaderCall
 from local.lml.running import as_process
 from local.world import RELEASE_IDS
 from ops.loadtest.harm import Figures, figures

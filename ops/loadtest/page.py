@@ -7,7 +7,7 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
-from local.lml.discogs import MINUTE
+from local.lml.records import MINUTE
 from ops.drawing import svg
 from ops.loadtest.report import MeasuredBeside, Report, tables
 from ops.pages import PAGES

@@ -10,8 +10,9 @@ from itertools import islice
 from typing import Final
 
 from core.settings import Pacing
-from local.lml.discogs import MINUTE, Caller, DiscogsAnswer
+from local.lml.discogs import DiscogsAnswer
 from local.lml.process import LmlProcess
+from local.lml.records import MINUTE, Caller
 from ops.loadtest.patterns import PATTERNS
 from ops.loadtest.report import minutes
 from ops.loadtest.sweep import CHOSEN, Case, Policy, at_pace, measure_all, summarised

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from local.lml.discogs import MINUTE
+from local.lml.records import MINUTE
 from ops.loadtest.harm import Summary
 from ops.loadtest.lines import Line
 

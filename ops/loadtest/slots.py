@@ -19,9 +19,8 @@ from core.runs.totals import Totals
 from core.settings import Pacing
 from core.telemetry import LogStep
 from local.lml.breaker import Opening
-from local.lml.discogs import DiscogsCall
 from local.lml.library import Stored
-from local.lml.readers import ReaderCall
+from local.lml.records import DiscogsCall, ReaderCall
 
 SLOTS: Final = 2
 MAX_ATTEMPTS: Final = 3

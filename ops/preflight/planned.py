@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from local import deploy
-from ops.target import NoStackError, OperatorError, Target, find, in_its_region, session_in
+from ops.session import session_in
+from ops.target import NoStackError, OperatorError, Target, find, in_its_region
 
 SAMCONFIG: Final = deploy.ROOT / "samconfig.toml"
 OUTSIDE: Final = ("LOCAL_DEV", "CLOCK_SPEED")

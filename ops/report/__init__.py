@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from ops.answer import Answer, at_a_target
+from ops.answer import BOLD, Answer, at_a_target
 from ops.output import write_whole
 from ops.pages import duration
 from ops.report.material import Material, gather
@@ -23,7 +23,7 @@ def report(target: Target, *, run_id: str | None, output: Path | None) -> Answer
     run = material.run
     missing = [f"not in it: {source} ({why})" for source, why in material.unknown.items()]
     return Answer(
-        [f"[bold]{path}[/]: run {run.run_id}, {run.status}", *missing],
+        [f"{BOLD(str(path))}: run {run.run_id}, {run.status}", *missing],
         {
             "report": str(path),
             "run_id": run.run_id,

@@ -8,7 +8,6 @@ from typing import Concatenate, ParamSpec
 
 import click
 import msgspec
-from rich.markup import escape
 
 from core.schedule import Schedule
 from core.utc import utc_text
@@ -68,7 +67,7 @@ def apply(
     if kept is not None and kept != _encoded(found):
         raise SentryError(f"Sentry or the files changed since {agreed}; nothing was written. Look at the plan again")
     if found and agreed is None:  # a plan that was kept has been looked at
-        click.echo("\n".join(_plain(found)), err=True)
+        click.echo("\n".join(_lines(found)), err=True)
         sure(f"Write {_objects(len(found))} to Sentry?", yes=yes)
     changes.make(api, [change for change, _ in found])
     return Answer([*_lines(found), "done"] if found else ["nothing to do"], _data(found))
@@ -95,7 +94,7 @@ def migrate_from_the_old_job(api: Api, *, applied: bool, undo: Path | None) -> A
         saved = HOME / f"sentry-before-{utc_text(datetime.now(UTC)).replace(':', '-')}.json"
         _write(saved, migrate.kept(uses))
         changes.make(api, to_write)
-    lines = [escape(line) for line in migrate.lines(uses)] or ["nothing uses the old attributes"]
+    lines = list(migrate.lines(uses)) or ["nothing uses the old attributes"]
     if saved is not None:
         lines.append(f"rewritten: {_objects(len(to_write))}; `rotation sentry migrate --undo {saved}` puts them back")
     return Answer(
@@ -115,10 +114,6 @@ Found = list[tuple[changes.Change, list[str]]]
 
 
 def _lines(found: Found) -> list[str]:
-    return [escape(line) for line in _plain(found)]
-
-
-def _plain(found: Found) -> list[str]:
     return [
         line
         for change, differences in found

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.lml.breaker import Opening
-from local.lml.discogs import DiscogsCall, busiest_minute
-from local.lml.readers import ReaderCall
+from local.lml.records import DiscogsCall, ReaderCall, busiest_minute
 from ops.loadtest import clairvoyant
 from ops.loadtest.harm import Summary, figures, full_seconds, latency, percentile
 from ops.loadtest.lines import Line, of_cold_days, shed_of_next

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from local.lml.breaker import Breaker
 from local.lml.deployment import Deployment
-from local.lml.discogs import Discogs, DiscogsTrouble, busiest_minute
+from local.lml.discogs import Discogs, DiscogsTrouble
 from local.lml.limits import Limits
 from local.lml.orders import Order
 from local.lml.process import DiscogsBreakerOpenError, LmlProcess
 from local.lml.readers import Readers
+from local.lml.records import busiest_minute
 from local.world import World
 
 FREE = Limits.instant()

@@ -2,6 +2,7 @@
 
 import json
 
+import click
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 from rich.console import Console
@@ -49,7 +50,7 @@ def test_a_line_has_its_reason_and_the_next_step_and_the_last_one_counts():
 
     assert "it is there." in told.lines[0]
     assert "it is not there. Next: put it there." in told.lines[1]
-    assert told.lines[-1] == "[bold red]bad[/]: there"
+    assert click.unstyle(told.lines[-1]) == "bad: there"
     assert (told.ok, told.data["ok"]) == (False, False)
     assert json.loads(json.dumps(told.data))["checks"][1]["next"] == "put it there"
 
@@ -82,8 +83,9 @@ def test_what_comes_from_elsewhere_cannot_move_the_cursor_or_colour_the_terminal
 
     _, told = made({"it": lambda: hostile})
 
-    assert "a [2Jb \\[red]c\\[/] d" in told.lines[0]
-    assert all(line.isprintable() for line in told.lines)
+    shown = [click.unstyle(line) for line in told.lines]
+    assert "a [2Jb [red]c[/] d" in shown[0]
+    assert all(line.isprintable() for line in shown)
 
 
 def test_people_see_some_details_and_programs_all():

@@ -15,7 +15,8 @@ from ops.checklist import work_off
 from ops.cli import PREFLIGHT_CHECKS
 from ops.preflight import checks, issuer
 from ops.preflight.planned import PlannedStack
-from ops.target import Target, local_session
+from ops.session import local_session
+from ops.target import Target
 from tests.signing import SETTINGS, key_set, token
 from tests.wire import Wire, reply
 

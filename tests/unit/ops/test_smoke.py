@@ -10,8 +10,9 @@ from rich.console import Console
 from local import deploy
 from ops.checklist import work_off
 from ops.cli import UNKNOWN_ID, main
+from ops.session import local_session
 from ops.smoke import CHECKS, of_target
-from ops.target import Target, local_session
+from ops.target import Target
 from tests.wire import Wire, reply, self_signed
 
 KEY = "key-of-lml"

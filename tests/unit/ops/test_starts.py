@@ -46,3 +46,11 @@ def test_help_loads_nothing_of_what_the_command_needs_to_do_its_work(words):
 def test_completion_and_the_version_load_nothing_of_it_either():
     for words in (["completion", "bash"], ["--version"]):
         assert modules_of(*words)[1] & HEAVY == set()
+
+
+@pytest.mark.parametrize("command", ["ops.status", "ops.listing"])
+def test_a_look_at_runs_loads_no_more_of_libraries_than_what_asks_aws(command):
+    script = f"import json, sys, ops.answer, {command}; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+
+    assert set(json.loads(done.stdout)) & (HEAVY - {"botocore"}) == set()
