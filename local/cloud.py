@@ -1,6 +1,6 @@
 """The whole cloud on this machine: PostgreSQL, stand-ins for LML and Sentry, and an AWS emulator with the template.
 
-Starting and stopping share nothing but a description of what runs, so that two commands may do one each.
+One command may start a cloud and another one may stop it: all that they share is a description of what runs.
 """
 
 import functools
@@ -65,7 +65,7 @@ class Cloud:
         return _client(service, self.aws_url)
 
     def fire(self, scheduled_time: datetime) -> None:
-        """Start a run as the schedule would: its own target and input, a real time in the placeholder's place."""
+        """Start a run as the schedule does: the schedule's target and input, in which the placeholder is a real time."""
         target = self.client("scheduler").get_schedule(Name=self.names["DailySchedule"])["Target"]
         moment = scheduled_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.client("lambda").invoke(
@@ -83,7 +83,7 @@ class Cloud:
                     yield json.loads(event["message"])
 
     def problems(self) -> list[str]:
-        """Return what the emulator itself complains of: nothing else tells of a function that cannot be imported."""
+        """Return the emulator's own errors: only they show that a function cannot be imported."""
         log = Path(self.processes[0].log).read_text(errors="replace")
         return [line for line in log.splitlines() if " ERROR " in line]
 
@@ -204,7 +204,7 @@ class _Starting:
 
 
 def _emulator(directory: Path, processes: list[Process]) -> _Starting:
-    """Start ministack as docs/design/local.md says: functions inherit its environment, so that it gets a clean one."""
+    """Start ministack (docs/design/local.md) in a clean environment, since functions inherit it."""
     for folder in ("home", "tmp", "state", "s3"):
         (directory / folder).mkdir(parents=True)
     url = f"http://{LOOPBACK}:{_free_port()}"

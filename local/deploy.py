@@ -19,7 +19,7 @@ BUCKET: Final = "packages"
 PACKAGE: Final = "functions.zip"
 BOUNDS: Final = ("AllowedPattern", "AllowedValues", "MinValue", "MaxValue")
 
-# A template is JSON of any shape: an edge, where Any is the honest type.
+# A template is JSON of any shape, so that its type is Any.
 Template: TypeAlias = dict[str, Any]
 Service: TypeAlias = Literal["cloudformation", "dynamodb", "lambda", "logs", "s3", "scheduler", "secretsmanager", "sqs"]
 Client: TypeAlias = Callable[[Service], Any]
@@ -39,7 +39,7 @@ def read() -> Template:
 
 
 def functions_with_code(template: Template) -> list[Template]:
-    """Return what says where code is: the globals, and the properties of functions with a package of their own."""
+    """Return the mappings that hold a `CodeUri`: the globals, and functions with a package of their own."""
     own = (it["Properties"] for it in template["Resources"].values() if "CodeUri" in it.get("Properties", {}))
     return [template["Globals"]["Function"], *own]
 
@@ -98,7 +98,7 @@ def deploy(client: Client, *, parameters: Mapping[str, str], environment: Mappin
 
 
 def _adapted(template: Template, parameters: Mapping[str, str], environment: Mapping[str, str]) -> Template:
-    """Change what a local cloud needs otherwise: see the comments."""
+    """Change the template where a local cloud differs; each change has a comment with its reason."""
     # Bounds are for operators. Here LML is plain http, and a fault test lowers time-outs to seconds.
     template.pop("Rules")
     # What only people read: a template's body may have 51,200 bytes, and `sam deploy` goes by S3 instead.

@@ -13,7 +13,7 @@ PATIENCE: Final = 2.0  # seconds for a part to answer
 
 
 def route(parts: Mapping[str, str]) -> Route:
-    """Return a route that answers 200 while each part's URL does, else 503; both tell each part's state."""
+    """Return a route that answers 200 while each part takes connections, else 503; its body has each part's state."""
 
     async def health(_: Request) -> Response:
         states = dict(zip(parts, await asyncio.gather(*map(_state, parts.values())), strict=True))
@@ -24,7 +24,7 @@ def route(parts: Mapping[str, str]) -> Route:
 
 
 async def _state(url: str) -> str:
-    """Return `ok` if somebody takes a connection there, else what happened instead."""
+    """Return `ok` if a connection can be made to that address, else the reason why not."""
     address = urlsplit(url)
     port = address.port or (443 if address.scheme == "https" else 80)
     try:

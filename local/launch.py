@@ -1,4 +1,4 @@
-"""Writes this process down in a journal, then becomes the command: `launch.py JOURNAL LOG COMMAND ARGUMENT ...`.
+"""Writes this process into a journal, then runs the command in its place: `launch.py JOURNAL LOG COMMAND ARGUMENT ...`.
 
 Whoever ends what a killed command has left finds the process in the journal, whenever the kill came. A journal that is
 gone says that all was ended meanwhile: then nothing is started.

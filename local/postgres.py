@@ -28,7 +28,7 @@ DUPLICATE_SCHEMA: Final = "42P06"
 
 
 class UnreachableError(PostgresError):
-    """No server answers there."""
+    """No server answers at that address."""
 
 
 class _Connection(Protocol):
@@ -62,7 +62,7 @@ def stop(postgres: Postgres) -> None:
 
 
 def drop(postgres: Postgres) -> None:
-    """Drop our schema in somebody else's database; one of that name that is not ours, or none, is left alone."""
+    """Drop our schema in somebody else's database; a schema of that name without our mark is left alone."""
     with connected(postgres) as connection:
         marked = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = "
         if connection.run(marked + native.literal(postgres.schema)) == [[postgres.mark]]:

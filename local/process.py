@@ -16,7 +16,7 @@ _LAUNCH: Final = Path(__file__).with_name("launch.py")
 START_SECONDS: Final = 30.0  # until a server listens, on a loaded machine; an idle one needs two
 PATIENCE: Final = 3.0  # seconds between asking a process to end and ending it
 SKEW: Final = 2.0  # seconds by which a start time may seem to move when the machine's clock is set
-TAIL: Final = 2000  # bytes of a log that say why a process ended
+TAIL: Final = 2000  # bytes of a log's end, for the reason why a process ended
 
 # subprocess wants its own processes reaped by their own objects; a command that did not start them has none.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -28,7 +28,7 @@ class ProcessError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process and its children, one process group. `started` tells it from a later owner of the same number."""
+    """A process group. `started` is its start time, since another process may get the same number later."""
 
     pid: int
     started: float
@@ -45,17 +45,17 @@ class Process:
         return False
 
     def started_at(self, moment: float) -> bool:
-        """Whether a process of this number that was started then is this one, and no later owner of the number."""
+        """True if a process of this number was started at this process's time, so that it is no later one."""
         return abs(moment - self.started) < SKEW
 
     def failure(self, what: str) -> ProcessError:
-        """Return the error that says what went wrong, with the end of the log."""
+        """Return an error with this sentence and the end of the log."""
         tail = Path(self.log).read_bytes()[-TAIL:].decode(errors="replace")
         return ProcessError(f"{what}; the end of {self.log}:\n{tail}")
 
 
 def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Process:
-    """Start a command in a session of its own, so that the terminal's Ctrl-C is not for it.
+    """Start a command in a session of its own, so that the terminal's Ctrl-C does not end it.
 
     Where a journal lies beside its log, the process is written down there first (`local.started`).
     """
@@ -91,7 +91,7 @@ def listening(process: Process, what: str, url_file: Path) -> str:
 
 
 def end(processes: Sequence[Process]) -> None:
-    """End processes and all their children: asked at once, forced after a few seconds; those that are gone are fine."""
+    """End processes and their children: SIGTERM to all, SIGKILL after a few seconds; ended ones are no error."""
     ours = [process for process in processes if _is_ours(process)]
     for process in ours:
         _signal(process, signal.SIGTERM)
@@ -106,7 +106,7 @@ def end(processes: Sequence[Process]) -> None:
 
 
 def _is_ours(process: Process) -> bool:
-    """Whether a signal to the group would reach what we started: the number was not given to somebody else."""
+    """True if a signal to the group reaches what we started, and the number was not given to another process."""
     import psutil  # noqa: PLC0415 - as in `alive`
 
     try:

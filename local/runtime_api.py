@@ -1,6 +1,6 @@
 """Lambda's runtime API, as much as `awslambdaric` and an internal extension ask for: drives a handler as Lambda does.
 
-Like Lambda it begins an invocation only when the runtime and every extension have asked for the next event.
+Like Lambda it starts an invocation only when the runtime and every extension have asked for the next event.
 """
 
 import json
@@ -22,11 +22,11 @@ PATIENCE: Final = 60.0
 """Seconds for an answer, the start included."""
 _LOOK: Final = 0.1  # seconds between two looks at whether the process still lives
 _EXTENSION: Final = "/2020-01-01/extension"
-_TIMEOUT: Final = 900.0  # seconds that an invocation is told it has
+_TIMEOUT: Final = 900.0  # seconds of an invocation, as its deadline header has them
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Hands one event after the other to a runtime, and keeps what comes back."""
+    """Hands one event after the other to a runtime, and keeps the answers."""
 
     daemon_threads = True
     process: Process  # the runtime, once it is started
@@ -37,7 +37,7 @@ class RuntimeApi(ThreadingHTTPServer):
         """Set once the runtime has asked for an event: its init phase is over."""
         self.events: Queue[str] = Queue()
         self.extensions: dict[str, Queue[str]] = {}
-        """What each extension is told, by its identifier."""
+        """The events for each extension, by the extension's identifier."""
         self.idle: Queue[str] = Queue()
         """Extensions that have asked for their next event, and so let the environment freeze."""
         self.answers: Queue[tuple[str, Any]] = Queue()
@@ -46,14 +46,14 @@ class RuntimeApi(ThreadingHTTPServer):
         """Say nothing: a runtime that is ended hangs up."""
 
     def wait_until_ready(self) -> None:
-        """Return when the init phase is over; raises ProcessError for its error, and for silence."""
+        """Return when the init phase is over; raises ProcessError for its error, and where it does not end in time."""
         deadline = time.monotonic() + PATIENCE
         while not self.ready.wait(_LOOK):
             if not self.process.alive or time.monotonic() > deadline:
                 raise self.process.failure("the function's init phase ended without asking for an event")
 
     def invoke(self, event: str) -> Any:  # noqa: ANN401 - whatever JSON the function returns
-        """Return what the function does; raises ProcessError for an error, its own or its start's, and for silence."""
+        """Return the function's answer; raises ProcessError for an error, also of its start, and for a time-out."""
         self.events.put(event)
         kind, answer = self._next_answer()
         if kind != "response":
@@ -61,12 +61,12 @@ class RuntimeApi(ThreadingHTTPServer):
         return answer
 
     def begun(self) -> str:
-        """Return the next event once all are idle, and tell the extensions of it; raises queue.Empty."""
+        """Return the next event once all are idle, and hand it to the extensions; raises queue.Empty."""
         event = self.events.get()
         for _ in self.extensions:
             self.idle.get(timeout=PATIENCE)
-        for told in self.extensions.values():
-            told.put(json.dumps({"eventType": "INVOKE", "deadlineMs": int((time.time() + _TIMEOUT) * 1000)}))
+        for events in self.extensions.values():
+            events.put(json.dumps({"eventType": "INVOKE", "deadlineMs": int((time.time() + _TIMEOUT) * 1000)}))
         return event
 
     def _next_answer(self) -> tuple[str, Any]:

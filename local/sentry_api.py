@@ -27,7 +27,7 @@ Object = dict[str, Any]
 
 @dataclass(slots=True)
 class ApiFault:
-    """What goes wrong with requests of this method whose path ends so; `done` first does what was asked."""
+    """A fault of requests with this method and end of path; with `done` the request is carried out first."""
 
     method: str
     path: str
@@ -39,7 +39,7 @@ class ApiFault:
 
 @dataclass(slots=True)
 class StoredSpan:
-    """A span that Sentry has received, so many hours ago."""
+    """A span that Sentry received `hours` ago."""
 
     name: str
     hours_ago: float
@@ -60,7 +60,7 @@ class SentryApi:
     faults: list[ApiFault] = field(default_factory=list)
     writes: list[tuple[str, str]] = field(default_factory=list)
     before_write: Callable[[], None] = lambda: None
-    """Called ahead of each write: the place for somebody else to change something."""
+    """Called before each write, so that a test can change an object meanwhile."""
     _last_id: int = 100
 
     def add(self, collection: str, **body: Any) -> str:  # noqa: ANN401 - any JSON
@@ -103,7 +103,7 @@ class SentryApi:
         return JSONResponse({"id": str(PROJECT_ID), "slug": PROJECT})
 
     async def _events(self, request: Request) -> Response:
-        """Answer a search for spans, the newest first; what is not asked as Sentry wants it is a 400."""
+        """Answer a search for spans, the newest first; a query that Sentry would not take is a 400."""
         asked = request.query_params
         period = re.fullmatch(r"([0-9]+)([hd])", asked.get("statsPeriod", ""))
         terms = [re.fullmatch(r"has:tags\[([\w.]+),(number|string)\]", it) for it in asked["query"].split(" OR ")]
@@ -152,7 +152,7 @@ class SentryApi:
 
 
 def with_old_objects() -> SentryApi:
-    """Return an organization in which people still look at the old job: something for `sentry migrate` to find."""
+    """Return an organization whose dashboards and alerts use the old job's attributes, for `sentry migrate`."""
     api = SentryApi()
     old = "backfill.releases_ok"
     api.add("dashboards", title="Nightly backfill", widgets=[{"title": "Releases", "queries": [{"fields": [old]}]}])

@@ -21,7 +21,7 @@ class ServerStartError(RuntimeError):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Requests that are held are cut off at the end: that is meant, and no error."""
+    """False for the log lines about requests that a test holds: they are cut off at the end on purpose."""
     cancelled = record.exc_info is not None and record.exc_info[0] is asyncio.CancelledError
     return not cancelled and "graceful shutdown" not in str(record.msg)
 

@@ -1,4 +1,4 @@
-"""What was started on this machine, each thing written down before it is started, so that any later command ends it.
+"""A journal of what was started on this machine, so that any later command can end it.
 
 A cloud has a directory of its own, and the journal lies in it. Whoever starts the cloud holds the directory locked:
 the lock ends with its process, however that ends, and what is not locked and not described was left behind.
@@ -24,7 +24,7 @@ import psutil
 from local.process import JOURNAL, Process, end
 
 CLOUDS: Final = Path(".local", "clouds")
-"""Under it each cloud of this directory has its own."""
+"""The folder of the clouds of this directory; each has a directory of its own in it."""
 PATIENCE: Final = 5.0  # seconds for a server to end when it is asked to
 
 
@@ -34,7 +34,7 @@ class BusyError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing that was started, or that may have been: exactly one of these is there."""
+    """One thing that was started, or was about to be; exactly one of the fields is set."""
 
     process: Process | None = None
     server: str | None = None
@@ -59,7 +59,7 @@ def held(directory: Path) -> Iterator[Path]:
 
 
 def unwritable(directory: Path) -> str | None:
-    """Return why nobody can write into a directory, or make it; None where one can."""
+    """Return why a directory cannot be made or written into; None where it can."""
     directory = directory.absolute()
     nearest = next(it for it in (directory, *directory.parents) if it.exists())
     try:
@@ -92,7 +92,7 @@ def scratch(name: str) -> Iterator[Path]:
 
 
 def begin(directory: Path) -> None:
-    """Begin the journal of a directory: from now on what is started there is written down."""
+    """Make the journal of a directory; from now on whatever is started there is entered into it."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / JOURNAL).touch(mode=0o600)  # it may hold a database's password
 
@@ -121,7 +121,7 @@ def end_all(directory: Path) -> None:
 
     journal, ending = directory / JOURNAL, directory / f"{JOURNAL}.ending"
     with suppress(FileNotFoundError):
-        journal.rename(ending)  # what is only on its way now starts nothing
+        journal.rename(ending)  # a process that has not read it yet starts nothing
     found = _read(ending)
     try:
         end([entry.process for entry in found if entry.process is not None])
@@ -145,7 +145,7 @@ def leftovers(folder: Path) -> Iterator[Path]:
 
 
 def end_server(home: Path) -> None:
-    """End every program of PostgreSQL that works in a directory, also one that is only starting; delete it."""
+    """End every program of PostgreSQL that uses a directory, also one that is starting; delete the directory."""
     deadline = time.monotonic() + PATIENCE
     while found := _working_in(home):
         for process in found:
@@ -157,7 +157,7 @@ def end_server(home: Path) -> None:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with what it has started; a second one is not heard."""
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with what it has started; a second one is ignored."""
 
     def leave(number: int, _: FrameType | None) -> None:
         for later in (signal.SIGTERM, signal.SIGHUP):
@@ -176,7 +176,7 @@ def _read(journal: Path) -> list[Entry]:
     found = []
     with suppress(FileNotFoundError, NotADirectoryError):
         for line in journal.read_bytes().splitlines():
-            with suppress(msgspec.DecodeError):  # cut short by a kill: then nothing was started yet
+            with suppress(msgspec.DecodeError):  # a kill cut the line short: what it names was not started
                 found.append(msgspec.json.decode(line, type=Entry))
     return found
 

@@ -1,4 +1,4 @@
-"""The seeded world of the stand-ins: what stands in the table `rotation`, and what LML knows of each identity."""
+"""The seeded world of the stand-ins: what the table `rotation` holds, and what LML knows of each identity."""
 
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -13,7 +13,7 @@ from local import names
 
 KILLED_PER_IDENTITY: Final = 70
 KILLED_MOST: Final = 4_000  # production has about 21,000; fewer load faster and show the same
-COLD_ARTISTS: Final = (1, 2, 3, 3, 4, 5)  # artists of a release: the load test's statistics, issue 3
+COLD_ARTISTS: Final = (1, 2, 3, 3, 4, 5)  # artists of a release: the load test's statistics
 SHARED_ARTISTS: Final = 0.04  # chance that an artist is one of an earlier release
 BINS: Final = ("S", "L", "M", "H")
 DAYS: Final = 900  # since the oldest row
@@ -42,7 +42,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """A Discogs release; ids of artists that are not above 0 stand for nobody. A tombstone is one that Discogs lost."""
+    """A Discogs release; ids of artists that are not above 0 stand for nobody. Discogs has deleted a tombstone."""
 
     id: int
     artists: tuple[int, ...] = ()
@@ -90,7 +90,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, cached=frozenset(self.identity_ids()[:first]))
 
     def without_tombstones(self) -> Self:
-        """Return this world without the identities whose releases Discogs has lost: LML does not know them."""
+        """Return this world without the identities whose releases Discogs no longer has: LML does not know them."""
         known = {key: it for key, it in self.identities.items() if it.release is None or not it.release.tombstone}
         return msgspec.structs.replace(self, identities=known)
 

@@ -1,6 +1,6 @@
 """LML's breaker (docs/design/lml.md#the-breaker). Pure: the time is passed in.
 
-It opens on an answer that says that hardly anything is left of Discogs' minute, and then sheds everybody.
+It opens on an answer by which hardly anything is left of Discogs' minute. While it is open it sheds every call.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -13,7 +13,7 @@ _SHORTEST_PATIENCE: Final = 60.0
 
 
 class Opening(NamedTuple):
-    """When the breaker opened, and from which state: from half-open it is the same harm, gone on for another while."""
+    """When the breaker opened, and from which state: from half-open it goes on with the opening before."""
 
     at: float
     after: BreakerState
@@ -79,12 +79,12 @@ class Breaker:
                 self.state = "closed"
 
     def abandon(self, now: float, ticket: int) -> None:
-        """Hear of a call that ended without an answer: a time-out, a network error, or nobody waits any more."""
+        """Note a call that ended without an answer: a time-out, a network error, or a caller that gave up."""
         if self._is_trial(ticket):
             self._open(now)
 
     def force_open(self, now: float, seconds: float) -> None:
-        """Open now and let no trial in for so long; a test's word, no rule of LML."""
+        """Open now and let no trial in for so long; for tests, and no rule of LML."""
         self._open(now)
         self._seconds = seconds
 

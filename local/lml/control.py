@@ -1,4 +1,4 @@
-"""The stand-in's own routes under `/_`, no part of LML: what it saw, and what shall go wrong."""
+"""The stand-in's own routes under `/_`, which LML does not have: its record, and the faults that a test orders."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable

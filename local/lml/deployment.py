@@ -1,4 +1,4 @@
-"""LML as its callers meet it: processes behind one address, one Discogs, and another LML with the same token.
+"""LML as its callers see it: processes behind one address, one Discogs, and another LML with the same token.
 
 The HTTP stand-in and the load test's model are both this, the one in real or faster time, the other in virtual time.
 """
@@ -40,7 +40,7 @@ class LmlWorker:
 
 
 class Deployment:
-    """All of LML that one address stands for; which process answers is chance."""
+    """All processes of LML behind one address; a random one answers each request."""
 
     def __init__(self, world: World, clock: LmlClock, limits: Limits, made: type[LmlProcess] = LmlProcess) -> None:
         self.discogs = Discogs(clock, limits, world.seed)
@@ -62,7 +62,7 @@ class Deployment:
         return [worker.process for worker in self.workers]
 
     def forget(self) -> None:
-        """Clear what was noted of calls, sheds and readers; what is stored, limits and the counter stay."""
+        """Clear the records of calls, sheds and readers; stored answers, limits and the counter stay."""
         self.discogs.calls.clear()
         for process in self.processes:
             process.sheds.clear()

@@ -1,4 +1,4 @@
-"""Discogs as everybody meets it who holds the station's token.
+"""Discogs as every caller with the station's token sees it.
 
 docs/design/lml.md#the-way-of-one-discogs-call: it allows 60 calls in a moving minute and says in each answer
 what is left. It may also be down, slow, or refuse.
@@ -18,12 +18,12 @@ Condition = Literal["well", "down", "unauthorized", "rate-limited", "unreachable
 
 
 class DiscogsTrouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How Discogs is for `seconds` from now (null: until told otherwise)."""
+    """How Discogs answers for `seconds` from now (null: until it is changed)."""
 
     condition: Condition
     seconds: float | None = None
     header: bool = False
-    """True if a 5xx or 429 of such a time says what is left. Not known; the breaker then opens sooner."""
+    """True if a 5xx or 429 has the header of what is left. What Discogs does is not known; so the breaker opens sooner."""
     retry_after: float | None = None
     """Seconds that a 429 asks for; without it LML backs off."""
     latency: float = 30.0
@@ -59,7 +59,7 @@ class Discogs:
         self.calls: list[DiscogsCall] = []
 
     def be(self, trouble: DiscogsTrouble) -> None:
-        """Be so from now on, for as long as it says."""
+        """Answer with this trouble from now on, for its `seconds`."""
         self._trouble = trouble
         self._until = math.inf if trouble.seconds is None else self._clock.now() + trouble.seconds
 

@@ -11,7 +11,7 @@ FaultPath = Literal["refresh", "probe", "health", "lookup", "release"]
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One thing that goes wrong. Seconds are paced; what does not name a field keeps its harmless default.
+    """One thing that goes wrong. Seconds are paced; a field that is not given has a default that changes nothing.
 
     A `probe` is a refresh request with an empty list. The first fault of the list that fits a request is applied to
     it, alone, and used up after `times` (null: never).
@@ -69,7 +69,7 @@ NO_FAULT = Fault()
 
 
 class Faults:
-    """The faults that are still to come."""
+    """The faults that were ordered and not used up yet."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []

@@ -1,4 +1,4 @@
-"""LML's work on a refresh request: what it knows, what PostgreSQL holds, and what it answers.
+"""LML's work on a refresh request: the identities, the stored answers of Discogs, and the results.
 
 docs/design/lml.md#what-a-failure-looks-like and docs/design/lml.md#what-a-refresh-costs.
 """
@@ -107,7 +107,7 @@ class Library:
         return Artist(str(artist), "success")
 
     async def _fetch(self, what: str, key: int, stored: set[int], *, missing: bool = False) -> bool:
-        """Have an answer stored, an absence too; False where Discogs gave none that could be.
+        """Have an answer stored, also a 404; False where Discogs gave no answer that can be stored.
 
         Callers that want the same one share one call. No document says so: without it the accounts of a day could
         differ by a call or two.
@@ -123,12 +123,12 @@ class Library:
 
 
 def _tells(answer: DiscogsAnswer) -> bool:
-    """Whether there is such a thing at Discogs, or surely none."""
+    """Whether an answer settles that Discogs has the object, or that it has not."""
     return answer.status is not None and (answer.status < 300 or answer.status == _MISSING)
 
 
 def _status(sources: dict[str, Source]) -> LmlStatus | Literal["error"]:
-    """Roll sources up as LML does: one that is not wired hides another's error."""
+    """Return the status that LML makes of several sources: one that is not wired hides another one's error."""
     outcomes = {source.release_outcome for source in sources.values()}
     if "success" in outcomes:
         return "warmed"

@@ -1,6 +1,6 @@
 """The numbers of LML and Discogs, and the one clock that all of the stand-in's waits go through.
 
-Each comes from docs/design/lml.md: what LML's own documents say is deployed; nobody has measured it.
+Each comes from docs/design/lml.md, which has it from LML's own documents; nobody has measured it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ SHORTEST_TIMER: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What LML and Discogs allow and cost; seconds are paced seconds. Where a document is silent, a field says so."""
+    """What LML and Discogs allow and cost; seconds are paced seconds. A field that no document gives is marked."""
 
     # A process of LML.
     workers: int = 1
@@ -54,7 +54,7 @@ class Limits:
 
     @classmethod
     def instant(cls) -> "Limits":
-        """Return an LML that costs nothing, for tests of load."""
+        """Return limits of an LML whose work takes no time, for tests of load."""
         return cls(
             per_minute=math.inf,
             at_once=10_000,

@@ -1,4 +1,4 @@
-"""How LML's other callers come, without any of what they come to (docs/design/lml.md#what-readers-do)."""
+"""When LML's other callers make their calls (docs/design/lml.md#what-readers-do). Pure: nothing of LML is needed."""
 
 import math
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_once: int = 1
     """Calls of a lookup side by side; 1 is one after another."""
     geometric: bool = False
-    """Lookups differ: `calls` is the mean."""
+    """True if the calls of a lookup vary (geometric), with `calls` as their mean."""
     steady: bool = False
-    """Lookups come at fixed intervals; else at random (Poisson)."""
+    """True if lookups come at fixed intervals; else they come at random (Poisson)."""
     quiet_per_minute: float | None = None
     """Where given, half-hours of `per_minute` and of this take turns."""
 

@@ -47,7 +47,7 @@ SHAPES: Final[tuple[Shape, ...]] = (
     "alternative",
     "song_as_artist",
 )
-"""What the rows of the third tier are answered with, in turn: a few active rows meet every kind of outcome."""
+"""The answers to rows of the third tier, in turn, so that a few active rows have every kind of outcome."""
 LOST_EVERY: Final = 97  # Discogs has none of the releases whose ids this divides
 
 
@@ -59,7 +59,7 @@ class LookupBody(msgspec.Struct):
 
 
 class Catalog:
-    """What LML would say of each row of a world; the same world says the same."""
+    """LML's answers for each row of a world; the same world has the same answers."""
 
     def __init__(self, world: World) -> None:
         third = [row for row in world.rows if _needs_lookup(row, world)]
@@ -76,7 +76,7 @@ class Catalog:
         return self._rows.get((ask.artist, ask.album), [])
 
     def answer(self, rows: list[int]) -> dict[str, object]:
-        """Return the body of a lookup; of a row that nobody seeded nothing is known."""
+        """Return the body of a lookup; for a row that is not in the world it is a miss."""
         shape = self.shapes[rows[0]] if rows else "none"
         luck = Random(f"lookup/{rows}")  # noqa: S311  reproducible, not secret
         release_id = luck.randrange(*RELEASE_IDS) // LOST_EVERY * LOST_EVERY + 1

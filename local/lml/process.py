@@ -1,7 +1,7 @@
 """One process of LML: its counter, breaker, lanes and limiter, and the way of a Discogs call through them.
 
 docs/design/lml.md#the-way-of-one-discogs-call: counter + 1, breaker, low-priority slot, shared slot,
-limiter, Discogs, and back. Several processes behind one address share what PostgreSQL holds, and nothing of this.
+limiter, Discogs, and back. Several processes behind one address share only what PostgreSQL holds.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _HEALTH_WORDS: Final = {200: "ok", 401: "auth-error", 403: "auth-error", 429: "r
 
 
 class DiscogsBreakerOpenError(Exception):
-    """LML's breaker is open: Discogs was not asked. LML tells its caller the name of this class."""
+    """LML's breaker is open, and Discogs was not asked. LML's answer holds the name of this class."""
 
 
 class Shed(NamedTuple):
@@ -70,7 +70,7 @@ class LmlProcess:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew, as after a deploy: the counter at 0, the breaker closed, the limiter free."""
+        """Start anew, as after a deploy: the counter is 0, the breaker is closed, the limiter is free."""
         limits = self._limits
         self.live_requests = 0
         self.latched = False
@@ -110,9 +110,9 @@ class LmlProcess:
                 self.breaker.abandon(self._clock.now(), ticket)
 
     async def check(self) -> str:
-        """Ask Discogs for `/health`, and return the word for how it is.
+        """Ask Discogs for `/health`, and return the state that `/health` reports.
 
-        The check is one of Discogs' 60, and neither in the counter nor the limiter's or the breaker's business.
+        The check counts in Discogs' 60 calls a minute, but not in the counter, the limiter or the breaker.
         """
         answer = await self._discogs.ask("health", patience=self._limits.check_seconds)
         if answer.status is None:

@@ -26,7 +26,7 @@ class Readers:
         self.readings: list[ReaderCall] = []
 
     def start(self, order: Order) -> None:
-        """Have these readers instead of those before; none at 0 a minute."""
+        """Replace the readers by those of another order; at 0 a minute there are none."""
         self.stop()
         if order.per_minute > 0:
             self._spawn(self._arrive(order))

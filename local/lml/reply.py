@@ -1,4 +1,4 @@
-"""How an answer goes out: whole, or as a fault wants it."""
+"""Sends an answer, whole or as a fault changes it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ class Reply(NamedTuple):
 
     @classmethod
     def error(cls, status: int, message: str, details: object = None) -> Self:
-        """An error as LML sends it."""
+        """Return an error in LML's form."""
         return cls.json(status, {"message": message} | ({} if details is None else {"details": details}))
 
 
@@ -35,9 +35,9 @@ class _Receive(Protocol):
 
 
 def deliver(request: Request, reply: Reply, fault: Fault, clock: LmlClock) -> Response:
-    """Return the response that carries a reply, with the harm that the fault does to it."""
+    """Return the response that carries a reply, changed by the fault."""
     if fault.reset is not None:
-        # ASGI has no word for this: uvicorn's receive is a method of what holds the connection.
+        # ASGI cannot reset a connection: uvicorn's `receive` is a method of the object that holds it.
         cast("_Receive", request.receive).__self__.transport.abort()
     body = b" " * fault.padding + reply.body
     headers = {"content-type": "application/json", **fault.headers}

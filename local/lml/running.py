@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own, for as long as somebody needs it."""
+"""The stand-in as a process of its own, while a context lasts."""
 
 import sys
 from collections.abc import Iterator

@@ -24,7 +24,7 @@ LATCHED: Final = "Entity store is not available"
 
 
 class RefreshCall(msgspec.Struct):
-    """A refresh request as the log keeps it: paced time and seconds, and what each id was told."""
+    """A refresh request in the log: paced time and seconds, and the answer to each id."""
 
     at: float
     ids: list[int] = []
@@ -34,7 +34,7 @@ class RefreshCall(msgspec.Struct):
 
 
 class PickerCall(msgspec.Struct):
-    """A request of the picker as the log keeps it; `ids` are the rows it may mean, or its release."""
+    """A request of the picker in the log; `ids` are the rows that it may mean, or its release."""
 
     at: float
     path: Literal["lookup", "release"]
@@ -46,7 +46,7 @@ class PickerCall(msgspec.Struct):
 
 
 class RequestRefusedError(Exception):
-    """A request that LML turns away before any work; `details` is what it says beside the sentence."""
+    """A request that LML refuses before any work; `details` is the second field of its body."""
 
     def __init__(self, status: int, message: str, details: object = None) -> None:
         super().__init__(message)
@@ -63,7 +63,7 @@ class RefreshBody(msgspec.Struct):
 
 
 class StandIn:
-    """LML behind one address, and what a test wants to know of it."""
+    """LML behind one address, with a log of its requests for tests."""
 
     def __init__(
         self, world: World, clock: LmlClock, limits: Limits, token: str | None, commit_sha: str | None
@@ -148,7 +148,7 @@ class StandIn:
         return Reply.json(200, fault.body_of(body))
 
     async def before(self, fault: Fault) -> None:
-        """Do what a fault does before the work; what concerns a process of LML happens to all of them."""
+        """Apply a fault before the work; one of an LML process is applied to all of them."""
         if fault.discogs is not None:
             self.lml.discogs.be(fault.discogs)
         for process in self.lml.processes:
@@ -203,7 +203,7 @@ def _identity_ids(body: bytes) -> list[int]:
 
 
 def _changed(results: Sequence[RefreshResult], fault: Fault) -> list[dict[str, object]]:
-    """Return the results as they go out: those that the fault concerns are left out or stand-ins."""
+    """Return the results that are sent: the fault leaves out or replaces those that it is about."""
     answers = []
     for result in results:
         if not fault.concerns(result.identity_id):
@@ -214,7 +214,7 @@ def _changed(results: Sequence[RefreshResult], fault: Fault) -> list[dict[str, o
 
 
 async def unless_hung_up(request: Request, work: Coroutine[None, None, Reply]) -> Reply:
-    """Return what the work makes; a caller that hangs up cancels what is left of it."""
+    """Return the result of the work; if the caller hangs up, the work is cancelled."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_hung_up(request))
     try:

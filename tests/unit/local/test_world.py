@@ -69,7 +69,7 @@ def test_newer_rows_have_higher_ids(size, seed):
 
 
 def test_the_cold_default_world_costs_what_the_load_test_assumes():
-    """Issue 3: 310 cold identities are about 1,165 Discogs calls."""
+    """310 cold identities are about 1,165 Discogs calls."""
     calls = []
     for seed in range(1, 11):
         world = World.seeded(seed=seed)
