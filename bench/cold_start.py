@@ -211,17 +211,17 @@ def _figures(taken: Taken) -> Iterator[Figure]:
 
 
 def _phases(turns: Sequence[Turn]) -> str:
-    """Say of each side how long its init phase and its first invocation took."""
-    said = []
+    """Return how long the init phase and the first invocation of each side took."""
+    lines = []
     for side in turns[0]:
         starts = [turn[side] for turn in turns]
         init, first = median(start.init for start in starts), median(start.invocation for start in starts)
-        said.append(f"{side} {init:.0f} + {first:.0f} ms, {max(start.peak for start in starts):.0f} MB")
+        lines.append(f"{side} {init:.0f} + {first:.0f} ms, {max(start.peak for start in starts):.0f} MB")
     scaled = any(start.scaled for start in turns[0].values())
     how = (
         ", scaled by the processor's time, since no control group can be made here (that takes root)" if scaled else ""
     )
-    return f"init + first invocation{how}: {'; '.join(said)}"
+    return f"init + first invocation{how}: {'; '.join(lines)}"
 
 
 if __name__ == "__main__":

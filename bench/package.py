@@ -45,16 +45,16 @@ WHY: Final[Mapping[str, str]] = {
 def measure(quick: bool) -> list[Figure]:  # noqa: ARG001 - it is quick
     built = package.ROOT / ".build" / "package"
     if built.is_dir() and package.archive_of(built).is_file():
-        return list(_told(built))
+        return list(_figures(built))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "package"
         package.make(directory, None)
         package.compile_sources(directory)
         package.pack(directory)
-        return list(_told(directory))
+        return list(_figures(directory))
 
 
-def _told(directory: Path) -> Iterator[Figure]:
+def _figures(directory: Path) -> Iterator[Figure]:
     sizes, limit = package_sizes(directory), _mb(package.RECIPES["package"].most)
     note = f"{_mb(sizes.zipped)} MB zipped"
     if not any(directory.rglob("*.pyc")):

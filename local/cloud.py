@@ -65,7 +65,7 @@ class Cloud:
         return _client(service, self.aws_url)
 
     def fire(self, scheduled_time: datetime) -> None:
-        """Start a run as the schedule does: the schedule's target and input, in which the placeholder is a real time."""
+        """Start a run as the schedule does: with its target, and a real time instead of its placeholder."""
         target = self.client("scheduler").get_schedule(Name=self.names["DailySchedule"])["Target"]
         moment = scheduled_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.client("lambda").invoke(
@@ -88,12 +88,12 @@ class Cloud:
         return [line for line in log.splitlines() if " ERROR " in line]
 
 
-def start(options: Options, directory: Path, say: Callable[[str], None]) -> Cloud:
+def start(options: Options, directory: Path, show: Callable[[str], None]) -> Cloud:
     """Start everything, in a directory that becomes the cloud's own; if that fails or is interrupted, stop it again.
 
     What is started is written down there first: `local.started` ends it where this process is killed.
 
-    `say` hears how long each stage took. Raises ProcessError, PostgresError or DeployError.
+    `show` gets a line for each stage, with its duration. Raises ProcessError, PostgresError or DeployError.
     """
     from local import postgres, started  # noqa: PLC0415 - a driver and more, for whoever starts or stops a cloud
 
@@ -101,7 +101,7 @@ def start(options: Options, directory: Path, say: Callable[[str], None]) -> Clou
     started.begin(directory)
     processes: list[Process] = []
     database: Postgres | None = None
-    stage = _Stages(say)
+    stage = _Stages(show)
     try:
         # These get ready while this process waits for PostgreSQL.
         aws = _emulator(directory / "aws", processes)
@@ -266,11 +266,11 @@ def _client(service: deploy.Service, url: str) -> Any:  # noqa: ANN401 - boto3 m
 
 
 class _Stages:
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
         self._began = time.monotonic()
 
     def done(self, what: str) -> None:
         now = time.monotonic()
-        self._say(f"{what}: {now - self._began:.1f} s")
+        self._show(f"{what}: {now - self._began:.1f} s")
         self._began = now

@@ -47,7 +47,7 @@ def start(directory: Path) -> Postgres:
 
 
 def stop(postgres: Postgres) -> None:
-    """Drop what `start` made: the server with all its files, gone already or not, or the schema in a borrowed database.
+    """Drop what `start` made: the server with all its files (it may have ended), or the schema in a borrowed database.
 
     Raises PostgresError.
     """
@@ -189,8 +189,8 @@ def connected(postgres: Postgres) -> Iterator[_Connection]:
             f"{postgres.host}:{postgres.port}: {error.__cause__ or error}{_advice(postgres)}"
         ) from None
     except native.DatabaseError as error:
-        told = error.args[0]
-        reason = told.get("M", told) if isinstance(told, dict) else told
+        fields = error.args[0]
+        reason = fields.get("M", fields) if isinstance(fields, dict) else fields
         raise PostgresError(
             f"{postgres.host}:{postgres.port}, user {postgres.owner}, database {postgres.database}: {reason}"
             f"{_advice(postgres)}"

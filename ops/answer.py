@@ -59,8 +59,8 @@ def give(command: Callable[..., Answer], options: Mapping[str, object], *, as_js
     except _UNREACHABLE as error:
         answer = _not_done(f"AWS cannot be reached: {error}; look at the network and the region, then try again")
     except (ClientError, BotoCoreError) as error:
-        said = "AWS says no" if isinstance(error, ClientError) else "AWS was not asked"
-        answer = _not_done(f"{said}: {error}; {advice_of(error)}")
+        what = "AWS says no" if isinstance(error, ClientError) else "AWS was not asked"
+        answer = _not_done(f"{what}: {error}; {advice_of(error)}")
     if as_json:
         click.echo(json.dumps(answer.data))
     else:

@@ -53,7 +53,7 @@ def audit(run: Run, evidence: Evidence) -> list[Finding]:
         *_accounts(run),
         *_database(evidence),
         *_lml(run, evidence),
-        *_told(run, evidence),
+        *_reported(run, evidence),
         Finding("no message is left in a queue", not any(evidence.waiting.values()), str(evidence.waiting)),
     ]
 
@@ -89,11 +89,11 @@ def _lml(run: Run, evidence: Evidence) -> Iterator[Finding]:
     yield Finding(at_once, asked.at_once <= evidence.concurrency, str(asked.at_once))
 
 
-def _told(run: Run, evidence: Evidence) -> Iterator[Finding]:
+def _reported(run: Run, evidence: Evidence) -> Iterator[Finding]:
     totals = {name: getattr(run.totals, name) for name in SUMMARY_TOTALS}
     spans = [span for span in evidence.spans if span.name == f"{TOOL}.run.totals"]
-    told = [{name: span.attributes.get(f"backfill.{name}") for name in totals} for span in spans]
-    yield _same("Sentry received the totals once", told, [totals])
+    reported = [{name: span.attributes.get(f"backfill.{name}") for name in totals} for span in spans]
+    yield _same("Sentry received the totals once", reported, [totals])
     types = {span.wire[f"backfill.{name}"].type for span in spans for name in totals if f"backfill.{name}" in span.wire}
     yield _same("and every one of them as an integer", types, {"integer"})
     traces = {span.trace_id for span in evidence.spans if span.name.startswith(TOOL)}

@@ -131,8 +131,8 @@ def _advice(error: Exception) -> str:
 
 
 def _refused_by_aws(error: Exception) -> CheckFinding:
-    said = "AWS says no" if isinstance(error, ClientError) else "AWS cannot be asked"
-    return CheckFinding(ok=False, reason=f"{said}: {error}", advice=advice_of(error))
+    what = "AWS says no" if isinstance(error, ClientError) else "AWS cannot be asked"
+    return CheckFinding(ok=False, reason=f"{what}: {error}", advice=advice_of(error))
 
 
 def under_way(name: str, console: Console) -> AbstractContextManager[object]:

@@ -108,8 +108,8 @@ def demo(
         _print(report, options, console)
         run = report.run
     except settings.SettingsError as error:
-        told = str(error).replace("LIBRARY_METADATA_URL", "--lml-url") if lml_url else str(error)
-        console.print(f"[bold red]not begun[/]: {escape(told)}\nCorrect it and call the demo again.", soft_wrap=True)
+        reason = str(error).replace("LIBRARY_METADATA_URL", "--lml-url") if lml_url else str(error)
+        console.print(f"[bold red]not begun[/]: {escape(reason)}\nCorrect it and call the demo again.", soft_wrap=True)
     except (DemoError, DeployError, OperatorError, PostgresError, ProcessError) as error:
         console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
         run = getattr(error, "run", None)

@@ -82,8 +82,8 @@ def _shown(line: LogLine) -> str:
     level = click.style(line["level"], **_STYLES.get(line["level"], {}))
     more = ", ".join(f"{name} {_value(it)}" for name, it in line.items() if name not in _QUIET and _value(it))
     of = f" {line['run_id']}" if "run_id" in line else ""
-    told = f"{str(line.get('timestamp', ''))[:19]} {level} {line.get('step', '')}{of}: "
-    return told + str(line["message"]) + (f" ({more})" if more else "")
+    head = f"{str(line.get('timestamp', ''))[:19]} {level} {line.get('step', '')}{of}: "
+    return head + str(line["message"]) + (f" ({more})" if more else "")
 
 
 def _value(value: object) -> str:

@@ -94,27 +94,27 @@ class Contract:
                 status = http.send("POST", url, limit=LIMIT, auth=auth, json={"identity_ids": ids}).status
         except NoReplyError as error:
             raise CannotLookError(f"POST {url}: {error}", "look at the address, and whether LML is up") from None
-        told = f"{len(ids)} ids were answered with {status}"
+        explained = f"{len(ids)} ids were answered with {status}"
         if status == 400:
-            return CheckFinding(ok=True, reason=told)
+            return CheckFinding(ok=True, reason=explained)
         advice = "check LML_API_KEY" if status in {401, 403} else "see what LML takes now"
-        return CheckFinding(ok=False, reason=f"{told}, not 400", advice=advice)
+        return CheckFinding(ok=False, reason=f"{explained}, not 400", advice=advice)
 
     def _one_id(self) -> CheckFinding:
         result = self._refreshed(self.identity_id())
-        told = f"identity {result.identity_id} is {result.status}"
+        explained = f"identity {result.identity_id} is {result.status}"
         if result.status == "error":
-            reason = f"{told}: {result.message}"
+            reason = f"{explained}: {result.message}"
             return CheckFinding(ok=False, reason=reason, advice="look at LML's breaker in GET /health, then again")
-        return CheckFinding(ok=True, reason=told)
+        return CheckFinding(ok=True, reason=explained)
 
     def _stale_id(self) -> CheckFinding:
         result = self._refreshed(self.stale_id)
-        told = f"identity {result.identity_id} is {result.status}"
+        explained = f"identity {result.identity_id} is {result.status}"
         if result.status == "not_found":
-            return CheckFinding(ok=True, reason=told)
+            return CheckFinding(ok=True, reason=explained)
         return CheckFinding(
-            ok=False, reason=f"{told}, not not_found", advice="name an id that LML does not know: --stale-id"
+            ok=False, reason=f"{explained}, not not_found", advice="name an id that LML does not know: --stale-id"
         )
 
     def _refreshed(self, identity_id: int) -> Result:
@@ -170,7 +170,7 @@ def of_url(url: str, key: str, identity_id: int | None, stale_id: int = UNKNOWN_
     try:
         lml, github_token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
     except settings.SettingsError as error:
-        told = (
+        explained = (
             str(error)
             .replace("LIBRARY_METADATA_URL", "--lml-url")
             .replace(
@@ -178,7 +178,7 @@ def of_url(url: str, key: str, identity_id: int | None, stale_id: int = UNKNOWN_
                 "LML_API_KEY is not set in this shell: it is the key that LML shall be asked with",
             )
         )
-        raise OperatorError(told) from None
+        raise OperatorError(explained) from None
     return Contract(
         lml=lml,
         github_token=github_token,

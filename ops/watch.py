@@ -70,7 +70,7 @@ class View:
         return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
     def __str__(self) -> str:
-        """Tell it in less than the rest of an 80 column line, what matters most first."""
+        """The view in one line, what matters most first, short enough for a terminal of 80 columns."""
         run = self.run
         parts = (
             run.status if run.status != "running" else None,
@@ -89,7 +89,7 @@ def look(run: Run, pace: Pace, clock: Clock, parts: Iterable[Noted] = ()) -> Vie
         return View(run=run, rests=None, seconds_left=None)
     noted = sorted(parts, key=lambda part: part.at)
     under_way = sum((part.totals for part in noted), _NOTHING)
-    rests, trouble = pace.says(clock.pace()), _trouble(noted)
+    rests, trouble = pace.in_words(clock.pace()), _trouble(noted)
     view = View(run=run, rests=rests, seconds_left=None, under_way=under_way, trouble=trouble)
     if trouble or not 0 < view.ids < run.planned:
         return view
@@ -111,7 +111,7 @@ class NeverBegunError(Exception):
 
 
 def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iterator[View]:
-    """Look at a run until it has ended and its totals are told; raises `NeverBegunError` after `patience` seconds."""
+    """Look at a run until it is reported; raises `NeverBegunError` where none appears in `patience` seconds."""
     began, view = time.monotonic(), None
     while True:
         run = ledger.runs.read(run_id)
@@ -135,11 +135,11 @@ def show(views: Iterator[View], console: "Console") -> Run:
 
     with Progress(BarColumn(10), TextColumn("{task.description}"), console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        told = None
+        last_trouble = None
         for view in views:
-            if view.trouble and view.trouble != told:
+            if view.trouble and view.trouble != last_trouble:
                 bar.console.print(view.trouble, markup=False, highlight=False, soft_wrap=True)
-            told = view.trouble
+            last_trouble = view.trouble
             bar.update(task, description=str(view), total=view.run.planned or None, completed=view.ids)
     return view.run
 

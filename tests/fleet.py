@@ -29,8 +29,8 @@ class KilledError(BaseException):
 
 def warmed(identity: int, artists: int = 3) -> dict[str, object]:
     """LML's result for a release with so many artists."""
-    told = [{"external_id": str(n), "outcome": "success", "message": None} for n in range(artists)]
-    source = {"release_outcome": "success", "artists": told, "message": None}
+    artist_results = [{"external_id": str(n), "outcome": "success", "message": None} for n in range(artists)]
+    source = {"release_outcome": "success", "artists": artist_results, "message": None}
     return {"identity_id": identity, "status": "warmed", "sources": {"discogs_release": source}, "message": None}
 
 
@@ -123,7 +123,7 @@ class BookedThrottle(Throttle):
         return cost
 
 
-class Told:
+class RecordedReports:
     """A `Reporter` that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class Told:
         self.warnings.append((step, fields | {"message": message}))
 
     @contextmanager
-    def request_span(self, **_: int) -> Iterator["Told"]:
+    def request_span(self, **_: int) -> Iterator["RecordedReports"]:
         yield self
 
     def failed(self, kind: str) -> None:
@@ -208,7 +208,7 @@ class Fleet:
             lml = ScriptedLml(self.script, clock)
             throttle = BookedThrottle(self.store, lml, clock, self._limits, luck)
             throttle.fleet = self
-            worker = Worker(lml, throttle, clock, Told(), 3)
+            worker = Worker(lml, throttle, clock, RecordedReports(), 3)
             ends = self._loop.time() + FUNCTION_SECONDS
             try:
                 result = worker.part(

@@ -53,8 +53,8 @@ class Breaker:
         """True if a call that was let in must not be tried again: the breaker has opened meanwhile."""
         return self.state != "closed" and not self._is_trial(ticket)
 
-    def hear(self, now: float, ticket: int, status: int, remaining: int | None) -> None:
-        """Hear a call's final answer, once: the HTTP status, and what Discogs says is left of its minute.
+    def note_answer(self, now: float, ticket: int, status: int, remaining: int | None) -> None:
+        """Take a call's final answer, once: the HTTP status, and what Discogs says is left of its minute.
 
         An answer below 500 that is no 429 counts as good, a 404 and a 401 too. No header is no signal.
         """

@@ -23,7 +23,7 @@ class DiscogsTrouble(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     condition: Condition
     seconds: float | None = None
     header: bool = False
-    """True if a 5xx or 429 has the header of what is left. What Discogs does is not known; so the breaker opens sooner."""
+    """True if a 5xx or 429 has the header of what is left (not known); the breaker then opens sooner."""
     retry_after: float | None = None
     """Seconds that a 429 asks for; without it LML backs off."""
     latency: float = 30.0

@@ -116,13 +116,13 @@ class Library:
             return True
         lock = self._stored.fetching.setdefault((what, key), asyncio.Lock())
         async with lock:
-            if key not in stored and _tells(await self._process.call("refresh", low=True, missing=missing)):
+            if key not in stored and _settles(await self._process.call("refresh", low=True, missing=missing)):
                 stored.add(key)
         self._stored.fetching.pop((what, key), None)
         return key in stored
 
 
-def _tells(answer: DiscogsAnswer) -> bool:
+def _settles(answer: DiscogsAnswer) -> bool:
     """Whether an answer settles that Discogs has the object, or that it has not."""
     return answer.status is not None and (answer.status < 300 or answer.status == _MISSING)
 

@@ -91,7 +91,7 @@ class LmlProcess:
         ticket = self.breaker.admit(self._clock.now())
         if ticket is None:
             raise self._shed(kind)
-        heard = False
+        answered = False
         try:
             answer = await self._attempt(kind, low=low, missing=missing)
             for number in range(self._limits.retries):
@@ -102,11 +102,11 @@ class LmlProcess:
                     raise self._shed(kind)
                 answer = await self._attempt(kind, low=low, missing=missing)
             if answer.status is not None:
-                heard = True
-                self.breaker.hear(self._clock.now(), ticket, answer.status, answer.remaining)
+                answered = True
+                self.breaker.note_answer(self._clock.now(), ticket, answer.status, answer.remaining)
             return answer
         finally:
-            if not heard:
+            if not answered:
                 self.breaker.abandon(self._clock.now(), ticket)
 
     async def check(self) -> str:

@@ -48,7 +48,7 @@ def _made(output: Path, architecture: Architecture, recipe: Recipe) -> Iterator[
     _must(checks.platform_problems(package, architecture))
     _must(checks.certificate_problems(directory))
     _must(checks.size_problems(sizes, recipe))
-    yield f"size: {_said(sizes)}"
+    yield f"size: {_in_words(sizes)}"
     if not compiled:
         yield "bytecode: none, as no python3.13 is on the path; cold starts are slower by what compiling takes"
     _must(checks.import_problems(package))
@@ -74,7 +74,7 @@ def _must(problems: list[str]) -> None:
         raise BuildError("\n".join(problems))
 
 
-def _said(sizes: Sizes) -> str:
+def _in_words(sizes: Sizes) -> str:
     return f"{sizes.zipped / 1e6:.1f} MB zipped, {sizes.unzipped / 1e6:.1f} MB unzipped"
 
 

@@ -155,9 +155,9 @@ def _by_model(day: Case, patterns: dict[str, Pattern], paces: Sequence[int], *, 
 
 def _against_stand_in(cases: Sequence[Case], speed: float) -> Report:
     over_http = []
-    with _progress("days", len(cases)) as (step, say):
+    with _progress("days", len(cases)) as (step, show):
         for case in cases:
-            over_http.append(live.run_stand_in(case, speed=speed, say=say))
+            over_http.append(live.run_stand_in(case, speed=speed, show=show))
             step()
     model = summarised((CHOSEN,), list(measure_all(cases, lambda: None)))[CHOSEN.name]
     there = Summary(days=tuple(over_http))
@@ -176,8 +176,8 @@ def _against_stand_in(cases: Sequence[Case], speed: float) -> Report:
 
 def _against(lml: settings.Lml, ids: Sequence[int], readers: Order, *, speed: float) -> Report:
     clock = live.DayClock(speed)
-    with _progress("days", 1) as (_, say), closing(live.HttpAudience(lml.url, lml.api_key, clock)) as audience:
-        day, alone = live.run(lml, audience, ids, clock=clock, readers=readers, limits=CHOSEN.limits, say=say)
+    with _progress("days", 1) as (_, show), closing(live.HttpAudience(lml.url, lml.api_key, clock)) as audience:
+        day, alone = live.run(lml, audience, ids, clock=clock, readers=readers, limits=CHOSEN.limits, show=show)
     lost = [sum(reading.outcome == "failed" for reading in some.readings) for some in (alone, day)]
     return Report(
         origin=ReportOrigin.here(),
@@ -207,15 +207,15 @@ def _written(directory: Path, report: Report, answer: Answer) -> Answer:
     """Write what `-o` asks for and add where it is; days that cannot be kept are reported all the same."""
     try:
         (directory / "loadtest.md").write_text("\n".join(markdown(report)) + "\n")
-        said, data, ok = f"page: {page.write(directory, report)}", answer.data, answer.ok
+        line, data, ok = f"page: {page.write(directory, report)}", answer.data, answer.ok
     except OSError as error:
-        said, data, ok = f"{ALARM('not written')}: {error}", {**answer.data, "error": str(error)}, False
-    return Answer([*answer.lines, "", said], data, ok)
+        line, data, ok = f"{ALARM('not written')}: {error}", {**answer.data, "error": str(error)}, False
+    return Answer([*answer.lines, "", line], data, ok)
 
 
 @contextmanager
-def _progress(what: str, total: int) -> Iterator[tuple[Callable[[], None], live.Say]]:
-    """Show on stderr how many of a total are done; gives the step, and a way to say what happens meanwhile."""
+def _progress(what: str, total: int) -> Iterator[tuple[Callable[[], None], live.Show]]:
+    """Show on stderr how many of a total are done; gives a function that counts a step, and one that shows a line."""
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)

@@ -32,7 +32,7 @@ ALONE_SECONDS: Final = 600.0
 """Paced seconds for which readers are watched without the job."""
 _READERS_AT_ONCE: Final = 16
 
-Say = Callable[[str], None]
+Show = Callable[[str], None]
 T = TypeVar("T")
 
 
@@ -149,7 +149,7 @@ def run(
     clock: DayClock,
     readers: Order,
     limits: Pacing,
-    say: Say,
+    show: Show,
     alone_for: float = ALONE_SECONDS,
 ) -> tuple[Day, Day]:
     """Watch the readers alone, then beside the job; what is known of Discogs' calls is the audience's to say.
@@ -166,13 +166,13 @@ def run(
     alone_since = clock.pace()
     try:
         audience.begin(readers)
-        say(f"readers alone for {alone_for:.0f} s")
+        show(f"readers alone for {alone_for:.0f} s")
         clock.sleep(alone_for)
         started = clock.pace()
         at_work = [_begun(slot, number) for number in range(SLOTS)]
         while not all(task.done() for task in at_work):
             done = day.totals.identities_scanned
-            say(f"{len(day.charges)} slices sent, {done} of {len(ids)} identities in finished parts")
+            show(f"{len(day.charges)} slices sent, {done} of {len(ids)} identities in finished parts")
             clock.sleep(MINUTE)
         for task in at_work:
             task.result()
@@ -197,7 +197,7 @@ def run(
     return day, alone
 
 
-def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE_SECONDS) -> Figures:
+def run_stand_in(case: Case, *, speed: float, show: Show, alone_for: float = ALONE_SECONDS) -> Figures:
     """Run a case against a stand-in of its own; the same day without the job is the model's."""
     world, pattern = case.world(), case.pattern.seeded(case.seed)
     options = ("--speed", str(speed), "--round-trip-seconds", str(ROUND_TRIP))
@@ -210,7 +210,7 @@ def run_stand_in(case: Case, *, speed: float, say: Say, alone_for: float = ALONE
             clock=DayClock(speed),
             readers=pattern.readers,
             limits=CHOSEN.limits,
-            say=say,
+            show=show,
             alone_for=alone_for,
         )
     alone = simulate(case.scenario(world, CHOSEN).without_job(), at_least=day.seconds)

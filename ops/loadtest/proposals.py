@@ -30,8 +30,8 @@ class Reserving(LmlProcess):
     def restart(self) -> None:
         super().restart()
         self._made: deque[float] = deque()
-        self._heard_at = 0.0
-        self._heard: int | None = None
+        self._remaining_at = 0.0
+        self._remaining: int | None = None
 
     async def call(self, kind: Caller, *, low: bool = False, missing: bool = False) -> DiscogsAnswer:
         while low and self._left() <= FLOOR:
@@ -39,7 +39,7 @@ class Reserving(LmlProcess):
         self._made.append(self._clock.now())
         answer = await super().call(kind, low=low, missing=missing)
         if answer.remaining is not None:
-            self._heard_at, self._heard = self._clock.now(), answer.remaining
+            self._remaining_at, self._remaining = self._clock.now(), answer.remaining
         return answer
 
     def _left(self) -> float:
@@ -47,9 +47,9 @@ class Reserving(LmlProcess):
         now = self._clock.now()
         while self._made and self._made[0] <= now - 2 * MINUTE:
             self._made.popleft()
-        if self._heard is None:
+        if self._remaining is None:
             return MINUTE
-        return self._heard + sum(self._heard_at - MINUTE < at <= now - MINUTE for at in self._made)
+        return self._remaining + sum(self._remaining_at - MINUTE < at <= now - MINUTE for at in self._made)
 
 
 RESERVED: Final = Policy(name="15 kept for DJs, job at 30", limits=Pacing(budget=FAST), process=Reserving)

@@ -65,8 +65,8 @@ def old_job(account: Account, now: datetime) -> CheckFinding:
     if newest is None:
         return CheckFinding(ok=True, reason=f"no span of it in project {account.project} in {LOOKED_BACK}")
     try:
-        told = datetime.fromisoformat(newest["timestamp"])
-        seen = told if told.tzinfo else told.replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(newest["timestamp"])
+        seen = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (LookupError, TypeError, ValueError):
         raise SentryError("Sentry, GET events: the span has no timestamp that can be read") from None
     reason = f"its last span, {newest.get('span.description')}, is of {utc_text(seen)}"

@@ -55,16 +55,16 @@ class Trouble:
 
 def parts(lines: Iterable[ReportLine], speed: float) -> list[DrawnPart]:
     """Return every delivery that sent a request, by its start; `speed` is paced seconds in a second of the lines."""
-    told = [line for line in lines if "began" in line and "LmlRequestMillis" in line]
-    if not told:
+    with_requests = [line for line in lines if "began" in line and "LmlRequestMillis" in line]
+    if not with_requests:
         return []
-    first = min(float(line["began"]) for line in told)
+    first = min(float(line["began"]) for line in with_requests)
 
     def delivery(line: ReportLine) -> tuple[float, int, int]:
         return float(line["began"]), int(line["message"]), int(line["part"])
 
-    told.sort(key=lambda line: (*delivery(line), line["_aws"]["Timestamp"]))
-    return [_part(key, list(group), first, speed) for key, group in groupby(told, delivery)]
+    with_requests.sort(key=lambda line: (*delivery(line), line["_aws"]["Timestamp"]))
+    return [_part(key, list(group), first, speed) for key, group in groupby(with_requests, delivery)]
 
 
 def _part(key: tuple[float, int, int], lines: Sequence[ReportLine], first: float, speed: float) -> DrawnPart:

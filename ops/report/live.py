@@ -100,11 +100,11 @@ class Feed:
     async def events(self) -> AsyncIterator[str]:
         """Yield the stream of one page."""
         with self._page():
-            told: Look | None = None
+            last: Look | None = None
             while True:
                 over = self.over
                 look = await run_in_threadpool(self.look)
-                if told is None or look.html != told.html:
+                if last is None or look.html != last.html:
                     if look.data is not None:
                         yield _event("run", look.data)
                     yield _event("page", {"title": look.title, "html": look.html})
@@ -112,7 +112,7 @@ class Feed:
                 if over is not None and (self._is_settled() or time.monotonic() > self._gives_up):
                     yield _event("end", {"text": over})
                     return
-                told = look
+                last = look
                 await asyncio.sleep(self.period)
 
     @contextmanager

@@ -136,8 +136,8 @@ class Api:
     def _wait(answer: httpx.Response, tried: int) -> float | None:
         """Seconds until another try is worth it; None when none is."""
         if answer.status_code == 429:
-            told = answer.headers.get("Retry-After", "")
-            wait = float(told) if told.isdigit() else float(2**tried)
+            retry_after = answer.headers.get("Retry-After", "")
+            wait = float(retry_after) if retry_after.isdigit() else float(2**tried)
             return wait if wait <= LONGEST_WAIT else None
         return float(2**tried) if answer.is_server_error else None
 

@@ -22,8 +22,8 @@ def in_words(error: Exception) -> str:
     text, _, place = str(error).partition(" - at ")
     where = place.replace("`", "").replace("$.", "").replace("$", "").strip() or "it"
     if (found := _EXPECTED.fullmatch(text)) is None:
-        told = text.replace("`", "")
-        return f"{where}: {told}" if place else told
+        problem = text.replace("`", "")
+        return f"{where}: {problem}" if place else problem
     wanted = " or ".join(_KINDS.get(kind, kind) for kind in found["wanted"].split(" | "))
     if found["found"]:
         return f"{where} is {_KINDS.get(found['found'], found['found'])}, and must be {wanted}"

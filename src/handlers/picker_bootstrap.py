@@ -33,10 +33,10 @@ def picker(*, asks_lml: bool = False) -> Picker:
 
 def afterwards() -> Afterwards:
     """Keep this environment awake after each answer until LML has been asked to the end; for an environment's start."""
-    return Afterwards(os.environ.get("AWS_LAMBDA_RUNTIME_API"), _until_lml_has_answered, _tell_that_it_freezes)
+    return Afterwards(os.environ.get("AWS_LAMBDA_RUNTIME_API"), _until_lml_has_answered, _warn_of_freezing)
 
 
-def _tell_that_it_freezes(why: str) -> None:
+def _warn_of_freezing(why: str) -> None:
     picker().telemetry.warning("picker", f"nothing keeps this environment awake until LML has answered: {why}")
 
 

@@ -153,12 +153,12 @@ class Ready:
             reachable = await self._reachable()
         except (DatabaseError, TimeoutError):
             reachable = False
-        told = {
+        state = {
             "status": "ready" if reachable else "not ready",
             "message": f"the database {'answers' if reachable else 'cannot be reached'}",
             "walk": walk,
         }
-        return _response(ApiReply(200 if reachable else 503, msgspec.json.encode(told), {**_NOT_KEPT}))
+        return _response(ApiReply(200 if reachable else 503, msgspec.json.encode(state), {**_NOT_KEPT}))
 
     async def _reachable(self) -> bool:
         if self._look is None or self._look.done():

@@ -53,12 +53,12 @@ class Browser:
             message["sessionId"] = self.session
         os.write(self.writing, json.dumps(message).encode() + b"\0")
         while True:
-            told = self._read()
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                return told["result"]
-            if told.get("method") in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}:
-                self.console.append(json.dumps(told["params"]))
+            received = self._read()
+            if received.get("id") == self._number:
+                assert "error" not in received, received
+                return received["result"]
+            if received.get("method") in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}:
+                self.console.append(json.dumps(received["params"]))
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -82,9 +82,9 @@ class Browser:
 
     def get(self, expression: str) -> Any:
         """Return what a JavaScript expression, or its promise, comes to."""
-        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        received = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in received, received
+        return received["result"].get("value")
 
     def wait(self, condition: str, seconds: float = 60.0) -> None:
         """Wait until a JavaScript expression is true; the page itself looks, at each frame."""
@@ -111,16 +111,16 @@ class Browser:
 def browser(profile: Path, *flags: str) -> Iterator[Browser]:
     """Start Chromium with a new profile; it ends with the context."""
     assert CHROMIUM is not None
-    told, writing = os.pipe()
-    reading, telling = os.pipe()
+    received, writing = os.pipe()
+    reading, answering = os.pipe()
     process = subprocess.Popen(  # noqa: S603 - fixed words
         [
             sys.executable,
             "-S",
             "-c",
             LAUNCH,
-            str(told),
-            str(telling),
+            str(received),
+            str(answering),
             CHROMIUM,
             *FLAGS,
             "--remote-debugging-pipe",
@@ -128,12 +128,12 @@ def browser(profile: Path, *flags: str) -> Iterator[Browser]:
             *flags,
             "about:blank",
         ],
-        pass_fds=(told, telling),
+        pass_fds=(received, answering),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.close(told)
-    os.close(telling)
+    os.close(received)
+    os.close(answering)
     there = Browser(reading, writing)
     try:
         target = there.call("Target.createTarget", url="about:blank")["targetId"]

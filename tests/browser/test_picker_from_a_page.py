@@ -68,7 +68,7 @@ def frontend():
 @pytest.fixture
 def read_from_page(frontend, station, lml, tmp_path):
     """Have a page of the frontend ask for a row's tracks with some headers; gives what the page could read."""
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     path = PATH.format(rotation_id=station.row(release=11))
     started = []
 

@@ -153,7 +153,7 @@ class Stage:
         number = next(self._numbers)
         out, trace = self._directory / f"{number}.out", self._directory / f"{number}.trace"
         trace.touch()
-        outcome = self._say(
+        outcome = self._ordered(
             function=function,
             event=event,
             request_id=request_id or f"request-{number}",
@@ -171,11 +171,15 @@ class Stage:
         return invocation
 
     def kill(self, invocation: Invocation) -> None:
-        assert self._say(pid=invocation.pid, signal=signal.SIGKILL)["outcome"] == "killed"
+        assert self._ordered(pid=invocation.pid, signal=signal.SIGKILL)["outcome"] == "killed"
 
     def wake(self, invocation: Invocation) -> None:
         """Let a stopped invocation go on to its end, whatever that is."""
-        assert self._say(pid=invocation.pid, signal=signal.SIGCONT)["outcome"] in {"returned", "gave back", "failed"}
+        assert self._ordered(pid=invocation.pid, signal=signal.SIGCONT)["outcome"] in {
+            "returned",
+            "gave back",
+            "failed",
+        }
 
     def start(self, scene: Scene, **how: Any) -> Invocation:
         event = {"scheduled_time": scene.run_id.removeprefix("scheduled-")}
@@ -261,10 +265,10 @@ class Stage:
             yield "the lock is held"
         if run.emitted_at is None:
             yield "its totals are not marked as told"
-        told = list(self._told(scene))
+        reported = list(self._reported(scene))
         wanted = {name: getattr(run.totals, name) for name in SUMMARY_TOTALS}
-        if not told or any(totals != wanted for totals in told):
-            yield f"told {told} where the ledger holds {wanted}"
+        if not reported or any(totals != wanted for totals in reported):
+            yield f"told {reported} where the ledger holds {wanted}"
         if any(self.sqs.receive_message(QueueUrl=url).get("Messages") for url in self.queues.values()):
             yield "a message is left"
 
@@ -275,7 +279,7 @@ class Stage:
         expected["lml_error"] += len(failed)
         return expected
 
-    def _told(self, scene: Scene) -> Iterator[dict[str, int]]:
+    def _reported(self, scene: Scene) -> Iterator[dict[str, int]]:
         """The totals in every metric line that closes a run."""
         for line in "".join(scene.printed).splitlines():
             if '"RunCompleted"' in line and line.startswith("{"):
@@ -283,7 +287,7 @@ class Stage:
                 pascal = {name: metric_of(name) for name in SUMMARY_TOTALS}
                 yield {name: int(metrics[there][0]) for name, there in pascal.items()}
 
-    def _say(self, **job: Any) -> dict[str, Any]:
+    def _ordered(self, **job: Any) -> dict[str, Any]:
         assert self._worker.stdin
         assert self._worker.stdout
         print(json.dumps(job), file=self._worker.stdin, flush=True)

@@ -66,11 +66,11 @@ class Heard(Telemetry):
         super().__init__(
             core_settings.Sentry(dsn=secret("SENTRY_DSN", None), release=None, environment="test", traces_sample_rate=1)
         )
-        self.told: dict[str, list[Mapping[str, int]]] = defaultdict(list)
+        self.reported: dict[str, list[Mapping[str, int]]] = defaultdict(list)
 
-    def report_totals(self, headers: Mapping[str, str], **told: object) -> None:
-        self.told[str(told["run_id"])].append(told["totals"])
-        super().report_totals(headers, **told)
+    def report_totals(self, headers: Mapping[str, str], **reported: object) -> None:
+        self.reported[str(reported["run_id"])].append(reported["totals"])
+        super().report_totals(headers, **reported)
 
 
 class Lml:
@@ -80,7 +80,7 @@ class Lml:
         self.clock = clock
         self.verdicts: Mapping[int, str] = {}
         self.meanwhile: Callable[[], None] = lambda: None
-        self.said: dict[int, set[str]] = defaultdict(set)
+        self.answered: dict[int, set[str]] = defaultdict(set)
 
     def part(self, message: RefreshMessage, **terms: Any) -> SimpleNamespace:
         return SimpleNamespace(work=partial(self.work, message, **terms))
@@ -104,7 +104,7 @@ class Lml:
             verdict = self.verdicts.get(identity % BATCH, "left")
             if verdict == "left":
                 continue
-            self.said[identity].add(verdict)
+            self.answered[identity].add(verdict)
             del left[identity]
             if verdict == "failed":
                 result.failed[identity] = "drawn"
@@ -256,7 +256,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def _dead_letter(self, body: str) -> None:
         for identity in IDS:
-            self.lml.said[identity].add("failed")
+            self.lml.answered[identity].add("failed")
         self.dead_letters.handle(self._delivery(body))
 
     def _delivery(self, body: str) -> Delivery:
@@ -330,14 +330,14 @@ class Interleavings(RuleBasedStateMachine):
         assert run.planned == len(IDS) == totals.accounted
         assert totals.balanced
         assert totals.lml_error == len(failed) == len(set(failed))
-        assert all("failed" in self.lml.said[identity] for identity in failed)
+        assert all("failed" in self.lml.answered[identity] for identity in failed)
         left = {identity for message in messages for identity in (*message.not_attempted, *_waiting(message))}
         resolved = set(planned) - set(failed) - left
         assert totals.identities_resolved == len(resolved)
-        assert all("warmed" in self.lml.said[identity] for identity in resolved)
+        assert all("warmed" in self.lml.answered[identity] for identity in resolved)
         assert run.emitted_at is not None
-        assert self.telemetry.told[run_id]
-        assert all(told == self.telemetry.told[run_id][0] for told in self.telemetry.told[run_id])
+        assert self.telemetry.reported[run_id]
+        assert all(reported == self.telemetry.reported[run_id][0] for reported in self.telemetry.reported[run_id])
         holder = self.ledger.lock.holder(self.clock.utc())
         assert holder is None or holder.run_id not in self.runs
 

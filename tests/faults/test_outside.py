@@ -180,7 +180,7 @@ def broken(server, what):
         ("grant", "grant the role"),
     ],
 )
-def test_without_the_rotation_a_run_fails_and_its_retry_completes(book, server, what, told):
+def test_without_the_rotation_a_run_fails_and_its_retry_completes(book, server, what, reported):
     rows = Rows(server)
     rows.hold(WORLD)
     book.rows = rows
@@ -189,7 +189,7 @@ def test_without_the_rotation_a_run_fails_and_its_retry_completes(book, server, 
         book.start(SCHEDULED, request_id="r")
 
     assert book.run().status == "failed"
-    assert told in book.run().reason
+    assert reported in book.run().reason
     assert book.waiting() == []
     assert book.ledger.lock.holder(book.clock.utc()) is None
 

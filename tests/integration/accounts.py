@@ -295,7 +295,7 @@ class Book:
     def totals(self, run_id: str = RUN) -> dict[str, int]:
         return msgspec.structs.asdict(self.run(run_id).totals)
 
-    def said(self, run_id: str = RUN) -> set[str]:
+    def causes_reported(self, run_id: str = RUN) -> set[str]:
         """The causes of which Sentry was told."""
         item = self.table.read(f"RUN#{run_id}", "RUN") or {}
         return set(item.get("said", ()))

@@ -86,7 +86,7 @@ def book(sdk, lml, rows):
 
 
 @pytest.fixture
-def told(capsys):
+def logged(capsys):
     """Read what was logged since the last look: the lines as objects, metrics (EMF) among them."""
 
     def look(step=None):
@@ -97,6 +97,6 @@ def told(capsys):
 
 
 @pytest.fixture
-def closed(told):
+def closed(logged):
     """The metrics of runs that were told since the last look."""
-    return lambda: [line for line in told() if "RunCompleted" in line]
+    return lambda: [line for line in logged() if "RunCompleted" in line]

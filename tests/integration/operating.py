@@ -96,7 +96,7 @@ class Operator:
         finally:
             httpx.post(f"{lml}/_reset").raise_for_status()
 
-    def told(self, run_id: str) -> list[dict[str, object]]:
+    def sentry_totals(self, run_id: str) -> list[dict[str, object]]:
         """The totals of a run as Sentry received them."""
         envelopes = sentry.decode(httpx.get(f"{self.running.cloud.sentry_url}/_envelopes").content)
         spans = [span.attributes for span in sentry.spans(envelopes) if span.name.endswith(".run.totals")]

@@ -40,7 +40,7 @@ def lost(release_id):
 class StandIn(build.StandIn):
     """The stand-in LML, and the lookups and release fetches that it saw."""
 
-    def says(self, path, fields=None, *, times=None, **fault):
+    def answers(self, path, fields=None, *, times=None, **fault):
         """Answer requests of a path so, until told otherwise: `fields` of a 200, or a fault of `local.lml.faults`."""
         given = {"fields": fields} if fields is not None else {}
         self.fault(path=path, times=times, **given, **fault)

@@ -104,11 +104,11 @@ def test_the_schedule_starts_a_run_that_completes(running_cloud):
     assert run["trigger"] == {"S": "scheduled"}
     assert run["planned"] == run["identities_scanned"] == {"N": "24"}
 
-    def told() -> dict[str, object] | None:
+    def found() -> dict[str, object] | None:
         lines = [line for line in running_cloud.logs("RefreshFunction") if line.get("step") == "done"]
         return next((line for line in lines if key["pk"]["S"] == f"RUN#{line['run_id']}"), None)
 
-    assert eventually(told)["identities_scanned"] == 24
+    assert eventually(found)["identities_scanned"] == 24
 
 
 def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path):

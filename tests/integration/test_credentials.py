@@ -61,7 +61,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("variable", ["LML_API_KEY", "DB_PASSWORD"])
 @pytest.mark.parametrize("kind", BROKEN)
-def test_fan_out_refuses_a_secret_that_cannot_be_used_before_it_does_anything(book, vault, told, variable, kind):
+def test_fan_out_refuses_a_secret_that_cannot_be_used_before_it_does_anything(book, vault, logged, variable, kind):
     content, why = BROKEN[kind]
     vault(variable, **content)
 
@@ -71,7 +71,7 @@ def test_fan_out_refuses_a_secret_that_cannot_be_used_before_it_does_anything(bo
     assert str(refused.value).startswith(f"{variable}_SECRET_ARN")
     assert why in str(refused.value)
     assert "planted" not in str(refused.value)
-    assert str(refused.value) in told("init")[0]["message"]
+    assert str(refused.value) in logged("init")[0]["message"]
     assert book.sdk.dynamodb.scan(TableName=TABLE)["Count"] == 0
     assert book.lml.asked() == []
 
@@ -105,7 +105,7 @@ def gone_by(how, vault, arn):
 
 
 @pytest.mark.parametrize("how", ["deleted", " ", '{"key": "planted"}'], ids=["deleted", "emptied", "JSON"])
-def test_a_key_that_goes_in_the_middle_of_a_run_stops_it_with_the_reason(book, vault, told, how):
+def test_a_key_that_goes_in_the_middle_of_a_run_stops_it_with_the_reason(book, vault, logged, how):
     """Every delivery to a new environment would fail until all ids were dead letters, more than an hour later."""
     arn = vault("LML_API_KEY", SecretString=KEY)
     run_id = fan_out.handler({"force": True}, Context())["run_id"]
@@ -115,7 +115,7 @@ def test_a_key_that_goes_in_the_middle_of_a_run_stops_it_with_the_reason(book, v
     gone_by(how, vault, arn)
     refresh.build().worker.lml.close()
     refresh.build.cache_clear()
-    told()
+    logged()
 
     for body in others:
         assert refresh.handler(event_of(body), Context()) == {"batchItemFailures": []}
@@ -128,7 +128,7 @@ def test_a_key_that_goes_in_the_middle_of_a_run_stops_it_with_the_reason(book, v
     assert "planted" not in run.reason
     assert (run.totals.identities_scanned, run.totals.lml_error) == (scanned, 0)
     assert run.totals.not_attempted == run.planned - scanned
-    assert [line["RunCompleted"] for line in told() if "RunCompleted" in line] == [[0]]
+    assert [line["RunCompleted"] for line in logged() if "RunCompleted" in line] == [[0]]
 
 
 def test_a_key_that_lml_refuses_and_that_cannot_be_fetched_anew_stops_the_run(book, vault):

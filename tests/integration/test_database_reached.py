@@ -213,10 +213,10 @@ def test_one_limit_holds_for_all_addresses_of_a_name(database, swallow, monkeypa
     monkeypatch.setattr(reached, "_CONNECT_TIMEOUT", 0.5)
     Name(monkeypatch, *(swallow() for _ in range(3)))
 
-    seconds, told = seconds_of(replace(database, host="db.example"))
+    seconds, reason = seconds_of(replace(database, host="db.example"))
 
     assert seconds < 1
-    assert "TimeoutError: no connection within 0.5 s" in told
+    assert "TimeoutError: no connection within 0.5 s" in reason
 
 
 def test_an_address_that_swallows_leaves_time_for_the_next(server, database, swallow, monkeypatch):
@@ -230,11 +230,11 @@ def test_the_limit_holds_while_the_name_is_being_looked_up(database, monkeypatch
     monkeypatch.setattr(reached, "_CONNECT_TIMEOUT", 0.2)
     name = Name(monkeypatch, seconds=30)
 
-    seconds, told = seconds_of(replace(database, host="db.example"))
+    seconds, reason = seconds_of(replace(database, host="db.example"))
     name.end()
 
     assert seconds < 2
-    assert "TimeoutError: no connection within 0.2 s" in told
+    assert "TimeoutError: no connection within 0.2 s" in reason
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
@@ -253,11 +253,11 @@ def test_the_limit_holds_for_a_server_that_sends_a_byte_now_and_then(database, m
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         tls = "verify" if over_tls else "disable"
-        seconds, told = seconds_of(replace(database, port=listener.getsockname()[1], tls=tls))
+        seconds, reason = seconds_of(replace(database, port=listener.getsockname()[1], tls=tls))
     enough.set()
 
     assert seconds < 1.5
-    assert over_tls or "no connection within 0.5 s" in told
+    assert over_tls or "no connection within 0.5 s" in reason
 
 
 def test_a_host_that_begins_with_a_slash_is_the_directory_of_a_socket(server, database, tmp_path):
@@ -500,7 +500,7 @@ def test_a_certificate_that_strict_checking_refuses_is_refused_with_that_reason(
         monkeypatch.setattr(ssl, "create_default_context", strict)
 
     with tls_server(tmp_path / "server.pem") as port:
-        _, told = seconds_of(replace(database, port=port, tls=str(tmp_path / "authority.pem")))
+        _, reason = seconds_of(replace(database, port=port, tls=str(tmp_path / "authority.pem")))
 
-    assert "Python 3.13 and later refuse such a certificate" in told
-    assert "runbook" in told
+    assert "Python 3.13 and later refuse such a certificate" in reason
+    assert "runbook" in reason

@@ -46,11 +46,11 @@ def test_a_message_that_fails_five_times_is_given_up_and_its_run_ends(book, few,
     assert [line["LmlError"] for line in closed()] == [[len(FEW)]]
 
 
-def test_a_dead_letter_is_told_loudly(book, few, letter, told):
+def test_a_dead_letter_is_told_loudly(book, few, letter, logged):
     book.handle(letter)
 
     book.telemetry.flush()
-    lines = told()
+    lines = logged()
     assert [line["DeadLettered"] for line in lines if "DeadLettered" in line] == [[1]]
     (line,) = [line for line in lines if line.get("level") == "ERROR"]
     assert (line["run_id"], line["body"]) == (few, letter)
@@ -157,13 +157,13 @@ def test_a_letter_of_a_stopping_run_lets_it_end(book, few, letter):
     book.assert_balanced(few)
 
 
-def test_a_replay_by_hand_that_died_is_told_and_gone(book, told):
+def test_a_replay_by_hand_that_died_is_told_and_gone(book, logged):
     body = json.dumps({"version": 1, "identity_ids": FEW})
 
     book.handle(body)
 
     book.telemetry.flush()
-    lines = told()
+    lines = logged()
     assert [line["DeadLettered"] for line in lines if "DeadLettered" in line] == [[1]]
     assert [line["body"] for line in lines if line.get("level") == "ERROR"] == [body]
     assert book.waiting("parked") == []

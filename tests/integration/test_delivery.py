@@ -197,15 +197,15 @@ def test_a_run_that_is_stopped_in_the_middle_of_a_part_keeps_what_it_has(book, f
     book.assert_balanced(few)
 
 
-def test_a_message_of_a_run_that_has_ended_does_nothing_and_says_how_to_replay(book, few, told):
+def test_a_message_of_a_run_that_has_ended_does_nothing_and_says_how_to_replay(book, few, logged):
     (body,) = book.waiting()
     book.deliver_all()
     asked = book.lml.asked()
-    told()
+    logged()
 
     book.work_on(body)
 
-    (line,) = told("done")
+    (line,) = logged("done")
     assert line["message"] == f"run complete: message ignored; `rotation replay {few}` asks again"
     assert book.lml.asked() == asked
 
@@ -219,12 +219,12 @@ def test_a_run_past_its_deadline_attempts_no_more(book):
 
     assert book.run().status == "stopped"
     assert book.run().reason == "the run is past its deadline"
-    assert book.said() == {"deadline"}
+    assert book.causes_reported() == {"deadline"}
     assert book.totals()["not_attempted"] == len(IDS) - 50
     book.assert_balanced()
 
 
-def test_a_message_has_a_hundred_parts(book, few, told):
+def test_a_message_has_a_hundred_parts(book, few, logged):
     """With too little time for a request each time, the ids of a message go on a hundred times, and no more."""
     for _ in range(97):
         item = book.message(run_id=few)
@@ -234,7 +234,7 @@ def test_a_message_has_a_hundred_parts(book, few, told):
 
     book.deliver_all(timeout=20)
 
-    assert [line["part"] for line in told("handed_on")] == [97, 98, 99]
+    assert [line["part"] for line in logged("handed_on")] == [97, 98, 99]
     assert book.message(run_id=few).next_part == MAX_PARTS == 100
     assert book.run(few).status == "stopped"
     assert book.totals(few)["not_attempted"] == len(FEW)
@@ -245,7 +245,7 @@ def test_a_message_has_a_hundred_parts(book, few, told):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
-def test_an_lml_that_refuses_the_job_stops_the_run(book, told, status):
+def test_an_lml_that_refuses_the_job_stops_the_run(book, logged, status):
     book.start(SCHEDULED)
     book.lml.fault(path="refresh", status=status, body="no", times=None)
 
@@ -253,18 +253,18 @@ def test_an_lml_that_refuses_the_job_stops_the_run(book, told, status):
 
     assert book.run().status == "stopped"
     assert f"answered {status}: no" in (book.run().reason or "")
-    assert book.said() == {f"lml_{status}"}, "one Sentry event"
+    assert book.causes_reported() == {f"lml_{status}"}, "one Sentry event"
     assert book.totals()["not_attempted"] == len(IDS)
     book.assert_balanced()
     assert len([ids for ids in book.lml.asked() if ids]) == 1
-    assert len(told("stopping")) == 1
+    assert len(logged("stopping")) == 1
 
 
 def test_a_wrong_key_is_found_before_any_id_is_sent(book, few):
     book.deliver_all(to=book.consumer_with(key="another"))
 
     assert book.run(few).status == "stopped"
-    assert book.said(few) == {"lml_403"}
+    assert book.causes_reported(few) == {"lml_403"}
     assert book.lml.asked_for() == []
     book.assert_balanced(few)
 
@@ -280,7 +280,7 @@ def test_ids_that_lml_refuses_are_errors_at_once(book, status):
     assert book.totals()["lml_error"] == 50
     assert book.totals()["retries"] == len(book.asked_twice()), "none but for answers in doubt"
     assert f"answered {status}: no such thing" in book.message().failed[IDS[0]]
-    assert f"lml_{status}" in book.said(), "one Sentry event for both"
+    assert f"lml_{status}" in book.causes_reported(), "one Sentry event for both"
     book.assert_balanced()
 
 
@@ -295,7 +295,7 @@ def test_a_run_of_which_most_fails_stops(book):
     assert book.run().reason == "100 of 100 identities failed, more than 50 %"
     assert book.totals()["lml_error"] == 100
     assert book.totals()["not_attempted"] == 25
-    assert book.said() == {"lml_422", "errors"}
+    assert book.causes_reported() == {"lml_422", "errors"}
     book.assert_balanced()
 
 
@@ -456,7 +456,7 @@ def test_when_sqs_is_away_the_next_part_is_sent_by_the_next_delivery(book, few):
     book.assert_world(FEW, few)
 
 
-def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, told):
+def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, logged):
     book.start(SCHEDULED)
     book.deliver()
 
@@ -465,7 +465,7 @@ def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, t
 
     assert book.run().status == "stopped"
     assert book.totals()["not_attempted"] == len(IDS) - 50
-    assert "the run ended meanwhile: what this part did is not counted" in [line["message"] for line in told("done")]
+    assert "the run ended meanwhile: what this part did is not counted" in [line["message"] for line in logged("done")]
     book.deliver_all()
     book.assert_balanced()
 
@@ -502,11 +502,11 @@ def test_the_lock_is_renewed_by_every_part(book):
 # By hand
 
 
-def test_a_message_without_a_run_is_worked_and_told_outside_the_ledger(book, told):
+def test_a_message_without_a_run_is_worked_and_told_outside_the_ledger(book, logged):
     book.work_on(json.dumps({"version": 1, "identity_ids": FEW}))
 
     assert book.lml.asked_for() == FEW
-    lines = told()
+    lines = logged()
     (metrics,) = [line for line in lines if "RunCompleted" in line]
     assert (metrics["trigger"], metrics["IdentitiesScanned"], metrics["RunCompleted"]) == ("manual", [len(FEW)], [1])
     (line,) = [line for line in lines if line.get("step") == "done"]

@@ -128,8 +128,8 @@ def test_what_a_page_has_people_type_exists(page):
 @pytest.mark.parametrize("command", ["build", "local invoke"])
 def test_sam_knows_every_option_that_the_readme_gives_it(command):
     (line,) = [line for line in LINES if line.startswith(f"$ .venv-sam/bin/sam {command} ")]
-    told = subprocess.run([SAM, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout  # noqa: S603
-    assert [option for option in re.findall(r" (--?[a-z-]+) ", line) if option not in told] == []
+    usage = subprocess.run([SAM, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    assert [option for option in re.findall(r" (--?[a-z-]+) ", line) if option not in usage] == []
 
 
 def test_no_variable_of_this_machine_is_in_the_template():

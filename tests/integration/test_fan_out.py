@@ -40,17 +40,17 @@ def test_every_active_identity_is_planned_once_in_messages_of_fifty(book):
     assert book.ledger.lock.holder(book.clock.utc()).run_id == RUN
 
 
-def test_the_plan_is_told(book, told):
+def test_the_plan_is_told(book, logged):
     book.start(SCHEDULED)
 
-    lines = told()
+    lines = logged()
     (plan,) = [line for line in lines if line.get("step") == "plan" and line["level"] == "INFO"]
     assert (plan["ids"], plan["messages"], plan["run_id"]) == (125, 3, RUN)
     assert 0 < plan["coverage_percent"] <= 100
     (warning,) = [line for line in lines if line.get("step") == "plan" and line["level"] == "WARNING"]
     assert warning["rows"] == sum(row.active and row.lml_identity_id in {0, -7} for row in WORLD.rows)
     book.telemetry.flush()
-    (metrics,) = [line for line in told() if "IdentityCoveragePercent" in line]
+    (metrics,) = [line for line in logged() if "IdentityCoveragePercent" in line]
     assert metrics["IdentityCoveragePercent"] == [plan["coverage_percent"]]
 
 
@@ -128,11 +128,11 @@ def test_force_ends_a_run_that_is_under_way(book):
     book.assert_world(IDS, run_id)
 
 
-def test_a_placeholder_that_nobody_filled_in_is_todays_run_with_a_warning(book, told):
+def test_a_placeholder_that_nobody_filled_in_is_todays_run_with_a_warning(book, logged):
     outcome = book.start({"scheduled_time": "<aws.scheduler.scheduled-time>"})
 
     assert outcome["run_id"] == "scheduled-2026-02-03"
-    (warning,) = [line for line in told("init") if line["level"] == "WARNING"]
+    (warning,) = [line for line in logged("init") if line["level"] == "WARNING"]
     assert "today stands in for it" in warning["message"]
 
 
@@ -158,7 +158,7 @@ def test_no_ids_are_a_complete_run(book, closed):
 # The lock
 
 
-def test_a_run_that_finds_the_lock_held_is_refused(book, told):
+def test_a_run_that_finds_the_lock_held_is_refused(book, logged):
     book.start(SCHEDULED)
 
     outcome = book.start(TOMORROW)
@@ -167,7 +167,7 @@ def test_a_run_that_finds_the_lock_held_is_refused(book, told):
     assert outcome["hint"] == f"run {RUN} holds the lock; `rotation stop {RUN}` ends it"
     assert book.run(NEXT_RUN).status == "refused"
     book.telemetry.flush()
-    assert [line["RunRefused"] for line in told() if "RunRefused" in line] == [[1]]
+    assert [line["RunRefused"] for line in logged() if "RunRefused" in line] == [[1]]
     assert len(book.waiting()) == 3
     book.deliver_all()
     book.assert_balanced()
@@ -238,7 +238,7 @@ def test_what_a_person_picks_needs_no_lock(book):
 # Gate and database
 
 
-def test_an_lml_that_the_gate_does_not_trust_is_not_asked(book, told):
+def test_an_lml_that_the_gate_does_not_trust_is_not_asked(book, logged):
     book.allowed = Gate(allowed=False, reason="LML is behind")
 
     with pytest.raises(RunRefusedError, match=r"^LML is behind$"):
@@ -250,7 +250,7 @@ def test_an_lml_that_the_gate_does_not_trust_is_not_asked(book, told):
     assert book.ledger.lock.holder(book.clock.utc()) is None
     assert book.lml.asked() == []
     book.telemetry.flush()
-    lines = told()
+    lines = logged()
     assert [line["RunRefused"] for line in lines if "RunRefused" in line] == [[1]]
     assert not [line for line in lines if "RunCompleted" in line], "no totals"
 
@@ -424,7 +424,7 @@ def test_when_dynamodb_is_away_nothing_is_sent(book):
 # What a person picks
 
 
-def test_a_dry_run_counts_and_touches_nothing(book, told):
+def test_a_dry_run_counts_and_touches_nothing(book, logged):
     outcome = book.start({"dry_run": True})
 
     assert outcome | {"run_id": ""} == {"outcome": "dry_run", "run_id": "", "planned": 125, "messages": 3}
@@ -432,7 +432,7 @@ def test_a_dry_run_counts_and_touches_nothing(book, told):
     assert book.sdk.dynamodb.scan(TableName="ledger")["Count"] == 0
     assert book.waiting() == []
     assert book.lml.asked() == []
-    (metrics,) = [line for line in told() if "RunCompleted" in line]
+    (metrics,) = [line for line in logged() if "RunCompleted" in line]
     assert metrics["trigger"] == "manual"
     counts = {name: metrics[name] for name in ("IdentitiesScanned", "IdentitiesResolved", "LmlError", "NotAttempted")}
     assert counts == {"IdentitiesScanned": [125], "IdentitiesResolved": [0], "LmlError": [0], "NotAttempted": [0]}

@@ -57,9 +57,9 @@ def test_the_run_has_the_gate_s_word(running_cloud, started):
 def test_a_span_of_the_run_has_the_gate_s_word(running_cloud, started):
     run_id, reason = started
 
-    def told():
+    def found():
         spans = sentry.spans(sentry.decode(httpx.get(f"{running_cloud.sentry_url}/_envelopes").content))
         run = [it for it in spans if it.name.endswith(".run") and it.attributes.get("backfill.run_id") == run_id]
         return run and [it for it in spans if it.trace_id == run[0].trace_id]
 
-    assert any(reason in map(str, span.attributes.values()) for span in eventually(told))
+    assert any(reason in map(str, span.attributes.values()) for span in eventually(found))

@@ -82,12 +82,12 @@ def test_schedule_starts_the_run_of_its_time(book):
 
 
 @pytest.mark.usefixtures("environment")
-def test_schedule_placeholder_starts_todays_run(told):
+def test_schedule_placeholder_starts_todays_run(logged):
     answer = fan_out.handler(event("schedule-placeholder"), Context())
 
     assert answer["outcome"] == "started"
     assert answer["run_id"].count(":") == 0, "a day, not a time"
-    assert "today stands in for it" in told("init")[0]["message"]
+    assert "today stands in for it" in logged("init")[0]["message"]
 
 
 @pytest.mark.usefixtures("environment")
@@ -149,19 +149,19 @@ def test_refresh_part_goes_on_where_the_ledger_is(started):
 
 
 @pytest.mark.usefixtures("environment")
-def test_refresh_replay_stays_out_of_the_ledger(book, told):
+def test_refresh_replay_stays_out_of_the_ledger(book, logged):
     refresh.handler(event("refresh-replay"), Context())
 
     assert book.lml.asked_for() == [15470, 15476, 15488]
-    assert [line["IdentitiesScanned"] for line in told() if "RunCompleted" in line] == [[3]]
+    assert [line["IdentitiesScanned"] for line in logged() if "RunCompleted" in line] == [[3]]
     assert book.ledger.runs.read(RUN) is None
 
 
-def test_dead_letter_accounts_for_its_message(started, told):
+def test_dead_letter_accounts_for_its_message(started, logged):
     dead_letter.handler(event("dead-letter"), Context())
 
     assert started.totals()["lml_error"] == 25
-    assert [line["DeadLettered"] for line in told() if "DeadLettered" in line] == [[1]]
+    assert [line["DeadLettered"] for line in logged() if "DeadLettered" in line] == [[1]]
 
 
 def test_all_of_them_are_one_run(started):
@@ -185,13 +185,13 @@ def test_every_event_is_for_the_run_of_the_schedule():
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("function", [fan_out, refresh, dead_letter], ids=["fan_out", "refresh", "dead_letter"])
 @pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
-def test_a_test_of_the_console_or_a_ping_is_answered_and_changes_nothing(book, told, function, odd):
+def test_a_test_of_the_console_or_a_ping_is_answered_and_changes_nothing(book, logged, function, odd):
     answer = function.handler(odd, Context())
 
     assert answer["outcome"] == "ignored"
     json.dumps(answer)
-    assert [(line["level"], line["message"]) for line in told("init")] == [("WARNING", answer["hint"])]
-    assert not [line for line in told() if line.get("level") == "ERROR" or "_aws" in line], "nothing rings an alarm"
+    assert [(line["level"], line["message"]) for line in logged("init")] == [("WARNING", answer["hint"])]
+    assert not [line for line in logged() if line.get("level") == "ERROR" or "_aws" in line], "nothing rings an alarm"
     assert book.sdk.dynamodb.scan(TableName=TABLE)["Count"] == 0
     assert (book.waiting(), book.waiting("parked"), book.lml.asked()) == ([], [], [])
 
@@ -214,11 +214,11 @@ def test_the_console_s_sample_of_a_message_is_not_parked(book, function):
 @pytest.mark.parametrize(
     "record", [{"eventSource": "aws:sqs"}, {"body": None}, {"body": {}}, {"body": "x", "messageId": 7}]
 )
-def test_a_message_of_sqs_that_has_no_body_fails_so_that_sqs_keeps_it(told, function, record):
+def test_a_message_of_sqs_that_has_no_body_fails_so_that_sqs_keeps_it(logged, function, record):
     with pytest.raises(ValueError, match=r"not an SQS event \(events/refresh-message\.json is one\)"):
         function.handler({"Records": [record]}, Context())
 
-    assert told("slice_error")[0]["error"] == "ValueError"
+    assert logged("slice_error")[0]["error"] == "ValueError"
 
 
 @pytest.mark.usefixtures("environment")
@@ -231,11 +231,11 @@ def test_a_key_that_somebody_has_mistyped_is_an_error_and_starts_nothing(book, m
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_start_that_cannot_be_read_is_raised_and_logged(told):
+def test_a_start_that_cannot_be_read_is_raised_and_logged(logged):
     with pytest.raises(StartError, match="identity_ids: repeats an id"):
         fan_out.handler({"identity_ids": [1, 1]}, Context())
 
-    assert told("failed")[0]["message"] == "identity_ids: repeats an id"
+    assert logged("failed")[0]["message"] == "identity_ids: repeats an id"
 
 
 @pytest.mark.parametrize(
@@ -247,14 +247,14 @@ def test_a_start_that_cannot_be_read_is_raised_and_logged(told):
     ],
     ids=["51 ids a message", "no key", "several at once"],
 )
-def test_fan_out_refuses_wrong_settings_before_it_does_anything(environment, book, told, changes, problems):
+def test_fan_out_refuses_wrong_settings_before_it_does_anything(environment, book, logged, changes, problems):
     for name, value in changes.items():
         environment.setenv(name, value)
 
     with pytest.raises(SettingsError) as caught:
         fan_out.handler(event("schedule"), Context())
 
-    (line,) = told("init")
+    (line,) = logged("init")
     assert line["level"] == "ERROR"
     for text in (str(caught.value), line["message"]):
         assert all(problem in text for problem in problems)
@@ -262,7 +262,7 @@ def test_fan_out_refuses_wrong_settings_before_it_does_anything(environment, boo
     assert book.lml.asked() == []
 
 
-def test_a_key_in_secrets_manager_is_fetched_when_it_is_needed_and_never_shown(environment, book, told):
+def test_a_key_in_secrets_manager_is_fetched_when_it_is_needed_and_never_shown(environment, book, logged):
     arn = boto3.client("secretsmanager").create_secret(Name="lml", SecretString=KEY)["ARN"]
     environment.delenv("LML_API_KEY")
     environment.setenv("LML_API_KEY_SECRET_ARN", arn)
@@ -270,7 +270,7 @@ def test_a_key_in_secrets_manager_is_fetched_when_it_is_needed_and_never_shown(e
     refresh.handler(event("refresh-replay"), Context())
 
     assert book.lml.asked_for() == [15470, 15476, 15488]
-    assert KEY not in json.dumps(told())
+    assert KEY not in json.dumps(logged())
 
 
 def test_a_secret_is_hidden_as_it_is_used(environment, book):  # noqa: ARG001 - AWS, for the secret
@@ -292,11 +292,11 @@ def test_an_environment_is_built_once(started):
     assert started.run().status == "running"
 
 
-def test_an_invocation_without_its_ledger_fails_and_says_why(started, told):
+def test_an_invocation_without_its_ledger_fails_and_says_why(started, logged):
     started.sdk.dynamodb.delete_table(TableName=TABLE)
 
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         refresh.handler(event("refresh-message"), Context())
 
-    (line,) = told("slice_error")
+    (line,) = logged("slice_error")
     assert line["error"] == "ResourceNotFoundException"

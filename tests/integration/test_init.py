@@ -70,10 +70,10 @@ def test_the_secrets_that_a_function_needs_are_there_before_its_first_event(func
 def test_wrong_settings_are_a_line_of_the_log_and_an_init_error_with_every_problem(function, environment, tmp_path):
     wrong = {**environment, "CLOCK_SPEED": "never", "LOCAL_DEV": "perhaps"}
 
-    with started(function, wrong, tmp_path) as (runtime, log), pytest.raises(ProcessError) as told:
+    with started(function, wrong, tmp_path) as (runtime, log), pytest.raises(ProcessError) as refused:
         runtime.invoke("{}")
 
-    error = json.loads(str(told.value).removeprefix("the function failed: "))
+    error = json.loads(str(refused.value).removeprefix("the function failed: "))
     assert error["errorType"] == "SettingsError"
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     (line,) = [line for line in lines if line["step"] == "init" and line["level"] == "ERROR"]

@@ -17,8 +17,8 @@ def test_a_run_under_load_is_exact_flat_and_asks_for_nothing_twice():
         timeout=300,
     )
 
-    told = json.loads(done.stdout)
-    assert done.returncode == 0, told
-    assert (told["exact"], told["wrong"], told["duplicates"]) == (True, [], 0)
-    assert (told["identities"], told["messages"], told["requests"]) == (2000, 40, 40)
-    assert told["run_item_bytes"]["50"] - told["run_item_bytes"]["10"] < 50
+    printed = json.loads(done.stdout)
+    assert done.returncode == 0, printed
+    assert (printed["exact"], printed["wrong"], printed["duplicates"]) == (True, [], 0)
+    assert (printed["identities"], printed["messages"], printed["requests"]) == (2000, 40, 40)
+    assert printed["run_item_bytes"]["50"] - printed["run_item_bytes"]["10"] < 50

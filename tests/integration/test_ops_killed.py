@@ -82,12 +82,12 @@ def test_the_next_up_ends_what_a_killed_one_has_left(tmp_path):
 
 def test_two_that_start_at_once_are_one_cloud_and_one_sentence(tmp_path):
     both = [begin(tmp_path, "up") for _ in range(2)]
-    told = [it.communicate(timeout=90)[1] for it in both]
+    printed = [it.communicate(timeout=90)[1] for it in both]
 
     assert sorted(it.returncode for it in both) == [0, 1]
     Operator(tmp_path).data("down")
     assert not alive(tmp_path, ())
-    assert len([text for text in told if "PostgreSQL with the rotation" in text]) == 1
+    assert len([text for text in printed if "PostgreSQL with the rotation" in text]) == 1
 
 
 def test_down_leaves_a_demo_alone_that_still_runs(tmp_path):

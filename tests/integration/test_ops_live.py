@@ -59,10 +59,10 @@ def test_the_page_follows_a_run_to_its_end_by_itself_and_then_shows_the_next(ope
 
     phone.wait("document.getElementById('status').textContent === 'complete'")
     phone.wait("document.querySelectorAll('svg').length === 3")  # the whole report, once its log lines are there
-    told = operator.data("status", first)
-    assert totals(phone) == {name: told[name] for name in ("planned", *TOTALS)}
-    assert phone.get("document.querySelector('h1').textContent").endswith(told["headline"])
-    assert phone.get("said.textContent") == phone.get("document.querySelector('h1').textContent")
+    printed = operator.data("status", first)
+    assert totals(phone) == {name: printed[name] for name in ("planned", *TOTALS)}
+    assert phone.get("document.querySelector('h1').textContent").endswith(printed["headline"])
+    assert phone.get("announcement.textContent") == phone.get("document.querySelector('h1').textContent")
     assert phone.get(f"document.documentElement.scrollWidth <= {PHONE}")
 
     second = operator.data("run", "--ids", "4")["run_id"]
@@ -97,12 +97,12 @@ def test_a_program_hears_the_same_as_events(operator):
 
     for name, data in events.items():
         jsonschema.validate(data, {**SHAPES, "$ref": f"#/events/{name}"})
-    told, asked = events["run"], operator.data("status", run_id)
+    printed, asked = events["run"], operator.data("status", run_id)
     ignored = {"at", "beside"}
-    assert {name: told[name] for name in told.keys() - ignored} == {
+    assert {name: printed[name] for name in printed.keys() - ignored} == {
         name: asked[name] for name in asked.keys() - ignored
     }
-    assert told.keys() == asked.keys()
+    assert printed.keys() == asked.keys()
 
 
 def test_a_page_of_another_site_cannot_read_it_under_a_name_of_its_own(operator):
@@ -130,12 +130,12 @@ def test_a_lost_connection_is_said_with_the_time_of_the_last_update(operator, ph
 def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(operator, phone, tmp_path, ending):
     """After Ctrl-C the run goes on, so that the page's last state is not its end."""
     words = [sys.executable, "-c", INTERRUPTIBLE, "run", "--ids", "7,8", "--watch"]
-    with ExitStack() as ending_it, (tmp_path / "said").open("w+") as said:
+    with ExitStack() as ending_it, (tmp_path / "output").open("w+") as output:
         with operator.held():
-            command = subprocess.Popen(words, cwd=operator.directory, stdout=said, stderr=said)  # noqa: S603 - our own command
+            command = subprocess.Popen(words, cwd=operator.directory, stdout=output, stderr=output)  # noqa: S603 - our own command
             ending_it.callback(command.wait)
             ending_it.callback(command.kill)
-            url = eventually(lambda: re.search(r"as a page: (\S+)\n", (tmp_path / "said").read_text()))[1]
+            url = eventually(lambda: re.search(r"as a page: (\S+)\n", (tmp_path / "output").read_text()))[1]
             phone.open(url)
             phone.wait("document.getElementById('status').textContent === 'running'")
             phone.wait("link.textContent === 'live'")  # before, it has nobody who could tell it that the watching ends

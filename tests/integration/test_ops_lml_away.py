@@ -59,8 +59,8 @@ def test_a_run_that_lml_keeps_from_starting_says_why_and_what_to_do(operator, lm
 
     error = operator.data("run", "--ids", "5,6", "--wait", code=1)["error"]
 
-    for told in (error, operator.text("status")):
-        assert [it for it in words if it not in told] == []
+    for shown in (error, operator.text("status")):
+        assert [it for it in words if it not in shown] == []
     assert "`rotation logs --level error`" in error
     assert "is refused" in operator.text("status")
 

@@ -48,11 +48,11 @@ def public():
 
 
 def test_a_folder_that_one_may_not_write_is_said_before_anything_is_started(public):
-    status, told = as_nobody(public, "up", "--identities", "3")
+    status, printed = as_nobody(public, "up", "--identities", "3")
 
     assert status == 1
-    assert f"{public / '.local'} cannot be written" in told
-    assert "call `rotation up` in a folder of yours" in told
+    assert f"{public / '.local'} cannot be written" in printed
+    assert "call `rotation up` in a folder of yours" in printed
     assert list(public.iterdir()) == []
 
 
@@ -60,13 +60,13 @@ def test_the_cloud_of_somebody_else_is_left_alone_and_named(public):
     Operator(public).data("up", "--identities", "3")
     try:
         for words in (["status"], ["list"], ["run"], ["stop"], ["logs"], ["dead-letters"], ["report"]):
-            status, told = as_nobody(public, *words)
+            status, printed = as_nobody(public, *words)
             assert status == 1
-            assert "belongs to another user: run this command as the user who called `rotation up`" in told
+            assert "belongs to another user: run this command as the user who called `rotation up`" in printed
         for words in (["up"], ["down"]):
-            status, told = as_nobody(public, *words)
+            status, printed = as_nobody(public, *words)
             assert status == 1
-            assert "cannot be written" in told or "belongs to another user" in told
+            assert "cannot be written" in printed or "belongs to another user" in printed
         assert "there is no run" in Operator(public).data("status", code=1)["error"]  # it is still there
     finally:
         Operator(public).data("down")
@@ -77,10 +77,10 @@ def test_a_report_into_a_folder_of_somebody_else_says_where_else_it_could_go(pub
     try:
         Operator(public).data("run", "--ids", "1", "--wait")
         (public / ".local" / "cloud.json").chmod(0o644)
-        status, told = as_nobody(public, "report")
+        status, printed = as_nobody(public, "report")
     finally:
         Operator(public).data("down")
 
     assert status == 1
-    assert "the report cannot be written" in told
-    assert "name another file by --output" in told
+    assert "the report cannot be written" in printed
+    assert "name another file by --output" in printed

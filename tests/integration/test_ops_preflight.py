@@ -44,8 +44,8 @@ def preflight(rotation):
     """Call `rotation preflight` without Sentry; returns its lines by their check."""
 
     def call(*words, **environment):
-        status, told = rotation("preflight", *SENTRY_CHECKS, *words, **environment)
-        lines = {line["check"]: line for line in told["checks"]}
+        status, printed = rotation("preflight", *SENTRY_CHECKS, *words, **environment)
+        lines = {line["check"]: line for line in printed["checks"]}
         assert status == any(line["status"] == "failed" for line in lines.values())
         return lines
 
@@ -73,16 +73,16 @@ def failed(lines):
 def test_a_cloud_that_is_ready_may_be_deployed(rotation):
     with serve.in_thread(SentryApi().app()) as url:
         sentry = {"SENTRY_URL": url, "SENTRY_ORG": ORGANIZATION, "SENTRY_PROJECT": PROJECT, "SENTRY_AUTH_TOKEN": TOKEN}
-        status, told = rotation("preflight", **sentry)
+        status, printed = rotation("preflight", **sentry)
 
-    assert [(line["check"], line["status"]) for line in told["checks"]] == [(name, "ok") for name in CHECKS]
-    assert (status, told["ok"], told["target"]) == (0, True, "the local cloud")
+    assert [(line["check"], line["status"]) for line in printed["checks"]] == [(name, "ok") for name in CHECKS]
+    assert (status, printed["ok"], printed["target"]) == (0, True, "the local cloud")
 
 
 def test_without_a_token_only_what_sentry_knows_fails(rotation):
-    status, told = rotation("preflight", SENTRY_AUTH_TOKEN="", SENTRY_ORG="")
+    status, printed = rotation("preflight", SENTRY_AUTH_TOKEN="", SENTRY_ORG="")
 
-    lines = {line["check"]: line for line in told["checks"]}
+    lines = {line["check"]: line for line in printed["checks"]}
     assert (status, failed(lines)) == (1, ["dashboards", "old-job"])
     assert lines["old-job"]["next"] == "set SENTRY_ORG and SENTRY_AUTH_TOKEN"
 
@@ -187,10 +187,10 @@ def test_a_stack_and_its_parameters_come_from_samconfig(rotation, running_cloud,
     }
 
     config = ("--config-env", "staging", "--config-file", str(file))
-    _, told = rotation("preflight", *config, "--parameter", "RefreshConcurrency=5", **aws)
+    _, printed = rotation("preflight", *config, "--parameter", "RefreshConcurrency=5", **aws)
 
-    lines = {line["check"]: line for line in told["checks"]}
-    assert told["target"] == f"stack {deploy.STACK} in {deploy.REGION}"
+    lines = {line["check"]: line for line in printed["checks"]}
+    assert printed["target"] == f"stack {deploy.STACK} in {deploy.REGION}"
     assert lines["gate"]["status"] == "ok"
     assert "DiscogsBudgetPerMinute is 30" in lines["budget"]["reason"]
     assert lines["concurrency"]["reason"].startswith("6 of the account's")
@@ -199,10 +199,10 @@ def test_a_stack_and_its_parameters_come_from_samconfig(rotation, running_cloud,
 def test_a_stack_that_is_not_there_leaves_the_checks_to_what_is_given(rotation, running_cloud):
     aws = {"AWS_ENDPOINT_URL": running_cloud.aws_url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
-    status, told = rotation("preflight", *SENTRY_CHECKS, "--stack-name", "another", "--region", deploy.REGION, **aws)
+    status, printed = rotation("preflight", *SENTRY_CHECKS, "--stack-name", "another", "--region", deploy.REGION, **aws)
 
-    lines = {line["check"]: line for line in told["checks"]}
-    assert (status, told["target"]) == (1, f"stack another in {deploy.REGION}, which does not exist yet")
+    lines = {line["check"]: line for line in printed["checks"]}
+    assert (status, printed["target"]) == (1, f"stack another in {deploy.REGION}, which does not exist yet")
     assert failed(lines) == ["gate", "coverage", "secrets", "budget"]
     assert "LIBRARY_METADATA_URL is required" in lines["gate"]["reason"]
     assert "deploy with ScheduleState DISABLED" in lines["secrets"]["next"]
@@ -211,10 +211,10 @@ def test_a_stack_that_is_not_there_leaves_the_checks_to_what_is_given(rotation, 
 def test_without_a_cloud_every_check_of_it_says_so_and_the_others_are_made(rotation):
     (HOME / DESCRIPTION).unlink()
 
-    status, told = rotation("preflight", "--skip", "dashboards", SENTRY_AUTH_TOKEN="")
+    status, printed = rotation("preflight", "--skip", "dashboards", SENTRY_AUTH_TOKEN="")
 
     assert status == 1
-    reasons = {line["check"]: line["reason"] for line in told["checks"]}
+    reasons = {line["check"]: line["reason"] for line in printed["checks"]}
     assert reasons.pop("dashboards") == "nobody looked: --skip dashboards"
     assert reasons.pop("old-job") == "Sentry cannot be asked"
     assert all("start one with `rotation up`" in reason for reason in reasons.values())
@@ -229,10 +229,10 @@ def test_without_a_cloud_every_check_of_it_says_so_and_the_others_are_made(rotat
     ],
 )
 def test_what_nobody_could_deploy_is_refused_as_a_whole(rotation, words, problem):
-    status, told = rotation("preflight", *words)
+    status, printed = rotation("preflight", *words)
 
     assert status == 1
-    assert problem in told["error"]
+    assert problem in printed["error"]
 
 
 @pytest.mark.usefixtures("rotation")
@@ -252,29 +252,29 @@ def test_people_see_a_line_a_check_and_a_verdict():
 
 
 def test_the_cloud_s_own_lml_does_what_the_job_needs(rotation, running_cloud):
-    status, told = rotation("smoke")
+    status, printed = rotation("smoke")
 
-    assert [(line["check"], line["status"]) for line in told["checks"]] == [(name, "ok") for name in SMOKE_CHECKS]
-    assert (status, told["lml"]) == (0, running_cloud.lml_url)
-    assert f"identity {WORLD.identity_ids()[0]} is " in told["checks"][3]["reason"]
+    assert [(line["check"], line["status"]) for line in printed["checks"]] == [(name, "ok") for name in SMOKE_CHECKS]
+    assert (status, printed["lml"]) == (0, running_cloud.lml_url)
+    assert f"identity {WORLD.identity_ids()[0]} is " in printed["checks"][3]["reason"]
 
 
 def test_an_id_that_is_not_stale_is_no_stale_id(rotation):
     known = next(identity for identity in WORLD.identity_ids() if identity in WORLD.identities)
 
-    status, told = rotation("smoke", "--stale-id", str(known))
+    status, printed = rotation("smoke", "--stale-id", str(known))
 
     assert status == 1
-    assert "not not_found" in told["checks"][4]["reason"]
+    assert "not not_found" in printed["checks"][4]["reason"]
 
 
 def test_an_empty_rotation_names_no_id(rotation, running_cloud):
     with other_rows(running_cloud, lambda row: msgspec.structs.replace(row, killed=-1)):
-        status, told = rotation("smoke")
+        status, printed = rotation("smoke")
 
     assert status == 1
-    assert told["checks"][3]["reason"] == "no active row has an identity"
-    assert told["checks"][3]["next"] == "name an id by --identity-id"
+    assert printed["checks"][3]["reason"] == "no active row has an identity"
+    assert printed["checks"][3]["next"] == "name an id by --identity-id"
 
 
 def test_the_tests_of_staging_are_the_smoke_test(running_cloud):

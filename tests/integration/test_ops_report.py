@@ -39,13 +39,13 @@ def reported(operator):
 
 
 def test_the_page_holds_what_the_ledger_holds(reported):
-    told = reported.operator.data("report", reported.full)
+    printed = reported.operator.data("report", reported.full)
 
-    page = (reported.operator.directory / told["report"]).read_text(encoding="utf-8")
+    page = (reported.operator.directory / printed["report"]).read_text(encoding="utf-8")
     run = reported.material(reported.full).run
     shown = {name: int(value) for name, value in re.findall(r'<data id="total-(\w+)" value="(\d+)"', page)}
     assert shown == {"planned": run.planned} | {name: getattr(run.totals, name) for name in TOTALS}
-    assert told["unknown"] == {}
+    assert printed["unknown"] == {}
 
 
 def test_the_logs_hold_every_request_and_all_that_they_cost(reported):
@@ -72,10 +72,10 @@ def test_a_later_run_is_compared_with_the_one_before_it(reported):
 
 
 def test_failures_are_told_with_their_reasons_and_the_replay(reported):
-    told = reported.operator.data("report", reported.failing, "-o", "failing.html")
+    printed = reported.operator.data("report", reported.failing, "-o", "failing.html")
 
     page = (reported.operator.directory / "failing.html").read_text(encoding="utf-8")
-    assert told["failed"]
+    assert printed["failed"]
     assert f"rotation replay {reported.failing}" in page
     assert "LML answered 422, permanent error" in page
 
@@ -85,6 +85,6 @@ def test_the_last_run_is_the_default(reported):
 
 
 def test_an_unknown_run_is_said(reported):
-    told = reported.operator.data("report", "scheduled-1999-01-01", code=1)
+    printed = reported.operator.data("report", "scheduled-1999-01-01", code=1)
 
-    assert "scheduled-1999-01-01 is not in the ledger" in told["error"]
+    assert "scheduled-1999-01-01 is not in the ledger" in printed["error"]

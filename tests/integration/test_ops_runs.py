@@ -197,11 +197,11 @@ def test_who_stops_watching_is_told_how_to_end_the_run(operator):
         started = watching.stderr.readline()
         run_id = started.split()[2].rstrip(",")
         watching.send_signal(signal.SIGINT)
-        told = watching.communicate()[1]
+        printed = watching.communicate()[1]
 
     assert started.startswith(f"started: run_id {run_id}, planned 1")
-    assert f"run {run_id} goes on; `rotation stop {run_id}` ends it" in told
-    assert (watching.returncode, "Aborted!" in told) == (1, True)
+    assert f"run {run_id} goes on; `rotation stop {run_id}` ends it" in printed
+    assert (watching.returncode, "Aborted!" in printed) == (1, True)
     assert operator.data("status", "--follow", run_id)["status"] == "complete"
 
 
@@ -218,7 +218,7 @@ def test_a_run_past_its_deadline_is_ended_at_once_and_told(operator):
         ended = operator.data("stop", run_id)
         assert (ended["status"], ended["not_attempted"]) == ("stopped", 3)
 
-        (totals,) = eventually(lambda: operator.told(run_id))  # by the second slot; the first waits for LML
+        (totals,) = eventually(lambda: operator.printed(run_id))  # by the second slot; the first waits for LML
     assert totals["backfill.not_attempted"] == 3
 
 

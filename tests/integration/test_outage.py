@@ -91,7 +91,7 @@ def told_as_warmed(day, run_id=RUN):
 
 
 @pytest.mark.parametrize("condition", DOWN)
-def test_with_discogs_down_for_ten_minutes_no_identity_ends_the_day_without_its_artists(day, condition, told):
+def test_with_discogs_down_for_ten_minutes_no_identity_ends_the_day_without_its_artists(day, condition, logged):
     day.start(SCHEDULED)
     discogs(day, condition, seconds=600, after=7)
 
@@ -108,14 +108,14 @@ def test_with_discogs_down_for_ten_minutes_no_identity_ends_the_day_without_its_
     assert totals["warmed_without_artists"] == len(TOMBSTONES)
     assert 480 <= run.totals.discogs_rest_seconds <= 660, "the totals say what happened"
     assert check_ins(day) == ["in_progress", "ok"]
-    lines = told()
+    lines = logged()
     assert [line["RunCompleted"] for line in lines if "RunCompleted" in line] == [[1]]
     rests = [line for line in lines if line.get("step") == "resting"]
     assert rests
     assert all(f"Discogs is down ({DOWN[condition]})" in line["message"] for line in rests)
 
 
-def test_with_discogs_down_all_day_the_day_fails_and_nothing_is_told_as_warmed(day, told):
+def test_with_discogs_down_all_day_the_day_fails_and_nothing_is_told_as_warmed(day, logged):
     day.start(SCHEDULED)
     discogs(day, "unauthorized")
     day.clock.advance(day.run().deadline - day.clock.pace() - 3600)  # its last hour is as the others
@@ -130,10 +130,10 @@ def test_with_discogs_down_all_day_the_day_fails_and_nothing_is_told_as_warmed(d
     assert "Discogs" in run.reason
     assert stored(day) == set()
     assert check_ins(day) == ["in_progress", "error"]
-    assert [line["RunCompleted"] for line in told() if "RunCompleted" in line] == [[0]]
+    assert [line["RunCompleted"] for line in logged() if "RunCompleted" in line] == [[0]]
 
 
-def test_an_outage_that_health_does_not_know_of_raises_the_alarm_s_share_and_is_asked_again(day, told):
+def test_an_outage_that_health_does_not_know_of_raises_the_alarm_s_share_and_is_asked_again(day, logged):
     """An LML without `services`: what it says of Discogs' failures cannot be told from tombstones."""
     day.start(SCHEDULED)
     day.lml.fault(path="health", without=["services"], times=None)
@@ -142,7 +142,7 @@ def test_an_outage_that_health_does_not_know_of_raises_the_alarm_s_share_and_is_
     day.deliver_all()
 
     lost = day.run()
-    (line,) = [line for line in told() if "RunCompleted" in line]
+    (line,) = [line for line in logged() if "RunCompleted" in line]
     assert lost.status == "complete"
     assert line["WarmedWithoutArtists"] == line["WarmedReleases"] == [lost.totals.warmed_releases]
     assert 100 * lost.totals.warmed_without_artists / lost.totals.warmed_releases > 30, "WithoutArtistsAlarm"
@@ -162,12 +162,12 @@ def test_an_outage_that_health_does_not_know_of_raises_the_alarm_s_share_and_is_
         day.start({"without_artists": True})
 
 
-def test_a_day_of_tombstones_is_quiet_and_costs_one_request_more_for_each(day, told):
+def test_a_day_of_tombstones_is_quiet_and_costs_one_request_more_for_each(day, logged):
     day.start(SCHEDULED)
 
     day.deliver_all()
 
-    run, lines = day.run(), told()
+    run, lines = day.run(), logged()
     assert 0.03 * len(IDS) <= len(TOMBSTONES) <= 0.1 * len(IDS)
     assert (run.status, run.totals.warmed_without_artists) == ("complete", len(TOMBSTONES))
     assert run.totals.discogs_rest_seconds == 0
@@ -178,7 +178,7 @@ def test_a_day_of_tombstones_is_quiet_and_costs_one_request_more_for_each(day, t
     assert check_ins(day) == ["in_progress", "ok"]
 
 
-def test_an_lml_that_has_lost_its_store_ends_the_run_as_failed_and_says_so(day, told):
+def test_an_lml_that_has_lost_its_store_ends_the_run_as_failed_and_says_so(day, logged):
     day.start(SCHEDULED)
     day.lml.fault(path="refresh", skip=5, latched=True)
 
@@ -190,5 +190,5 @@ def test_an_lml_that_has_lost_its_store_ends_the_run_as_failed_and_says_so(day, 
     assert "Entity store is not available; LML says so until it is started again" in run.reason
     assert (run.totals.lml_error, run.totals.not_attempted) == (0, run.planned - run.totals.identities_scanned)
     assert check_ins(day) == ["in_progress", "error"]
-    assert [line["RunCompleted"] for line in told() if "RunCompleted" in line] == [[0]]
+    assert [line["RunCompleted"] for line in logged() if "RunCompleted" in line] == [[0]]
     assert day.lml.http.get("/health").json()["status"] == "healthy"

@@ -229,8 +229,8 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, point):
 
         starting.send_signal(signal.SIGINT)
 
-        _, said = starting.communicate()
-        assert said.splitlines()[-1] == "KeyboardInterrupt"
+        _, complaint = starting.communicate()
+        assert complaint.splitlines()[-1] == "KeyboardInterrupt"
         assert list(place.iterdir()) == []
 
 

@@ -288,14 +288,14 @@ def test_a_missing_grant_says_which(server, schema):
         pytest.param({"password": None}, "DB_PASSWORD", id="no-password"),
     ],
 )
-def test_no_connection_says_where_and_why(server, changes, told):
+def test_no_connection_says_where_and_why(server, changes, reason):
     if server.home is None:
         pytest.skip("a borrowed database may let anybody in")
 
     error = refusal(database(server, server.schema, **changes))
 
     assert str(error).startswith("PostgreSQL at ")
-    assert told in str(error)
+    assert reason in str(error)
 
 
 def test_the_password_is_in_no_message_and_in_no_frame(server):
@@ -304,8 +304,8 @@ def test_the_password_is_in_no_message_and_in_no_frame(server):
 
     error = refusal(settings)
 
-    told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert "password-of-reader" not in told
+    reason = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "password-of-reader" not in reason
 
 
 def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):

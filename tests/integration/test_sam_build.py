@@ -80,5 +80,5 @@ def test_the_package_of_an_event_s_function_imports_its_handler_with_nothing_els
 
 
 def test_what_sam_makes_is_ignored_by_git(checkout):
-    told = (checkout / ".gitignore").read_text().splitlines()
-    assert {".aws-sam/", ".local/"} <= set(told)
+    ignored = (checkout / ".gitignore").read_text().splitlines()
+    assert {".aws-sam/", ".local/"} <= set(ignored)

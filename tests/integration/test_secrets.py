@@ -94,15 +94,15 @@ class Job:
     capfd: pytest.CaptureFixture[str]
     sentry_url: str
     secrets: tuple[str, ...]
-    told: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
 
     def invoke(self, handler: Callable[..., object], event: object) -> None:
         """Let a function work; what Lambda would tell of its answer or error is kept."""
         try:
-            said = json.dumps(handler(event, Context()))
+            text_out = json.dumps(handler(event, Context()))
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the log and to the caller
-            said = "".join(traceback.format_exception(error)) + repr(error)
-        self.told[f"answer {len(self.told)}"] = said
+            text_out = "".join(traceback.format_exception(error)) + repr(error)
+        self.outputs[f"answer {len(self.outputs)}"] = text_out
 
     def start(self, **event: object) -> None:
         self.invoke(fan_out.handler, event)
@@ -121,7 +121,7 @@ class Job:
             envelope.header.get("trace", {}).pop("public_key", None)
         queues = {name: self._messages(url) for name, url in self.book.urls.items()}
         sent = [(envelope.header, [(item.header, item.payload) for item in envelope.items]) for envelope in envelopes]
-        texts = {"stdout": out, "stderr": err, "ledger": f"{ledger}", "Sentry": f"{sent}", **queues, **self.told}
+        texts = {"stdout": out, "stderr": err, "ledger": f"{ledger}", "Sentry": f"{sent}", **queues, **self.outputs}
         return {at: text for at, text in texts.items() if text}
 
     def _messages(self, url: str) -> str:

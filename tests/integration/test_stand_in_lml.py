@@ -177,11 +177,11 @@ def test_a_latched_lml_answers_503_until_its_next_start_while_health_is_healthy(
 def test_while_discogs_is_down_a_refresh_reads_as_warmed_and_a_release_as_not_found(lml):
     lml.post("/_discogs", json={"condition": "down"})
 
-    told = refresh(lml, COLD[:3]).json()["results"]
+    results = refresh(lml, COLD[:3]).json()["results"]
     release = lml.get("/api/v1/discogs/release/5")
 
-    assert {result["status"] for result in told} == {"warmed"}
-    assert {len(result["sources"]["discogs_release"]["artists"]) for result in told} == {0}
+    assert {result["status"] for result in results} == {"warmed"}
+    assert {len(result["sources"]["discogs_release"]["artists"]) for result in results} == {0}
     assert (release.status_code, release.json()) == (404, {"detail": "Release 5 not found"})
     assert get(lml, "/health")["services"]["discogs_api"] == "upstream-error"
     assert get(lml, "/_stored") == {"releases": [], "artists": []}

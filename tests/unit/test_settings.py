@@ -336,8 +336,8 @@ def test_a_token_is_read_without_what_an_editor_left_around_it(text):
         pytest.param("planted-secret-ß", "HTTP header", id="not ASCII"),
     ],
 )
-def test_a_token_that_cannot_be_used_is_refused_by_the_name_of_its_variable(text, told):
-    with pytest.raises(SettingsError, match=told) as refused:
+def test_a_token_that_cannot_be_used_is_refused_by_the_name_of_its_variable(text, reason):
+    with pytest.raises(SettingsError, match=reason) as refused:
         fetched(text).get()
 
     assert str(refused.value).startswith("LML_API_KEY_SECRET_ARN")

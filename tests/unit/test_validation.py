@@ -27,8 +27,8 @@ from core.runs.plan import MalformedMessageError, decode
         ("", "Input data was truncated"),
     ],
 )
-def test_a_body_that_is_no_message_is_parked_with_a_reason_in_words(body, told):
+def test_a_body_that_is_no_message_is_parked_with_a_reason_in_words(body, reason):
     with pytest.raises(MalformedMessageError) as refused:
         decode(body)
 
-    assert str(refused.value) == f"not a refresh message: {told}"
+    assert str(refused.value) == f"not a refresh message: {reason}"

@@ -49,7 +49,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     word: str = ""
     """What `/health` says of Discogs while it is down."""
 
-    def says(self, now: float) -> str | None:
+    def in_words(self, now: float) -> str | None:
         """Why and for how long nothing is sent, for a person; None at an ordinary pace."""
         since, ahead = max(0.0, now - self.rest_since), max(0.0, self.next_start - now)
         match self.rest:

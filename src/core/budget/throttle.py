@@ -73,7 +73,7 @@ class Rest(msgspec.Struct, frozen=True):
 
     reason: Literal["breaker", "discogs"]
     seconds: float
-    says: str
+    in_words: str
 
 
 class Throttle:
@@ -122,7 +122,7 @@ class Throttle:
             mine = pace.trial is None or pace.trial in holding
             ahead = max(not_before - now, pacing.wait(pace, now, self._limits, holds_trial=mine))
             if time_left() < ahead + limit + COMMIT_RESERVE_SECONDS:
-                return OutOfTime(ahead, pace.says(now))
+                return OutOfTime(ahead, pace.in_words(now))
             if ahead > 0:
                 look_again = _LOOK_AGAIN if pace.rest is None or pace.next_start <= now else _LOOK_AGAIN_AT_REST
                 self._clock.sleep(min(ahead, look_again) + self._rng.uniform(0.0, 0.1))
@@ -204,9 +204,9 @@ class Throttle:
             if changed == pace:
                 return
             if self._store.write_pace(changed, revision):
-                if changed.rest is not None and (says := changed.says(now)):
+                if changed.rest is not None and (in_words := changed.in_words(now)):
                     reason: Literal["breaker", "discogs"] = "discogs" if changed.rest == "discogs" else "breaker"
-                    self.on_rest(Rest(reason, changed.next_start - now, says))
+                    self.on_rest(Rest(reason, changed.next_start - now, in_words))
                 return
             self._clock.sleep(self._rng.uniform(0.0, 0.05))
 

@@ -134,10 +134,10 @@ def _sources(item: dict[str, object]) -> Iterator[tuple[str, _Source]]:
             continue
         release, artists = source.get("release_outcome"), source.get("artists")
         artists = [artist for artist in (artists if isinstance(artists, list) else ()) if isinstance(artist, dict)]
-        told = [artist.get("outcome") for artist in artists]
-        warmed = told.count("success")
+        by_artist = [artist.get("outcome") for artist in artists]
+        warmed = by_artist.count("success")
         of_release, of_artists = _messages(source), _messages(*artists)
-        listed = int(release not in (None, "not_implemented")) + len(told) - told.count("not_implemented")
+        listed = int(release not in (None, "not_implemented")) + len(by_artist) - by_artist.count("not_implemented")
         turned_away = sum(_SHED in message for message in of_release[:1] + of_artists)
         yield (
             name,
@@ -146,7 +146,7 @@ def _sources(item: dict[str, object]) -> Iterator[tuple[str, _Source]]:
                 failed=release == "error",
                 is_bare=release == "success" and not artists,
                 artists=warmed,
-                artist_errors=len(told) - warmed,
+                artist_errors=len(by_artist) - warmed,
                 outcomes=max(0, listed - turned_away),
                 messages=of_release,
                 of_artists=of_artists,
@@ -154,9 +154,9 @@ def _sources(item: dict[str, object]) -> Iterator[tuple[str, _Source]]:
         )
 
 
-def _messages(*told: dict[str, object]) -> list[str]:
-    """What LML says in words, of a result, a source, or some artists."""
-    messages = (thing.get("message") for thing in told)
+def _messages(*items: dict[str, object]) -> list[str]:
+    """Return the messages of a result, of a source, or of some artists."""
+    messages = (item.get("message") for item in items)
     return [message for message in messages if isinstance(message, str) and message]
 
 

@@ -212,12 +212,12 @@ class RefreshClient:
 
     def _head(self, reply: HttpReply, fault: str = "") -> str:
         """Return the fault and what the body tells, or its head, on one line."""
-        text = _told(reply.body) or reply.body[: 4 * _DETAIL].decode(errors="replace")
+        text = _message(reply.body) or reply.body[: 4 * _DETAIL].decode(errors="replace")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return (fault + (line or "an empty body") if fault else line)[:_DETAIL]
 
 
-def _told(body: bytearray) -> str | None:
+def _message(body: bytearray) -> str | None:
     """What LML says in an error body, `{"message": ..., "details"?: ...}`; None for a body of another shape."""
     with suppress(ValueError):
         body_ = _decoded(body)

@@ -151,8 +151,8 @@ class Walker:
             visited += 1
             counters.elapsed_ms = int(self._elapsed(cursor) * 1000)
             if (counters.scanned + counters.budget_skipped) % PROGRESS_ROWS == 0:
-                self.tell("the warm-up goes on", counters)
-        self.tell("the warm-up has ended", counters)
+                self.log("the warm-up goes on", counters)
+        self.log("the warm-up has ended", counters)
         return True
 
     def _visit(self, rotation_id: int, cursor: Cursor, check: Callable[[], None]) -> None:
@@ -255,7 +255,7 @@ class Walker:
         self._telemetry.warning("warm", str(error), error=type(error).__name__, **extra)
         self._telemetry.exception(error, step="warm", tags=TAGS, **extra)
 
-    def tell(self, what: str, counters: WarmCounters) -> None:
+    def log(self, what: str, counters: WarmCounters) -> None:
         self._telemetry.info("warm", what, **msgspec.to_builtins(counters))
 
 

@@ -80,9 +80,9 @@ class Warmer(Walker):
             done = self.walk(cursor, time_left)
             if not done:
                 hand_over(msgspec.json.encode({"cursor": cursor}))
-                self.tell("the warm-up goes on in the next invocation", cursor.counters)
+                self.log("the warm-up goes on in the next invocation", cursor.counters)
         except Exception as error:
-            self._tell_failure(error)
+            self._report_failure(error)
             raise
         finally:
             self._telemetry.flush()
@@ -131,12 +131,12 @@ class Warmer(Walker):
 
     def _failed(self, error: Exception) -> None:
         if self._last_error is None:
-            self._tell_failure(error)
+            self._report_failure(error)
         else:
             self._telemetry.error("warm", f"the warm-up failed again: {error}", error=type(error).__name__)
         self._last_error = str(error)
 
-    def _tell_failure(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception) -> None:
         self._telemetry.error("warm", f"the warm-up failed: {error}", error=type(error).__name__)
         self._telemetry.exception(error, step="warm", tags=TAGS)
 

@@ -156,7 +156,7 @@ class Part:
 
     def _rest(self, rest: Rest) -> None:
         seconds = round(rest.seconds)
-        self._telemetry.warning("resting", rest.says, seconds=seconds, reason=rest.reason)
+        self._telemetry.warning("resting", rest.in_words, seconds=seconds, reason=rest.reason)
         name = "breaker_rest_seconds" if rest.reason == "breaker" else "discogs_rest_seconds"
         self._result.totals += Totals(**{name: seconds})
 

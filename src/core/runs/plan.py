@@ -55,8 +55,8 @@ class RefreshMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if len(set(self.identity_ids)) != len(self.identity_ids):
             raise ValueError("identity_ids repeats an id")
-        told = {"failed": self.failed, "in_doubt": self.known.in_doubt, "artists_shed": self.known.artists_shed}
-        for name, ids in told.items():
+        reasons = {"failed": self.failed, "in_doubt": self.known.in_doubt, "artists_shed": self.known.artists_shed}
+        for name, ids in reasons.items():
             if strangers := ids.keys() - set(self.identity_ids):
                 raise ValueError(f"{name} names ids that are not in identity_ids: {sorted(strangers)}")
 

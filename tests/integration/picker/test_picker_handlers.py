@@ -72,7 +72,7 @@ def opened(rotation_id):
 
 @pytest.mark.usefixtures("environment")
 def test_a_dj_opens_a_row(station, lml):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
 
     status, tracks = opened(station.row(release=11))
 
@@ -98,14 +98,14 @@ def test_a_database_that_is_away_is_told_in_general_words(environment, capsys):
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_lml_s_own_status_stays_inside(station, lml, status):
-    lml.says("release", status=status)
+    lml.answers("release", status=status)
     assert opened(station.row(release=11))[0] == 502
 
 
 def test_what_a_dj_could_not_wait_for_is_kept_before_the_environment_freezes(station, lml, environment):
     """The extension waits for it; the next DJ finds it, in whatever environment."""
     environment(CLOCK_SPEED="10")
-    lml.says("release", RELEASE, hold=True)
+    lml.answers("release", RELEASE, hold=True)
     row = station.row(release=11)
 
     assert opened(row)[0] == 503
@@ -150,7 +150,7 @@ RULE = {"detail-type": "CloudFormation Stack Status Change", "detail": {}}
 
 @pytest.mark.parametrize("start", [{}, RULE, event("warm-tracks")], ids=["schedule", "deploy", "by-hand"])
 def test_after_the_walk_another_environment_answers_without_lml(station, lml, environment, start):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(release=11)
 
     answer = warm_tracks.handler(start, CONTEXT)

@@ -22,8 +22,8 @@ from tests.signing import SETTINGS, bearer, key_set
 @pytest.fixture
 def url(station, lml, open_picker):
     """Serve rows of every tier."""
-    lml.says("lookup", DIRECT)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT)
+    lml.answers("release", RELEASE)
     for how in ({"release": 11}, {"library": 22}, {}, {"artist": None}, {"release": 12, "killed": -9}):
         station.row(**how)
     picker = open_picker(SystemClock())

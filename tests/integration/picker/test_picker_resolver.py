@@ -31,7 +31,7 @@ def titles(tracks):
 
 
 def test_the_release_of_the_row_comes_first(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(release=11, library=22)
 
     assert titles(picker.resolver.tracks(row)) == ["Opening Balance"]
@@ -40,7 +40,7 @@ def test_the_release_of_the_row_comes_first(station, lml, picker):
 
 
 def test_the_release_of_the_library_comes_second(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(library=22)
 
     assert titles(picker.resolver.tracks(row)) == ["Opening Balance"]
@@ -50,8 +50,8 @@ def test_the_release_of_the_library_comes_second(station, lml, picker):
 
 @pytest.mark.parametrize("library", [0, -5])
 def test_a_library_release_that_is_none_leads_to_the_third_tier(station, lml, picker, library):
-    lml.says("lookup", direct(33))
-    lml.says("release", RELEASE)
+    lml.answers("lookup", direct(33))
+    lml.answers("release", RELEASE)
     row = station.row(library=library)
 
     assert titles(picker.resolver.tracks(row)) == ["Opening Balance"]
@@ -86,7 +86,7 @@ def test_for_various_artists_the_album_is_sent_alone(station, lml, picker):
 
 
 def test_a_killed_row_resolves_too(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     assert titles(picker.resolver.tracks(station.row(release=11, killed=-400))) == ["Opening Balance"]
 
 
@@ -115,7 +115,7 @@ def test_without_a_name_nothing_is_asked_and_nothing_remembered(station, lml, pi
 def test_a_marker_ends_the_search_until_it_is_seven_days_old(station, lml, picker):
     marked = picker.clock.utc()
     row = station.row(marked=marked)
-    lml.says("lookup", direct(33))
+    lml.answers("lookup", direct(33))
 
     picker.later(days=7, microseconds=-1)
     assert picker.resolver.resolve_rotation_source(row).how == "marker"
@@ -126,7 +126,7 @@ def test_a_marker_ends_the_search_until_it_is_seven_days_old(station, lml, picke
 
 
 def test_a_marker_counts_only_in_the_third_tier(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(release=11, marked=picker.clock.utc())
 
     assert titles(picker.resolver.tracks(row)) == ["Opening Balance"]
@@ -146,7 +146,7 @@ def test_a_marker_counts_only_in_the_third_tier(station, lml, picker):
     ],
 )
 def test_a_find_is_remembered_for_a_day(station, lml, picker, answer):
-    lml.says("lookup", answer)
+    lml.answers("lookup", answer)
     row = station.row()
 
     first = picker.resolver.resolve_rotation_source(row)
@@ -178,7 +178,7 @@ def test_a_find_is_remembered_for_a_day(station, lml, picker, answer):
     ],
 )
 def test_a_definite_miss_is_remembered_for_a_day_and_marked(station, lml, picker, answer):
-    lml.says("lookup", answer)
+    lml.answers("lookup", answer)
     row = station.row()
 
     assert picker.resolver.tracks(row) == []
@@ -201,7 +201,7 @@ DOUBTS = [
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_of_a_miss_in_doubt_nothing_is_remembered(station, lml, picker, doubt):
-    lml.says("lookup", MISS | doubt)
+    lml.answers("lookup", MISS | doubt)
     row = station.row()
 
     assert [picker.resolver.resolve_rotation_source(row).how for _ in range(2)] == ["failed", "failed"]
@@ -212,7 +212,7 @@ def test_of_a_miss_in_doubt_nothing_is_remembered(station, lml, picker, doubt):
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_a_find_is_a_find_however_lml_came_by_it(station, lml, picker, doubt):
-    lml.says("lookup", direct(33, TRACKS) | doubt)
+    lml.answers("lookup", direct(33, TRACKS) | doubt)
     row = station.row()
 
     assert titles(picker.resolver.tracks(row)) == ["Petty Cash"]
@@ -229,8 +229,8 @@ def put_right(station, row, artist="The Ledgers", album="Triple Entry"):
 
 @pytest.mark.parametrize("cleared", [True, False], ids=["marker-cleared", "marker-left"])
 def test_a_corrected_row_is_asked_for_anew_at_once(station, lml, picker, cleared):
-    lml.says("lookup", MISS, times=1)
-    lml.says("lookup", direct(33, TRACKS))
+    lml.answers("lookup", MISS, times=1)
+    lml.answers("lookup", direct(33, TRACKS))
     row = station.row()
     assert picker.resolver.tracks(row) == []
 
@@ -243,7 +243,7 @@ def test_a_corrected_row_is_asked_for_anew_at_once(station, lml, picker, cleared
 
 
 def test_a_correction_that_was_wrong_too_is_marked_anew(station, lml, picker):
-    lml.says("lookup", MISS)
+    lml.answers("lookup", MISS)
     row = station.row()
     picker.resolver.tracks(row)
     put_right(station, row)
@@ -253,8 +253,8 @@ def test_a_correction_that_was_wrong_too_is_marked_anew(station, lml, picker):
 
 
 def test_a_find_under_the_old_names_is_not_given_for_the_new_ones(station, lml, picker):
-    lml.says("lookup", direct(33, TRACKS), times=1)
-    lml.says("lookup", direct(44, [TRACKS[0] | {"title": "Grand Total"}]))
+    lml.answers("lookup", direct(33, TRACKS), times=1)
+    lml.answers("lookup", direct(44, [TRACKS[0] | {"title": "Grand Total"}]))
     row = station.row()
     picker.resolver.tracks(row)
 
@@ -292,13 +292,13 @@ TROUBLE = [
 
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_of_trouble_nothing_is_remembered_and_a_dj_sees_an_empty_list(station, lml, picker, trouble):
-    lml.says("lookup", **trouble)
+    lml.answers("lookup", **trouble)
     row = station.row()
 
     assert picker.resolver.tracks(row) == []
     assert station.marker(row) is None
     lml.reset()
-    lml.says("lookup", direct(0, TRACKS))
+    lml.answers("lookup", direct(0, TRACKS))
     assert titles(picker.resolver.tracks(row)) == ["Petty Cash"]
 
 
@@ -306,9 +306,9 @@ def test_of_trouble_nothing_is_remembered_and_a_dj_sees_an_empty_list(station, l
 def test_of_a_time_out_nothing_is_remembered(station, lml, open_picker, path, seconds):
     """The body, too, has to come within the time that the walk gives LML."""
     picker = open_picker(SystemClock(speed=50))
-    lml.says(path, half=True, times=1)
-    lml.says("lookup", direct(33))
-    lml.says("release", RELEASE)
+    lml.answers(path, half=True, times=1)
+    lml.answers("lookup", direct(33))
+    lml.answers("release", RELEASE)
     row = station.row()
     began = picker.clock.pace()
 
@@ -326,9 +326,9 @@ def test_of_a_time_out_nothing_is_remembered(station, lml, open_picker, path, se
 def test_what_a_dj_cannot_wait_for_is_fetched_and_kept(station, lml, open_picker, path, seconds):
     """The row is finished, too: its release comes after the lookup that nobody waited for."""
     picker = open_picker(SystemClock(speed=10))
-    lml.says(path, direct(33) if path == "lookup" else RELEASE, hold=True, times=1)
-    lml.says("lookup", direct(33))
-    lml.says("release", RELEASE)
+    lml.answers(path, direct(33) if path == "lookup" else RELEASE, hold=True, times=1)
+    lml.answers("lookup", direct(33))
+    lml.answers("release", RELEASE)
     row = station.row()
     began = picker.clock.pace()
 
@@ -345,7 +345,7 @@ def test_what_a_dj_cannot_wait_for_is_fetched_and_kept(station, lml, open_picker
 
 def test_a_dj_is_answered_within_his_patience(station, lml, open_picker):
     picker = open_picker(SystemClock(speed=10))
-    lml.says("release", RELEASE, hold=True)
+    lml.answers("release", RELEASE, hold=True)
     began = picker.clock.pace()
 
     with pytest.raises(StillFetchingError):
@@ -358,8 +358,8 @@ def test_a_dj_is_answered_within_his_patience(station, lml, open_picker):
 def test_a_lookup_of_seven_seconds_is_waited_for(station, lml, open_picker):
     """Faster than this LML seldom is with a cold row."""
     picker = open_picker(SystemClock(speed=4))
-    lml.says("lookup", direct(33), delay=7 / 4)
-    lml.says("release", RELEASE, delay=7 / 4)
+    lml.answers("lookup", direct(33), delay=7 / 4)
+    lml.answers("release", RELEASE, delay=7 / 4)
 
     assert titles(picker.resolver.tracks(station.row())) == ["Opening Balance"]
 
@@ -368,7 +368,7 @@ def test_a_lookup_of_seven_seconds_is_waited_for(station, lml, open_picker):
 
 
 def test_an_answer_is_given_again_for_half_a_minute_without_its_row(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(release=11)
     assert picker.resolver.remembered(row) is None
     answer = picker.resolver.answer(row)
@@ -386,7 +386,7 @@ def test_an_answer_is_given_again_for_half_a_minute_without_its_row(station, lml
 
 def test_an_empty_answer_is_not_given_again_without_its_row(station, lml, picker):
     """Else a row that was just put right would stay empty for half a minute."""
-    lml.says("lookup", MISS)
+    lml.answers("lookup", MISS)
     row = station.row()
 
     assert picker.resolver.answer(row).body == b"[]"
@@ -394,18 +394,18 @@ def test_an_empty_answer_is_not_given_again_without_its_row(station, lml, picker
 
 
 def test_the_same_tracks_have_the_same_tag(station, lml, open_picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row, other = station.row(release=11), station.row(release=11, artist="Somebody Else")
     tags = [open_picker().resolver.answer(row).etag, open_picker().resolver.answer(row).etag]
     assert len(set(tags)) == 1
 
     lml.reset()
-    lml.says("release", RELEASE | {"artist": "Other Ledgers"})
+    lml.answers("release", RELEASE | {"artist": "Other Ledgers"})
     assert open_picker().resolver.answer(other).etag != tags[0]
 
 
 def test_of_our_own_refusal_nothing_is_remembered(station, lml, picker):
-    lml.says("lookup", direct(0, TRACKS))
+    lml.answers("lookup", direct(0, TRACKS))
     row = station.row()
     for _ in range(5):
         with suppress(AnswerError), picker.limiter.admitted():
@@ -420,7 +420,7 @@ def test_of_our_own_refusal_nothing_is_remembered(station, lml, picker):
 
 
 def test_a_role_that_may_not_mark_costs_no_answer(station, lml, picker):
-    lml.says("lookup", MISS)
+    lml.answers("lookup", MISS)
     row = station.row()
     station.run(f"REVOKE UPDATE (tracklist_lookup_attempted_at) ON rotation FROM {station.settings.username}")
     try:
@@ -437,7 +437,7 @@ def test_a_role_that_may_not_mark_costs_no_answer(station, lml, picker):
 
 
 def test_a_release_is_remembered_for_a_day(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     rows = [station.row(release=11), station.row(release=11)]
 
     for row in rows:
@@ -451,7 +451,7 @@ def test_a_release_is_remembered_for_a_day(station, lml, picker):
 
 
 def test_a_release_that_discogs_lost_is_remembered_for_ten_minutes(station, lml, picker):
-    lml.says("release", **lost(11))
+    lml.answers("release", **lost(11))
     row = station.row(release=11)
 
     assert picker.resolver.tracks(row) == []
@@ -464,7 +464,7 @@ def test_a_release_that_discogs_lost_is_remembered_for_ten_minutes(station, lml,
 
 
 def test_tracks_that_come_with_the_lookup_need_no_release(station, lml, picker):
-    lml.says("lookup", direct(33, TRACKS))
+    lml.answers("lookup", direct(33, TRACKS))
 
     assert titles(picker.resolver.tracks(station.row())) == ["Petty Cash"]
     assert lml.asked("release") == []
@@ -486,8 +486,8 @@ def test_tracks_that_come_with_the_lookup_need_no_release(station, lml, picker):
     ],
 )
 def test_trouble_with_a_release_is_raised_and_not_remembered(station, lml, picker, trouble):
-    lml.says("release", times=1, **trouble)
-    lml.says("release", RELEASE)
+    lml.answers("release", times=1, **trouble)
+    lml.answers("release", RELEASE)
     row = station.row(release=11)
 
     with pytest.raises(AnswerError):
@@ -509,7 +509,7 @@ def test_trouble_with_a_release_is_raised_and_not_remembered(station, lml, picke
 )
 def test_artists_are_never_empty(station, lml, picker, row, release, credited, shown):  # noqa: PLR0917 - a table
     track = {"position": "1", "title": "Track", "duration": None, "artists": credited}
-    lml.says("release", {"artist": release, "tracklist": [track]})
+    lml.answers("release", {"artist": release, "tracklist": [track]})
 
     (answered,) = picker.resolver.tracks(station.row(artist=row, release=11))
 
@@ -519,7 +519,7 @@ def test_artists_are_never_empty(station, lml, picker, row, release, credited, s
 @pytest.mark.parametrize("hostile", ["'; DROP TABLE rotation; --", "<script>\u202e{{7*7}}", '%s :id \\ " 💽 {schema}'])
 def test_hostile_names_pass_through_unharmed(station, lml, picker, hostile):
     track = {"position": hostile, "title": hostile, "duration": None, "artists": [hostile]}
-    lml.says("lookup", direct(0, [track]))
+    lml.answers("lookup", direct(0, [track]))
 
     (answered,) = picker.resolver.tracks(station.row(artist=hostile, album=hostile))
 
@@ -531,7 +531,7 @@ def test_hostile_names_pass_through_unharmed(station, lml, picker, hostile):
 
 
 def test_djs_who_open_a_cold_row_at_once_share_one_call(station, lml, picker):
-    lml.says("lookup", direct(0, TRACKS), hold=True)
+    lml.answers("lookup", direct(0, TRACKS), hold=True)
     row = station.row()
 
     with ThreadPoolExecutor(8) as djs:
@@ -543,7 +543,7 @@ def test_djs_who_open_a_cold_row_at_once_share_one_call(station, lml, picker):
 
 
 def test_djs_who_share_a_call_share_its_failure(station, lml, picker):
-    lml.says("release", status=500, hold=True)
+    lml.answers("release", status=500, hold=True)
     row = station.row(release=11)
 
     with ThreadPoolExecutor(4) as djs:
@@ -557,7 +557,7 @@ def test_djs_who_share_a_call_share_its_failure(station, lml, picker):
 
 
 def test_a_connection_that_the_server_closed_is_replaced(station, lml, picker):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(release=11)
     picker.resolver.tracks(row)
     station.hang_up()

@@ -46,8 +46,8 @@ def environment(station, lml):
 
 
 def test_requests_and_the_health_check_are_answered_while_the_walk_is_stuck(station, lml, environment, tmp_path):
-    lml.says("release", RELEASE, ids=[11], hold=True)
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE, ids=[11], hold=True)
+    lml.answers("release", RELEASE)
     station.row(release=11)
     other = station.row(release=12)
 
@@ -136,8 +136,8 @@ def rows(station, lml):
     walked = list(range(1, 101))
     for release in walked:
         station.row(release=release)
-    lml.says("release", RELEASE, ids=walked)  # at once: a walk that could would take all that there is
-    lml.says("release", RELEASE, delay=ANSWER / SPEED)  # the stand-in goes by real time
+    lml.answers("release", RELEASE, ids=walked)  # at once: a walk that could would take all that there is
+    lml.answers("release", RELEASE, delay=ANSWER / SPEED)  # the stand-in goes by real time
     rounds = [ids[number :: 2 * ROUNDS] for number in range(2 * ROUNDS)]
     return rounds[:ROUNDS], rounds[ROUNDS:]
 

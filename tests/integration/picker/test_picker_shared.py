@@ -36,20 +36,20 @@ def environment(open_picker, dynamodb, clock):
 
 
 def test_an_environment_takes_what_another_was_told(station, lml, environment):
-    lml.says("lookup", DIRECT)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT)
+    lml.answers("release", RELEASE)
     row = station.row()
 
     first, second = environment(), environment()
-    told = first.resolver.tracks(row)
+    answered = first.resolver.tracks(row)
 
-    assert second.resolver.tracks(row) == told
+    assert second.resolver.tracks(row) == answered
     assert second.resolver.resolve_rotation_source(row).how == "remembered"
     assert len(lml.asked()) == 2
 
 
 def test_a_definite_miss_is_shared_too(station, lml, environment):
-    lml.says("lookup", MISS)
+    lml.answers("lookup", MISS)
     row = station.row()
     environment().resolver.tracks(row)
     station.run("UPDATE rotation SET tracklist_lookup_attempted_at = NULL")
@@ -60,9 +60,9 @@ def test_a_definite_miss_is_shared_too(station, lml, environment):
 
 @pytest.mark.parametrize("path", ["lookup", "release"])
 def test_two_environments_asking_for_the_same_cold_row_make_one_call(station, lml, environment, path):
-    lml.says(path, DIRECT if path == "lookup" else RELEASE, hold=True)
-    lml.says("lookup", DIRECT)
-    lml.says("release", RELEASE)
+    lml.answers(path, DIRECT if path == "lookup" else RELEASE, hold=True)
+    lml.answers("lookup", DIRECT)
+    lml.answers("release", RELEASE)
     row = station.row()
     environments = [environment(SystemClock()) for _ in range(2)]
 
@@ -76,8 +76,8 @@ def test_two_environments_asking_for_the_same_cold_row_make_one_call(station, lm
 
 
 def test_when_the_one_that_asks_fails_another_asks(station, lml, environment):
-    lml.says("lookup", status=503, times=1)
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", status=503, times=1)
+    lml.answers("lookup", DIRECT)
     row = station.row()
 
     assert environment().resolver.resolve_rotation_source(row).how == "failed"
@@ -86,7 +86,7 @@ def test_when_the_one_that_asks_fails_another_asks(station, lml, environment):
 
 def test_a_claim_of_a_killed_environment_lapses_after_the_longest_call(station, lml, environment, dynamodb, clock):
     """5 s of queueing, 30 s of a release fetch, 5 s for the table."""
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", DIRECT)
     row = station.row()
     killed = SharedAnswers(Table(dynamodb, TABLE), "PICK", Pick, clock, lambda _: None)
     began = clock.utc()
@@ -97,7 +97,7 @@ def test_a_claim_of_a_killed_environment_lapses_after_the_longest_call(station, 
 
 
 def test_nobody_waits_for_an_answer_under_the_names_of_before(station, lml, environment, dynamodb, clock):
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", DIRECT)
     row = station.row(album="Triple Entry")
     other = SharedAnswers(Table(dynamodb, TABLE), "PICK", Pick, clock, lambda _: None)
     assert other.claim(LookupKey(row, "The Ledgers", "Double Entry")) is not None
@@ -120,7 +120,7 @@ def test_a_claim_that_was_lost_is_not_given_back_for_another(dynamodb, clock):
 
 
 def test_a_shared_find_lives_thirty_days(station, lml, environment, clock):
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", DIRECT)
     row = station.row()
     environment().resolver.resolve_rotation_source(row)
 
@@ -131,7 +131,7 @@ def test_a_shared_find_lives_thirty_days(station, lml, environment, clock):
 
 
 def test_a_shared_miss_lives_a_day(station, lml, environment, clock):
-    lml.says("lookup", MISS)
+    lml.answers("lookup", MISS)
     row = station.row()
     environment().resolver.resolve_rotation_source(row)
     station.run("UPDATE rotation SET tracklist_lookup_attempted_at = NULL")
@@ -143,7 +143,7 @@ def test_a_shared_miss_lives_a_day(station, lml, environment, clock):
 
 
 def test_no_environment_remembers_longer_than_the_table(station, lml, environment, clock):
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", DIRECT)
     row = station.row()
     environment().resolver.resolve_rotation_source(row)
     clock.advance(30 * DAY - 3600)
@@ -157,8 +157,8 @@ def test_no_environment_remembers_longer_than_the_table(station, lml, environmen
 @pytest.mark.parametrize("days", [0, 6], ids=["at-once", "after-the-answer-has-ended"])
 def test_a_corrected_row_is_asked_for_anew_by_any_environment(station, lml, environment, clock, days):
     """The marker is obeyed for seven days, the miss is kept for one; under which names it was is remembered longer."""
-    lml.says("lookup", MISS, times=1)
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", MISS, times=1)
+    lml.answers("lookup", DIRECT)
     row = station.row()
     environment().resolver.resolve_rotation_source(row)
     clock.advance(days * DAY)
@@ -181,7 +181,7 @@ def test_a_marker_stands_where_the_table_cannot_be_asked(station, lml, environme
 
 
 def test_a_lost_release_is_shared_for_ten_minutes(station, lml, environment, clock):
-    lml.says("release", **lost(11))
+    lml.answers("release", **lost(11))
     row = station.row(release=11)
     environment().resolver.tracks(row)
 
@@ -197,8 +197,8 @@ def test_a_lost_release_is_shared_for_ten_minutes(station, lml, environment, clo
 def test_the_walk_renews_what_has_under_25_hours_left_and_a_dj_never_does(  # noqa: PLR0917 - a table
     station, lml, environment, clock, hours_left, renewed
 ):
-    lml.says("lookup", DIRECT)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT)
+    lml.answers("release", RELEASE)
     row = station.row()
     environment().resolver.tracks(row)
     clock.advance(30 * DAY - hours_left * 3600)
@@ -212,8 +212,8 @@ def test_the_walk_renews_what_has_under_25_hours_left_and_a_dj_never_does(  # no
 
 
 def test_an_answer_that_cannot_be_renewed_stays(station, lml, environment, clock):
-    lml.says("lookup", DIRECT, times=1)
-    lml.says("lookup", status=503)
+    lml.answers("lookup", DIRECT, times=1)
+    lml.answers("lookup", status=503)
     row = station.row()
     environment().resolver.resolve_rotation_source(row)
     clock.advance(29.5 * DAY)
@@ -230,10 +230,10 @@ def test_a_week_of_daily_walks_leaves_no_row_cold(  # noqa: PLR0917 - a table
     station, lml, environment, clock, pauses, same_environment
 ):
     """23:50 to 24:30 apart, in minutes; the walk's own memory must not hide what runs out for the others."""
-    lml.says("lookup", DIRECT, times=1)
-    lml.says("lookup", MISS, times=1)
-    lml.says("lookup", DIRECT)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT, times=1)
+    lml.answers("lookup", MISS, times=1)
+    lml.answers("lookup", DIRECT)
+    lml.answers("release", RELEASE)
     rows = [station.row(release=11), station.row(library=22), station.row(), station.row(), station.row(artist=None)]
     walker = environment()
     begun = clock.utc()
@@ -255,7 +255,7 @@ def test_a_week_of_daily_walks_leaves_no_row_cold(  # noqa: PLR0917 - a table
 
 
 def test_environments_share_fifty_calls_a_minute(station, lml, environment, clock):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     rows = [station.row(release=release) for release in range(1, 54)]
     environments = [environment(), environment()]
 
@@ -280,7 +280,7 @@ def test_without_the_bucket_nothing_is_asked(station, lml, environment, dynamodb
 
 def test_an_answer_too_large_for_the_table_is_answered_all_the_same(station, lml, environment):
     tracks = [{"position": str(at), "title": "x" * 5000, "duration": None, "artists": ["A"]} for at in range(100)]
-    lml.says("release", {"artist": "A", "tracklist": tracks})
+    lml.answers("release", {"artist": "A", "tracklist": tracks})
     picker = environment()
 
     assert len(picker.resolver.tracks(station.row(release=11))) == 100
@@ -289,7 +289,7 @@ def test_an_answer_too_large_for_the_table_is_answered_all_the_same(station, lml
 
 def test_an_answer_of_another_shape_is_none(station, lml, environment, dynamodb):
     """An older version may have written it."""
-    lml.says("lookup", DIRECT)
+    lml.answers("lookup", DIRECT)
     row = station.row()
     environment().resolver.resolve_rotation_source(row)
     Table(dynamodb, TABLE).update(f"PICK#{row}", "ANSWER", "SET answer = :other", "attribute_exists(pk)", other="[3]")
@@ -302,13 +302,13 @@ def test_an_answer_of_another_shape_is_none(station, lml, environment, dynamodb)
 
 def test_a_walk_goes_on_where_the_last_invocation_stopped(station, lml, environment):
     """An invocation's time is up here after every third row."""
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     for release in range(1, 8):
         station.row(release=release)
-    events, answers = [{"detail-type": "CloudFormation Stack Status Change"}], []
+    events, sent = [{"detail-type": "CloudFormation Stack Status Change"}], []
 
     for event in events:  # a hand-over appends the next one
-        answers.append(  # noqa: PERF401
+        sent.append(  # noqa: PERF401
             environment().warmer.invocation(
                 event,
                 time_left=lambda: 900 if len(lml.asked()) % 3 else 179,
@@ -316,7 +316,7 @@ def test_a_walk_goes_on_where_the_last_invocation_stopped(station, lml, environm
             )
         )
 
-    assert [(answer["done"], answer["counters"]["scanned"]) for answer in answers] == [
+    assert [(answer["done"], answer["counters"]["scanned"]) for answer in sent] == [
         (False, 3),
         (False, 6),
         (True, 7),
@@ -325,7 +325,7 @@ def test_a_walk_goes_on_where_the_last_invocation_stopped(station, lml, environm
 
 
 def test_the_cursor_of_another_version_begins_the_walk_anew(station, lml, environment, capsys):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     station.row(release=11)
     old = {"cursor": {"after": 3, "started": 1.0, "counters": {}}}
 

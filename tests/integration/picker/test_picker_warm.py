@@ -23,7 +23,7 @@ WITH_TRACKS = DIRECT | {"results": [{"artwork": {"release_id": 0, "tracklist": T
 
 
 @pytest.fixture
-def told(capsys):
+def logged(capsys):
     """Read the lines that were logged since the last look."""
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
 
@@ -47,7 +47,7 @@ def counted(counters):
 def test_every_active_row_is_visited_once_the_newest_first(station, lml, picker):
     killed = (None, -1, 0, 1, None)
     rows = [station.row(release=100 + at, killed=days) for at, days in enumerate(killed)]
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
 
     counters = picker.warmer.warm_rotation_tracks_cache()
 
@@ -57,8 +57,8 @@ def test_every_active_row_is_visited_once_the_newest_first(station, lml, picker)
 
 
 def test_after_the_walk_a_dj_waits_for_nobody(station, lml, picker):
-    lml.says("lookup", DIRECT)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT)
+    lml.answers("release", RELEASE)
     rows = [station.row(release=11), station.row(library=22), station.row()]
     picker.warmer.warm_rotation_tracks_cache()
     asked = len(lml.asked())
@@ -69,12 +69,12 @@ def test_after_the_walk_a_dj_waits_for_nobody(station, lml, picker):
 
 def test_what_happened_to_a_row_is_told_by_the_resolver(station, lml, picker):
     """A swallowed LML failure is an error, a marker is none."""
-    lml.says("lookup", DIRECT, times=1)
-    lml.says("lookup", MISS, times=1)
-    lml.says("lookup", status=503, times=1)
-    lml.says("lookup", MISS | {"timeout": True}, times=1)
-    lml.says("lookup", WITH_TRACKS, times=1)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT, times=1)
+    lml.answers("lookup", MISS, times=1)
+    lml.answers("lookup", status=503, times=1)
+    lml.answers("lookup", MISS | {"timeout": True}, times=1)
+    lml.answers("lookup", WITH_TRACKS, times=1)
+    lml.answers("release", RELEASE)
     station.row(release=11)
     station.row(library=22)
     station.row(marked=picker.clock.utc())
@@ -95,9 +95,9 @@ def test_what_happened_to_a_row_is_told_by_the_resolver(station, lml, picker):
 
 
 def test_a_second_walk_finds_everything_resolved(station, lml, picker):
-    lml.says("lookup", DIRECT, times=1)
-    lml.says("lookup", MISS)
-    lml.says("release", RELEASE)
+    lml.answers("lookup", DIRECT, times=1)
+    lml.answers("lookup", MISS)
+    lml.answers("release", RELEASE)
     for how in ({"release": 11}, {}, {}):
         station.row(**how)
     picker.warmer.warm_rotation_tracks_cache()
@@ -108,9 +108,9 @@ def test_a_second_walk_finds_everything_resolved(station, lml, picker):
 
 
 def test_each_release_is_classified_by_what_lml_answers(station, lml, picker):
-    lml.says("release", ids=[11], **lost(11))
-    lml.says("release", status=500, ids=[12])
-    lml.says("release", RELEASE)
+    lml.answers("release", ids=[11], **lost(11))
+    lml.answers("release", status=500, ids=[12])
+    lml.answers("release", RELEASE)
     for release in (11, 12, 13, 13):
         station.row(release=release)
 
@@ -134,9 +134,9 @@ def test_releases_can_be_left_out(station, lml, open_picker):
 def test_a_failing_row_does_not_stop_its_siblings_and_goes_to_sentry(station, lml, open_picker, events):
     dsn, sent = events
     picker = open_picker(sentry=dsn)
-    lml.says("lookup", status=500, times=1)
-    lml.says("lookup", WITH_TRACKS)
-    lml.says("release", status=502)
+    lml.answers("lookup", status=500, times=1)
+    lml.answers("lookup", WITH_TRACKS)
+    lml.answers("release", status=502)
     third, second, first = station.row(), station.row(release=11), station.row()
 
     counters = picker.warmer.warm_rotation_tracks_cache()
@@ -155,13 +155,13 @@ def test_a_failing_row_does_not_stop_its_siblings_and_goes_to_sentry(station, lm
 # Progress and the summary
 
 
-def test_progress_is_told_every_fifty_rows_and_a_summary_at_the_end(station, picker, told):
+def test_progress_is_told_every_fifty_rows_and_a_summary_at_the_end(station, picker, logged):
     for _ in range(101):
         station.row(artist=None)
 
     picker.warmer.warm_rotation_tracks_cache()
 
-    lines = [line for line in told() if line.get("step") == "warm"]
+    lines = [line for line in logged() if line.get("step") == "warm"]
     assert [line["scanned"] for line in lines] == [50, 100, 101]
     counters = {field.encode_name for field in msgspec.structs.fields(WarmCounters)}
     assert lines[-1].keys() >= counters
@@ -234,10 +234,10 @@ def test_a_show_that_ends_lets_the_walk_go_on(station, picker):
     assert (counters.scanned, counters.budget_skipped) == (2, 1)
 
 
-def test_a_warning_says_that_the_look_back_is_no_number(open_picker, told):
+def test_a_warning_says_that_the_look_back_is_no_number(open_picker, logged):
     open_picker(live_lookback_refused="'soon'").warmer.warm_rotation_tracks_cache()
 
-    (warning,) = [line for line in told() if line["level"] == "WARNING"]
+    (warning,) = [line for line in logged() if line["level"] == "WARNING"]
     assert "WARM_LIVE_ACTIVITY_LOOKBACK_SECONDS" in warning["message"]
     assert "'soon'" in warning["message"]
 
@@ -289,7 +289,7 @@ def test_rows_beyond_half_an_hour_are_skipped(station, picker):
 
 def test_waiting_for_its_turn_costs_the_walk_no_row(station, lml, picker):
     """It makes 40 calls a minute, of which none starts while DJs have used up theirs."""
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     for release in range(1, 11):
         station.row(release=release)
     for _ in range(50):
@@ -306,7 +306,7 @@ def test_the_walk_waits_while_the_breaker_is_open(station, lml, picker):
     for _ in range(5):
         with pytest.raises(AnswerError), picker.limiter.admitted("release"):
             raise AnswerError("a request", "timeout", "no answer")
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     station.row(release=11)
 
     counters = picker.warmer.warm_rotation_tracks_cache()
@@ -322,7 +322,7 @@ def test_a_database_that_goes_away_mid_walk_ends_it_and_is_told_once(station, lm
     picker = open_picker(sentry=dsn)
     for release in range(1, 6):
         station.row(release=release)
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     rows = picker.resolver.rows
     read = rows.row
 
@@ -347,7 +347,7 @@ def test_a_row_that_the_database_refuses_is_one_error(station, lml, picker):
     """Say a lock on it: its siblings go on, since the database still answers."""
     for release in (1, 2):
         station.row(release=release)
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     read = picker.resolver.rows.row
 
     def row(rotation_id):
@@ -370,8 +370,8 @@ def test_a_row_that_the_database_refuses_is_one_error(station, lml, picker):
 
 def test_start_returns_at_once_and_a_dj_is_served_while_the_walk_is_stuck(station, lml, open_picker):
     picker = open_picker(SystemClock())
-    lml.says("release", RELEASE, ids=[11], hold=True)
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE, ids=[11], hold=True)
+    lml.answers("release", RELEASE)
     station.row(release=11)
     other = station.row(release=12)
 
@@ -409,7 +409,7 @@ def test_a_walk_that_failed_is_tried_again_after_a_minute_and_told_once(station,
     """The database was away when the process started."""
     dsn, sent = events
     picker = open_picker(SystemClock(speed=600), sentry=dsn)
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     station.row(release=11)
     active, failures = picker.resolver.rows.active, []
 
@@ -436,7 +436,7 @@ def test_a_walk_that_failed_is_tried_again_after_a_minute_and_told_once(station,
 
 def test_a_walk_renews_what_would_not_last_until_the_next_one(station, lml, picker):
     """An answer lives a day in a process, and a walk comes every 20 h."""
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     row = station.row(release=11)
 
     for walk in range(1, 5):
@@ -449,7 +449,7 @@ def test_a_walk_renews_what_would_not_last_until_the_next_one(station, lml, pick
 
 def test_a_walk_that_is_told_to_stop_opens_no_further_row(station, lml, open_picker):
     picker = open_picker(SystemClock())
-    lml.says("release", RELEASE, hold=True)
+    lml.answers("release", RELEASE, hold=True)
     for release in (11, 12):
         station.row(release=release)
 
@@ -467,7 +467,7 @@ def test_a_walk_that_is_told_to_stop_opens_no_further_row(station, lml, open_pic
 def test_rows_beyond_what_the_caches_hold_are_left_out_and_evict_nobody(station, lml, picker, monkeypatch):
     for module in ("core.picker.caches", "core.picker.order", "core.picker.walk"):
         monkeypatch.setattr(f"{module}.ENTRIES", 5)
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     rows = [station.row(release=release) for release in range(1, 13)]
 
     first = picker.warmer.warm_rotation_tracks_cache()

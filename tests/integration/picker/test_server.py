@@ -89,7 +89,7 @@ def log_of(client):
 
 
 def test_a_dj_reads_with_a_token_and_nobody_without(start, tokens, station, lml):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     path, dj = tracks_of(station.row(release=11)), start(tokens)
 
     assert dj.get(path, headers={"Authorization": bearer()}).json()[0]["title"] == "Opening Balance"
@@ -158,7 +158,7 @@ def test_a_page_of_another_origin_may_not(start, tokens):
 
 def test_a_warm_read_is_answered_with_the_same_headers_as_a_cold_one(start, tokens, station, lml):
     """It does not go through what makes them for a cold one."""
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     path, dj = tracks_of(station.row(release=11)), start(tokens)
     asks = {"Authorization": bearer(), "Origin": ORIGIN}
 
@@ -247,7 +247,7 @@ def test_a_head_is_a_get_without_its_body(open_url):
 
 
 def test_a_warm_row_needs_neither_database_nor_lml_and_a_known_tag_no_body(start, environment, station, lml):
-    lml.says("release", RELEASE)
+    lml.answers("release", RELEASE)
     path, dj = tracks_of(station.row(release=11)), start(environment)
     first = dj.get(path)
     station.empty()  # whoever asks the database now finds nothing
@@ -304,7 +304,7 @@ def test_every_request_is_in_the_access_log_without_what_is_secret(start, tokens
 
 
 def test_a_request_under_way_is_answered_before_the_end(start, environment, station, lml):
-    lml.says("release", RELEASE, hold=True)
+    lml.answers("release", RELEASE, hold=True)
     dj = start(environment)
     path = tracks_of(station.row(release=11))
     with socket.create_connection((dj.base_url.host, dj.base_url.port), timeout=30) as sock:

@@ -72,9 +72,9 @@ def test_no_valid_token_is_what_the_api_answers_401_to(issued, token):
 def test_while_no_token_can_be_checked_the_function_says_503_and_nobody_is_served(issued, answer, caplog):
     with Wire(answer) as issuer:
         issued(issuer.url)
-        said = asked(bearer())
+        decision = asked(bearer())
 
-    refusal = behind(said)
+    refusal = behind(decision)
     assert refusal.status == 503
     assert int(refusal.headers["retry-after"]) >= http_api.CACHED_SECONDS, "the API gives this answer as long as that"
     assert "no token can be checked" in caplog.text, "the words that the alarm waits for"

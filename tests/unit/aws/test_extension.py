@@ -50,17 +50,17 @@ def test_what_goes_on_is_waited_for_after_a_failure_too(runtime):
 
 @pytest.mark.parametrize("api", [None, "127.0.0.1:1"], ids=["not-on-lambda", "no-such-api"])
 def test_where_there_is_no_such_api_the_function_works_without_and_says_so(api):
-    told = []
-    afterwards = Afterwards(api, lambda _: 1 / 0, told.append)
+    warnings = []
+    afterwards = Afterwards(api, lambda _: 1 / 0, warnings.append)
     with afterwards:
         pass
-    assert bool(told) == bool(api)
+    assert bool(warnings) == bool(api)
 
 
 @pytest.mark.parametrize("script", [reply(403), reply(200), reply(500, b"{}")], ids=["refused", "no id", "a fault"])
 def test_an_api_that_takes_no_extension_is_told(script):
-    told = []
+    warnings = []
     with Wire(script) as api:
-        Afterwards(f"127.0.0.1:{api.port}", lambda _: None, told.append)
-    assert len(told) == 1
-    assert "the Extensions API answered" in told[0]
+        Afterwards(f"127.0.0.1:{api.port}", lambda _: None, warnings.append)
+    assert len(warnings) == 1
+    assert "the Extensions API answered" in warnings[0]

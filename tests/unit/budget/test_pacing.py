@@ -104,7 +104,7 @@ def test_after_a_shed_its_identity_goes_alone_in_a_moment_and_the_other_slots_le
 
     assert pacing.wait(pace, T, LIMITS, holds_trial=True) == TRIAL
     assert pacing.wait(pace, T, LIMITS) == TRIAL + 60
-    assert pace.says(T + 1) == ("has rested for 1 s, since LML's breaker is open: identity 17 goes alone in 3 s")
+    assert pace.in_words(T + 1) == ("has rested for 1 s, since LML's breaker is open: identity 17 goes alone in 3 s")
 
 
 def test_a_trial_that_is_shed_goes_again_as_soon_and_one_that_is_not_begins_the_rest():
@@ -117,9 +117,9 @@ def test_a_trial_that_is_shed_goes_again_as_soon_and_one_that_is_not_begins_the_
     rest = pacing.trial_passed(again, T + 52)
 
     assert pacing.wait(rest, T + 52, LIMITS) == 600
-    assert rest.says(T + 60) == "has rested for 60 s and rests 592 s more, since LML's breaker was open"
+    assert rest.in_words(T + 60) == "has rested for 60 s and rests 592 s more, since LML's breaker was open"
     assert pacing.start(rest, T + 652, LIMITS, 1).rest is None
-    assert rest.says(T + 652) is None
+    assert rest.in_words(T + 652) is None
 
 
 @pytest.mark.parametrize("later", [3.0, 300.0])
@@ -137,7 +137,7 @@ def test_while_discogs_is_down_everybody_rests_a_minute_at_a_time():
     still = pacing.discogs_down(down, T + 60, "timeout")
 
     assert pacing.wait(still, T + 60, LIMITS) == 60
-    assert still.says(T + 90) == "has rested for 90 s, since Discogs is down (timeout): LML is asked again in 30 s"
+    assert still.in_words(T + 90) == "has rested for 90 s, since Discogs is down (timeout): LML is asked again in 30 s"
 
 
 # Pushed back

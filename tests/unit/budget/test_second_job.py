@@ -12,7 +12,7 @@ from core.budget.throttle import Throttle
 from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage
 from core.settings import Pacing
-from tests.fleet import MemoryStore, Script, ScriptedLml, Told
+from tests.fleet import MemoryStore, RecordedReports, Script, ScriptedLml
 from tests.virtual import VirtualClock
 
 PAGE = Path(__file__).parents[3] / "docs" / "contributing.md"
@@ -39,7 +39,7 @@ class Both:
 
     def refresh(self, *ids):
         lml = ScriptedLml(self.script, self.clock)
-        worker = Worker(lml, self.throttle(), self.clock, Told(), 3)
+        worker = Worker(lml, self.throttle(), self.clock, RecordedReports(), 3)
         message = RefreshMessage(version=1, run_id="r", identity_ids=ids)
         return worker.part(message, time_left=lambda: HOUR, run_goes_on=lambda: True).work()
 

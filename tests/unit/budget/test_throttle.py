@@ -229,10 +229,10 @@ def test_a_rest_is_the_delay_of_a_part_and_says_why():
     bench.throttle.settle(bench.acquire(holding={17}), outcomes=0, elapsed=0.02, is_shed=True, trial=17)
     bench.throttle.settle(bench.acquire(holding={17}), outcomes=4, elapsed=2)
 
-    told = bench.acquire(seconds=900)
+    out_of_time = bench.acquire(seconds=900)
 
-    assert 599 < told.delay <= 600
-    assert "LML's breaker was open" in told.why
+    assert 599 < out_of_time.delay <= 600
+    assert "LML's breaker was open" in out_of_time.why
 
 
 # Discogs down

@@ -119,8 +119,8 @@ def test_a_body_that_a_server_packs_unasked_is_read(body, encoding):
         (packed(packed(packed(b"[1]"))), "gzip, deflate, gzip", "packed 3 times"),
     ],
 )
-def test_a_body_that_cannot_be_unpacked_is_refused_in_words(body, encoding, told):
-    with pytest.raises(NoReplyError, match=told) as refused:
+def test_a_body_that_cannot_be_unpacked_is_refused_in_words(body, encoding, reason):
+    with pytest.raises(NoReplyError, match=reason) as refused:
         body_of(body, encoding)
 
     assert refused.value.cause == "malformed"

@@ -62,11 +62,11 @@ class Asked:
     ],
 )
 @pytest.mark.parametrize("local_dev", [True, False])
-def test_an_lml_without_good_health_is_refused(script, told, local_dev):
+def test_an_lml_without_good_health_is_refused(script, explained, local_dev):
     asked = Asked(script, local_dev=local_dev)
 
     assert not asked.allowed
-    assert told in asked.reason
+    assert explained in asked.reason
     assert asked.lml == ["GET /health"]
     assert asked.github == []
 
@@ -140,11 +140,11 @@ def test_a_commit_is_percent_encoded_whatever_it_is(sha, target):
     ],
 )
 @pytest.mark.parametrize(("status", "allowed"), [(422, True), (404, False)])
-def test_where_github_cannot_say_the_endpoint_is_asked(github, told, status, allowed):
+def test_where_github_cannot_say_the_endpoint_is_asked(github, explained, status, allowed):
     asked = Asked(healthy(commit_sha=NEWER), reply(status), github=github)
 
     assert asked.allowed is allowed
-    assert told in asked.reason
+    assert explained in asked.reason
     assert str(status) in asked.reason
     assert asked.probes == [{"identity_ids": []}]
 
@@ -209,11 +209,11 @@ def test_without_a_commit_the_endpoint_is_asked(fields):
         pytest.param(reset, False, "no answer", id="no-answer"),
     ],
 )
-def test_the_endpoint_shows_whether_it_is_there(script, allowed, told):
+def test_the_endpoint_shows_whether_it_is_there(script, allowed, explained):
     asked = Asked(healthy(), script)
 
     assert asked.allowed is allowed
-    assert told in asked.reason
+    assert explained in asked.reason
     assert "key-of-lml" not in asked.reason
 
 

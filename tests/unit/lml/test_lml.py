@@ -470,8 +470,8 @@ def test_the_key_is_in_no_message_and_in_no_frame(lml, script, caplog):
 
         error = failure(client)
 
-    told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert KEY not in told + repr(error) + repr(client) + caplog.text
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert KEY not in shown + repr(error) + repr(client) + caplog.text
 
 
 def test_a_request_writes_no_log_line(lml, caplog):

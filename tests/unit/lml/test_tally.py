@@ -36,8 +36,10 @@ ANSWERS = JSON | st.fixed_dictionaries({}, optional={"results": JSON | st.lists(
 
 
 def source(release="success", *artists):
-    told = [{"external_id": str(at), "outcome": outcome, "message": None} for at, outcome in enumerate(artists)]
-    return {"release_outcome": release, "artists": told, "message": None}
+    artist_results = [
+        {"external_id": str(at), "outcome": outcome, "message": None} for at, outcome in enumerate(artists)
+    ]
+    return {"release_outcome": release, "artists": artist_results, "message": None}
 
 
 COSTLY = {"discogs_release": source("success", "success", "error")}

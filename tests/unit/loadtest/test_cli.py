@@ -145,17 +145,17 @@ def test_a_directory_that_cannot_be_made_is_refused_before_the_first_day(tmp_pat
 def test_days_that_cannot_be_written_are_reported_all_the_same(tmp_path):
     (tmp_path / "loadtest.md").mkdir()
 
-    told = run(*SMALL, "-o", tmp_path, status=1).stdout
+    shown = run(*SMALL, "-o", tmp_path, status=1).stdout
 
-    assert "| 10 in fives |" in told
-    assert re.search("not written: .*loadtest.md", told.splitlines()[-1])
+    assert "| 10 in fives |" in shown
+    assert re.search("not written: .*loadtest.md", shown.splitlines()[-1])
 
 
 @pytest.mark.usefixtures("few_moments_alone")
 def test_against_the_stand_in_the_jobs_own_client_does_a_cold_day():
     case = Case(identities=8, pattern=PATTERNS["20 in fives"])
 
-    figures = live.run_stand_in(case, speed=50, say=lambda _: None)
+    figures = live.run_stand_in(case, speed=50, show=lambda _: None)
 
     assert figures.without_verdict == 0
     assert figures.refresh_calls == World.seeded(8, 1).expected(World.seeded(8, 1).identity_ids())["discogs_calls"]
@@ -169,9 +169,9 @@ def test_against_an_lml_by_address_only_the_named_ids_are_refreshed(tmp_path, mo
     world = World.seeded(8, 1)
     (tmp_path / "ids").write_text("\n".join(map(str, world.identity_ids()[:3])))
     with serve.in_thread(app.build(world, speed=50, token="key")) as url:
-        told = run("--lml-url", url, "--ids", tmp_path / "ids", "--speed", 50, "-o", tmp_path / "out").stdout
+        shown = run("--lml-url", url, "--ids", tmp_path / "ids", "--speed", 50, "-o", tmp_path / "out").stdout
 
-    assert "| identities without a verdict, of 3 | 0 | 2 | holds |" in told
+    assert "| identities without a verdict, of 3 | 0 | 2 | holds |" in shown
     assert (tmp_path / "out" / "loadtest.html").exists()
 
 

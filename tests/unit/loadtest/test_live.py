@@ -80,8 +80,8 @@ def begun(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]
 
 def complaints(process: subprocess.Popen[str]) -> str:
     """What it has said on stderr until its end."""
-    _, said = process.communicate(timeout=20)
-    return said
+    _, complaint = process.communicate(timeout=20)
+    return complaint
 
 
 def test_ctrl_c_ends_a_day_though_lml_owes_an_answer(lml, against):
@@ -91,11 +91,11 @@ def test_ctrl_c_ends_a_day_though_lml_owes_an_answer(lml, against):
         asked = eventually(lambda: lml.get("/_asked").json() and asked_for(lml))
 
         os.killpg(process.pid, signal.SIGINT)
-        said = complaints(process)
+        complaint = complaints(process)
 
     assert process.returncode == 1
-    assert "Aborted!" in said
-    assert "Traceback" not in said
+    assert "Aborted!" in complaint
+    assert "Traceback" not in complaint
     assert asked_for(lml) == asked
 
 
@@ -105,10 +105,10 @@ def test_ctrl_c_ends_the_model_and_its_processes():
         at_work = eventually(lambda: [child for child in command.children() if child.cpu_times().user > IMPORTED])
 
         os.killpg(process.pid, signal.SIGINT)
-        said = complaints(process)
+        complaint = complaints(process)
 
     assert process.returncode == 1
-    assert "Aborted!" in said
+    assert "Aborted!" in complaint
     assert not any(child.is_running() for child in at_work)
 
 
@@ -118,10 +118,10 @@ def test_sigterm_leaves_no_stand_in_behind(tmp_path):
         stand_in = written[0].read_text()
 
         process.terminate()
-        said = complaints(process)
+        complaint = complaints(process)
 
     assert process.returncode == 143
-    assert "Traceback" not in said
+    assert "Traceback" not in complaint
     assert not list(tmp_path.iterdir())
     with pytest.raises(httpx.ConnectError):
         httpx.get(stand_in)

@@ -68,9 +68,9 @@ def test_options_are_kept_for_the_connections_of_this_machine():
         (f"postgresql://dj:{SECRET}@a,b,c:1/x?port=1,2", "names 3 hosts and 2 ports"),
     ],
 )
-def test_what_is_none_is_refused_with_what_to_write_and_without_its_password(url, said):
+def test_what_is_none_is_refused_with_what_to_write_and_without_its_password(url, reason):
     with pytest.raises(PostgresError) as refused:
         parse(url)
 
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
     assert SECRET not in str(refused.value)

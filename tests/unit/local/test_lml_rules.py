@@ -32,13 +32,13 @@ def process(clock, limits=MINUTE_ONLY):
 
 async def calls(lml, number, **options):
     """Make calls one after another; the statuses, and `shed` for those that the breaker turned away."""
-    told = []
+    answers = []
     for _ in range(number):
         try:
-            told.append((await lml.call("runtime", **options)).status)
+            answers.append((await lml.call("runtime", **options)).status)
         except DiscogsBreakerOpenError:
-            told.append("shed")
-    return told
+            answers.append("shed")
+    return answers
 
 
 def test_the_fifty_seventh_call_of_a_minute_opens_the_breaker_for_everybody(in_virtual_time):
@@ -79,9 +79,9 @@ def test_all_but_the_trial_are_shed_while_it_is_under_way(in_virtual_time):
         lml, _ = process(clock, STEADY)
         lml.breaker.force_open(clock.now(), 20)
         await clock.sleep(20)
-        told = [asyncio.ensure_future(calls(lml, 1)) for _ in range(5)]
+        answers = [asyncio.ensure_future(calls(lml, 1)) for _ in range(5)]
         await clock.sleep(0.5)
-        return lml.breaker.state, [await one for one in told], lml.breaker.state
+        return lml.breaker.state, [await one for one in answers], lml.breaker.state
 
     assert in_virtual_time(work) == ("half-open", [[200], *[["shed"]] * 4], "closed")
 
@@ -120,8 +120,8 @@ def test_a_trial_that_nobody_waits_for_any_more_opens_the_breaker_again(in_virtu
 def test_a_late_answer_that_says_low_starts_the_twenty_seconds_anew():
     breaker = Breaker(floor=3, failures=4, seconds=20)
     early, late = breaker.admit(0), breaker.admit(0)
-    breaker.hear(1, early, 200, 3)
-    breaker.hear(15, late, 200, 2)
+    breaker.note_answer(1, early, 200, 3)
+    breaker.note_answer(15, late, 200, 2)
 
     assert breaker.admit(34.9) is None
     assert breaker.admit(35) is not None
@@ -133,9 +133,9 @@ def test_an_answer_from_before_decides_no_trial():
     before = breaker.admit(0)
     breaker.force_open(1, 20)
     trial = breaker.admit(21)
-    breaker.hear(22, before, 200, 50)
+    breaker.note_answer(22, before, 200, 50)
     assert breaker.state == "half-open"
-    breaker.hear(23, trial, 200, 50)
+    breaker.note_answer(23, trial, 200, 50)
     assert breaker.state == "closed"
 
 
@@ -154,7 +154,7 @@ def test_four_requests_in_a_row_that_ended_in_429_open_the_breaker(statuses, sta
     breaker = Breaker(floor=3, failures=4, seconds=20)
     for at, status in enumerate(statuses):
         ticket = breaker.admit(at)
-        breaker.hear(at, ticket, status, None)
+        breaker.note_answer(at, ticket, status, None)
 
     assert breaker.state == state
 
@@ -172,7 +172,7 @@ def test_four_requests_in_a_row_that_ended_in_429_open_the_breaker(statuses, sta
 )
 def test_what_is_left_of_the_minute_decides_whatever_the_status(status, remaining, state):
     breaker = Breaker(floor=3, failures=4, seconds=20)
-    breaker.hear(0, breaker.admit(0), status, remaining)
+    breaker.note_answer(0, breaker.admit(0), status, remaining)
 
     assert breaker.state == state
 
@@ -211,7 +211,7 @@ def test_the_breaker_keeps_its_word_whatever_happens(steps):
         if what == "abandon":
             breaker.abandon(now, ticket)
         else:
-            breaker.hear(now, ticket, status, remaining)
+            breaker.note_answer(now, ticket, status, remaining)
         if before == "closed" and low and what == "answer":
             assert breaker.state == "open"
         if breaker.state == "closed" and before != "closed":
@@ -287,12 +287,12 @@ def test_retries_of_a_429_end_with_a_429_after_six_attempts(in_virtual_time):
     async def work(clock):
         lml, discogs = process(clock, FREE)
         discogs.be(DiscogsTrouble(condition="rate-limited"))
-        told = await calls(lml, 4)
-        return told, len(discogs.calls), lml.live_requests, lml.breaker.state, clock.now()
+        answers = await calls(lml, 4)
+        return answers, len(discogs.calls), lml.live_requests, lml.breaker.state, clock.now()
 
-    told, attempts, counted, state, seconds = in_virtual_time(work)
+    answers, attempts, counted, state, seconds = in_virtual_time(work)
 
-    assert (told, attempts, counted, state) == ([429] * 4, 24, 4, "open")
+    assert (answers, attempts, counted, state) == ([429] * 4, 24, 4, "open")
     assert 4 * 31 * 0.5 <= seconds <= 4 * 31 * 1.5
 
 
@@ -312,12 +312,12 @@ def test_the_counter_counts_sheds_and_not_the_check_of_health_which_is_one_of_th
     async def work(clock):
         lml = Deployment(World.seeded(5), clock, MINUTE_ONLY)
         one = lml.processes[0]
-        told = [(await lml.worker().health("abc"))["discogs_live_requests_total"]]
+        answers = [(await lml.worker().health("abc"))["discogs_live_requests_total"]]
         await calls(one, 56)  # the check was the first of the minute
-        told.append((await lml.worker().health("abc"))["discogs_live_requests_total"])
+        answers.append((await lml.worker().health("abc"))["discogs_live_requests_total"])
         await calls(one, 3)
-        told.append((await lml.worker().health("abc"))["discogs_live_requests_total"])
-        return told, one.breaker.state, Counter(call.kind for call in lml.discogs.calls)
+        answers.append((await lml.worker().health("abc"))["discogs_live_requests_total"])
+        return answers, one.breaker.state, Counter(call.kind for call in lml.discogs.calls)
 
     assert in_virtual_time(work) == ([0, 56, 59], "open", {"runtime": 56, "health": 1})
 
@@ -360,8 +360,8 @@ def test_each_process_behind_one_address_has_a_breaker_and_a_counter_of_its_own(
         lml = Deployment(World.seeded(5), clock, replace(FREE, workers=3))
         lml.processes[0].breaker.force_open(clock.now(), 20)
         await calls(lml.processes[1], 7)
-        told = [await lml.worker().health("same") for _ in range(50)]
-        return {(body["discogs_breaker_state"], body["discogs_live_requests_total"]) for body in told}
+        answers = [await lml.worker().health("same") for _ in range(50)]
+        return {(body["discogs_breaker_state"], body["discogs_live_requests_total"]) for body in answers}
 
     assert in_virtual_time(work) == {("open", 0), ("closed", 7), ("closed", 0)}
 
@@ -462,15 +462,15 @@ def test_discogs_breaker_and_counter_tell_one_story(in_virtual_time, crowd, seed
             made += [asyncio.ensure_future(calls(one, 1, low=low)) for _ in range(number)]
             if check:
                 await lml.worker().health("abc")
-        told = [await call for call in made]
-        return told, one, lml.discogs.calls
+        answers = [await call for call in made]
+        return answers, one, lml.discogs.calls
 
-    told, one, record = in_virtual_time(work)
+    answers, one, record = in_virtual_time(work)
     live = [call for call in record if call.kind != "health"]
-    outcomes = Counter(outcome for (outcome,) in told)
+    outcomes = Counter(outcome for (outcome,) in answers)
     used = [sum(call.at - 60 < other.at for other in record[: place + 1]) for place, call in enumerate(record)]
     low = [call.at for call, number in zip(record, used, strict=True) if number >= 57 and call.kind != "health"]
-    assert one.live_requests == len(told) == outcomes["shed"] + outcomes[200] + outcomes[429]
+    assert one.live_requests == len(answers) == outcomes["shed"] + outcomes[200] + outcomes[429]
     assert outcomes["shed"] == len(one.sheds)
     assert len(live) >= outcomes[200]
     assert bool(low) == bool(one.breaker.openings)

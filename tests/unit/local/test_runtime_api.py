@@ -64,11 +64,11 @@ def test_a_process_that_ends_is_not_waited_for(function, tmp_path):
 
 
 def test_by_hand_an_error_comes_after_the_function_s_log(by_hand):
-    status, said = by_hand("event.json", "environments.json")
+    status, stderr = by_hand("event.json", "environments.json")
 
     assert status == 1
-    assert "the function failed: " in said.splitlines()[-1]
-    assert "DB_HOST" in said.partition("the function failed: ")[0]
+    assert "the function failed: " in stderr.splitlines()[-1]
+    assert "DB_HOST" in stderr.partition("the function failed: ")[0]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_by_hand_an_error_comes_after_the_function_s_log(by_hand):
     ],
 )
 def test_by_hand_a_file_that_is_wrong_is_named_in_a_line(by_hand, event, environments, named):
-    status, said = by_hand(event, environments)
+    status, stderr = by_hand(event, environments)
 
     assert status == 1
-    assert named in said
-    assert len(said.splitlines()) == 1
+    assert named in stderr
+    assert len(stderr.splitlines()) == 1

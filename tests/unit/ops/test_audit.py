@@ -38,13 +38,13 @@ def a_run(**changes):
 
 
 def a_totals_span(**values):
-    told = {name: getattr(TOTALS, name) for name in SUMMARY_TOTALS} | values
+    reported = {name: getattr(TOTALS, name) for name in SUMMARY_TOTALS} | values
     return Span(
         name="rotation-artist-backfill.run.totals",
         trace_id="1" * 32,
         span_id="2" * 16,
         start_timestamp=0.0,
-        wire={f"backfill.{name}": Attribute(value, "integer") for name, value in told.items()},
+        wire={f"backfill.{name}": Attribute(value, "integer") for name, value in reported.items()},
     )
 
 

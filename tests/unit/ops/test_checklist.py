@@ -28,31 +28,31 @@ def made(checks, skipped=()):
 
 
 def test_a_check_that_breaks_hides_no_other():
-    lines, told = made({"first": raising(ZeroDivisionError("with a secret")), "second": lambda: GOOD})
+    lines, outcome = made({"first": raising(ZeroDivisionError("with a secret")), "second": lambda: GOOD})
 
     assert [(line.name, line.status) for line in lines] == [("first", "failed"), ("second", "ok")]
     assert "ZeroDivisionError in check" in lines[0].finding.reason
-    assert "secret" not in str(told)
-    assert not told.ok
+    assert "secret" not in str(outcome)
+    assert not outcome.ok
 
 
 def test_skipped_is_not_failed_but_visible():
-    lines, told = made({"first": raising(AssertionError), "second": lambda: GOOD}, skipped={"first"})
+    lines, outcome = made({"first": raising(AssertionError), "second": lambda: GOOD}, skipped={"first"})
 
     assert [line.status for line in lines] == ["skipped", "ok"]
-    assert told.ok
-    assert told.lines[-1].endswith("; not looked at: first")
-    assert told.data["checks"][0]["status"] == "skipped"
+    assert outcome.ok
+    assert outcome.lines[-1].endswith("; not looked at: first")
+    assert outcome.data["checks"][0]["status"] == "skipped"
 
 
 def test_a_line_has_its_reason_and_the_next_step_and_the_last_one_counts():
-    _, told = made({"here": lambda: GOOD, "there": lambda: BAD})
+    _, outcome = made({"here": lambda: GOOD, "there": lambda: BAD})
 
-    assert "it is there." in told.lines[0]
-    assert "it is not there. Next: put it there." in told.lines[1]
-    assert click.unstyle(told.lines[-1]) == "bad: there"
-    assert (told.ok, told.data["ok"]) == (False, False)
-    assert json.loads(json.dumps(told.data))["checks"][1]["next"] == "put it there"
+    assert "it is there." in outcome.lines[0]
+    assert "it is not there. Next: put it there." in outcome.lines[1]
+    assert click.unstyle(outcome.lines[-1]) == "bad: there"
+    assert (outcome.ok, outcome.data["ok"]) == (False, False)
+    assert json.loads(json.dumps(outcome.data))["checks"][1]["next"] == "put it there"
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_what_keeps_a_check_from_being_made_is_told(error, reason, advice):
 def test_what_comes_from_elsewhere_cannot_move_the_cursor_or_colour_the_terminal():
     hostile = CheckFinding(ok=True, reason="a\x1b[2Jb [red]c[/]\r\nd", details=["\x1b]0;e\x07f"])
 
-    _, told = made({"it": lambda: hostile})
+    _, outcome = made({"it": lambda: hostile})
 
-    shown = [click.unstyle(line) for line in told.lines]
+    shown = [click.unstyle(line) for line in outcome.lines]
     assert "a [2Jb [red]c[/] d" in shown[0]
     assert all(line.isprintable() for line in shown)
 
@@ -91,10 +91,10 @@ def test_what_comes_from_elsewhere_cannot_move_the_cursor_or_colour_the_terminal
 def test_people_see_some_details_and_programs_all():
     many = [f"row {number}" for number in range(DETAILS_SHOWN + 5)]
 
-    _, told = made({"it": lambda: CheckFinding(ok=True, reason="r", details=many)})
+    _, outcome = made({"it": lambda: CheckFinding(ok=True, reason="r", details=many)})
 
-    assert told.lines[DETAILS_SHOWN + 1] == "  and 5 more; --json has them all"
-    assert told.data["checks"][0]["details"] == many
+    assert outcome.lines[DETAILS_SHOWN + 1] == "  and 5 more; --json has them all"
+    assert outcome.data["checks"][0]["details"] == many
 
 
 def test_it_is_said_what_is_under_way(capsys):

@@ -84,12 +84,12 @@ def test_the_issuer_s_keys_are_read_and_counted():
     ],
     ids=range(7),
 )
-def test_a_token_is_told_what_it_would_be_answered(made, told):
+def test_a_token_is_told_what_it_would_be_answered(made, reason):
     with Wire(reply(200, key_set())) as there:
         line = line_of_token(made(), there.url)  # made now, since it runs out
 
-    assert told in line["reason"]
-    assert (line["status"] == "ok") == ("200" in told)
+    assert reason in line["reason"]
+    assert (line["status"] == "ok") == ("200" in reason)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_the_gate_s_word_counts_once_lml_takes_the_key():
         pytest.param([reply(302, headers={"Location": "/"})], "answered 302", id="redirect"),
     ],
 )
-def test_an_lml_that_would_not_serve_a_run_fails_with_its_answer(scripts, told):
+def test_an_lml_that_would_not_serve_a_run_fails_with_its_answer(scripts, reason):
     with Wire(*scripts) as lml:
         line = line_of(checks.gate, asked_of(lml.url))
 
     assert line["status"] == "failed"
-    assert told in line["reason"]
+    assert reason in line["reason"]
     assert "key-of-lml" not in str(line)
 
 
@@ -224,13 +224,13 @@ def refused(code):
         pytest.param(reply(200, b'{"ARN": "arn", "SecretBinary": "YQ=="}'), "is binary", id="bytes"),
     ],
 )
-def test_a_secret_that_cannot_be_used_fails_by_its_name(script, told):
+def test_a_secret_that_cannot_be_used_fails_by_its_name(script, reason):
     with Wire(held("a"), script) as aws:
         line = line_of(checks.secrets, plan_of(aws.url, environment=KEYS))
 
     assert line["status"] == "failed"
     assert line["reason"].startswith("SENTRY_DSN_SECRET_ARN's secret ")
-    assert told in line["reason"]
+    assert reason in line["reason"]
     assert "arn:dsn" in line["reason"]
     assert "LML_API_KEY" not in line["reason"]
 
@@ -320,11 +320,11 @@ def test_production_waits_for_an_hour_of_lmls_counter_and_not_for_a_run_in_stagi
     ],
     ids=["fits", "too fast", "nothing fits", "half an hour"],
 )
-def test_production_asks_whether_the_pace_fits_what_was_measured(tmp_path, row, status, said):
+def test_production_asks_whether_the_pace_fits_what_was_measured(tmp_path, row, status, reason):
     line = budget_of(tmp_path, row)
 
     assert line["status"] == status
-    assert said in line["reason"]
+    assert reason in line["reason"]
 
 
 def test_a_page_that_cannot_be_read_is_no_verdict_of_the_pace(tmp_path):

@@ -22,8 +22,8 @@ def test_every_command_prints_its_help(command):
 
 
 def test_the_list_of_commands_names_each_with_what_it_does():
-    said = CliRunner().invoke(main, ["--help"]).stdout
-    assert [name for name in main.commands if f"\n  {name} " not in said] == []
+    printed = CliRunner().invoke(main, ["--help"]).stdout
+    assert [name for name in main.commands if f"\n  {name} " not in printed] == []
 
 
 def test_an_old_name_is_still_one():
@@ -57,7 +57,7 @@ def test_a_shell_s_completion_names_the_command(shell):
         (["walk"], "No such command 'walk'"),
     ],
 )
-def test_a_wrong_value_is_named_and_nothing_is_done(words, said, tmp_path, monkeypatch):
+def test_a_wrong_value_is_named_and_nothing_is_done(words, printed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("URL", "ORG", "PROJECT", "AUTH_TOKEN"):
         monkeypatch.setenv(f"SENTRY_{name}", "https://127.0.0.1:1")
@@ -65,7 +65,7 @@ def test_a_wrong_value_is_named_and_nothing_is_done(words, said, tmp_path, monke
     done = CliRunner().invoke(main, words)
 
     assert done.exit_code == 2
-    assert said in " ".join(done.stderr.split())
+    assert printed in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 

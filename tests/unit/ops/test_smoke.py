@@ -57,8 +57,8 @@ def smoke(url, *words, key=KEY):
         main, ["smoke", "--lml-url", url, "--identity-id", "17", *words, "--json"], env={"LML_API_KEY": key}
     )
     assert KEY not in done.output
-    told = json.loads(done.stdout)
-    return done.exit_code, {line["check"]: line for line in told.get("checks", [])} or told
+    printed = json.loads(done.stdout)
+    return done.exit_code, {line["check"]: line for line in printed.get("checks", [])} or printed
 
 
 def with_one_wrong(name, script):
@@ -126,8 +126,8 @@ def test_an_lml_that_does_all_of_it_passes_with_the_time_each_took():
         ),
     ],
 )
-def test_an_answer_that_is_not_as_it_must_be_fails_alone(name, script, told):
-    assert told in with_one_wrong(name, script)["reason"]
+def test_an_answer_that_is_not_as_it_must_be_fails_alone(name, script, printed):
+    assert printed in with_one_wrong(name, script)["reason"]
 
 
 def test_a_status_that_is_new_is_no_fault_of_form():
@@ -174,11 +174,11 @@ def test_a_host_that_is_not_there_fails_every_check_with_its_address(url):
         ("lml.example", KEY, "must begin with https://"),
     ],
 )
-def test_an_address_that_cannot_be_asked_is_refused_in_a_sentence(url, key, told):
+def test_an_address_that_cannot_be_asked_is_refused_in_a_sentence(url, key, printed):
     status, answer = smoke(url, key=key)
 
     assert status == 1
-    assert told in answer["error"]
+    assert printed in answer["error"]
 
 
 def test_an_address_alone_names_no_id():

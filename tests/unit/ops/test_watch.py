@@ -40,7 +40,7 @@ def look(clock, run, pace=Pace(), parts=()):  # noqa: B008 - frozen
     return watch.look(run, pace, clock, parts)
 
 
-def told(clock, run, pace=Pace(), parts=(), **more):  # noqa: B008 - frozen
+def view_lines(clock, run, pace=Pace(), parts=(), **more):  # noqa: B008 - frozen
     """What `rotation status` says to a person."""
     return "\n".join(status.lines(snapshot(view=look(clock, run, pace, parts), at=moment_text(clock.utc()), **more)))
 
@@ -60,7 +60,7 @@ def test_a_dead_lml_climbs_nowhere_and_is_named(clock):
     view = look(clock, run_at(clock), parts=[part(clock, 0, "POST refresh: connection refused")])
     assert str(view) == "0/40 ids, 0/1 messages, LML fails"
     assert view.trouble == "LML has not answered yet: POST refresh: connection refused"
-    assert "LML has not answered yet" in told(clock, view.run, parts=[part(clock, 0, "refused")])
+    assert "LML has not answered yet" in view_lines(clock, view.run, parts=[part(clock, 0, "refused")])
 
 
 def test_since_when_lml_has_not_answered_is_told(clock):
@@ -109,7 +109,7 @@ def test_without_a_verdict_there_is_no_estimate(clock):
 def test_why_and_how_long_everybody_rests_is_told_while_the_run_is_open(clock):
     pace = pacing.discogs_down(Pace(), clock.pace(), "timeout")
     clock.advance(20)
-    lines = told(clock, run_at(clock), pace)
+    lines = view_lines(clock, run_at(clock), pace)
     assert "has rested for 20 s, since Discogs is down (timeout): LML is asked again in 40 s" in lines
     assert look(clock, run_at(clock, state="complete"), pace).rests is None
 
@@ -117,7 +117,7 @@ def test_why_and_how_long_everybody_rests_is_told_while_the_run_is_open(clock):
 def test_how_long_a_run_has_rested_and_what_came_without_artists_is_told_afterwards(clock):
     totals = Totals(breaker_rest_seconds=650, discogs_rest_seconds=120, warmed_without_artists=3)
     run = replace(run_at(clock, state="complete"), totals=totals)
-    lines = told(clock, run)
+    lines = view_lines(clock, run)
     assert "rested 650 s, since LML's breaker was open" in lines
     assert "rested 120 s, since Discogs was down" in lines
     assert "3 releases came without artists; `rotation replay a-run --without-artists` asks again" in lines
@@ -143,7 +143,7 @@ def test_a_terminal_of_80_columns_shows_all_of_it(clock):
 
 def test_ids_that_were_not_attempted_are_not_done(clock):
     run = run_at(clock, state="stopped", scanned=26, not_attempted=14)
-    lines = told(clock, run)
+    lines = view_lines(clock, run)
     assert "26 of 40 ids done" in lines
 
 

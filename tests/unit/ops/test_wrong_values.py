@@ -63,8 +63,8 @@ def test_a_wrong_value_is_named_before_anything_is_done(words, command, option, 
     done = CliRunner(env=SENTRY).invoke(main, [*words, f"{option}={value}", *arguments])
 
     assert done.exit_code == 2, done.output
-    said = " ".join(done.stderr.split())
-    assert option in said
+    printed = " ".join(done.stderr.split())
+    assert option in printed
     assert list(folder.iterdir()) == []
 
 
@@ -94,8 +94,8 @@ def test_every_option_that_takes_a_value_of_a_form_is_tried():
         (["run", "extra"], "unexpected extra argument"),
     ],
 )
-def test_what_contradicts_itself_is_refused(words, said):
+def test_what_contradicts_itself_is_refused(words, printed):
     done = CliRunner(env=SENTRY).invoke(main, words)
 
     assert done.exit_code == 2, done.output
-    assert said in " ".join(done.stderr.split())
+    assert printed in " ".join(done.stderr.split())

@@ -70,11 +70,11 @@ def test_widgets_ask_for_attributes_that_are_written():
 def test_plan_shows_what_is_missing_and_writes_nothing(there):
     before = there.everything()
 
-    status, told = there.rotation("plan")
+    status, printed = there.rotation("plan")
 
     assert status == 2
-    assert [it["in"] for it in told["changes"]] == ["alert-rules", "monitors", "dashboards"]
-    assert {line for it in told["changes"] for line in it["differences"]} == {"is not there"}
+    assert [it["in"] for it in printed["changes"]] == ["alert-rules", "monitors", "dashboards"]
+    assert {line for it in printed["changes"] for line in it["differences"]} == {"is not there"}
     assert there.everything() == before
     assert there.sentry.writes == []
 
@@ -94,9 +94,9 @@ def test_apply_asks_before_it_writes_and_refuses_where_nobody_can_be_asked(there
 
 
 def test_plan_says_that_the_rule_goes_by_no_ratio(there):
-    _, told = there.rotation("plan")
+    _, printed = there.rotation("plan")
 
-    assert [len(it["notes"]) for it in told["changes"]] == [1, 0, 0]
+    assert [len(it["notes"]) for it in printed["changes"]] == [1, 0, 0]
     assert "no ratio of two sums: this goes by backfill.not_found_percent" in there.people_see("plan")
 
 
@@ -104,19 +104,19 @@ def test_a_plan_is_read_by_people(there):
     """A widget is a page of JSON; the file of `plan -o` has it whole."""
     there.sentry.add("dashboards", title="rotation-artist-backfill", widgets=[])
 
-    _, told = there.rotation("plan")
+    _, printed = there.rotation("plan")
 
-    assert max(len(line) for it in told["changes"] for line in it["differences"]) < 400
+    assert max(len(line) for it in printed["changes"] for line in it["differences"]) < 400
 
 
 def test_apply_sets_it_right_and_is_a_no_op_the_second_time(there):
     first, _ = there.rotation("apply")
     after, writes = there.everything(), len(there.sentry.writes)
-    second, told = there.rotation("apply")
+    second, printed = there.rotation("apply")
 
     assert (first, second) == (0, 0)
     assert {path: len(found) for path, found in ours(there).items()} == dict.fromkeys(dict(OURS), 1)
-    assert told == {"changes": []}
+    assert printed == {"changes": []}
     assert there.everything() == after
     assert len(there.sentry.writes) == writes == 3
     assert "nothing to do" in there.people_see("plan")
@@ -132,10 +132,10 @@ def test_what_somebody_changed_is_shown_and_set_right_and_the_rest_is_kept(there
     (monitor,) = ours(there)["monitors"]
     monitor["config"]["max_runtime"] = 30
 
-    _, told = there.rotation("plan")
+    _, printed = there.rotation("plan")
     there.rotation("apply")
 
-    assert [it["differences"] for it in told["changes"]] == [
+    assert [it["differences"] for it in printed["changes"]] == [
         ["timeWindow: 60 becomes 1440"],
         ["config.max_runtime: 30 becomes 180"],
     ]
@@ -149,10 +149,10 @@ def test_two_objects_of_one_name_are_for_a_person(there):
     for _ in range(2):
         there.sentry.add("dashboards", title="rotation-artist-backfill", widgets=[])
 
-    status, told = there.rotation("apply")
+    status, printed = there.rotation("apply")
 
     assert status == 1
-    assert "2 dashboards are called" in told["error"]
+    assert "2 dashboards are called" in printed["error"]
     assert there.sentry.writes == []
 
 
@@ -169,30 +169,30 @@ def test_two_objects_of_one_name_are_for_a_person(there):
     ],
     ids=["403", "404", "429", "429 for an hour"],
 )
-def test_a_refusal_while_reading_changes_nothing_and_is_said(there, fault, said):
+def test_a_refusal_while_reading_changes_nothing_and_is_said(there, fault, reason):
     there.sentry.faults.append(fault)
     before = there.everything()
 
-    status, told = there.rotation("apply")
+    status, printed = there.rotation("apply")
 
     assert status == 1
-    assert said in told["error"]
-    assert str(fault.status) in told["error"]
+    assert reason in printed["error"]
+    assert str(fault.status) in printed["error"]
     assert there.everything() == before
 
 
 def test_a_bad_token_is_said_and_never_shown(there):
-    status, told = there.rotation("apply", token="wrong-token-1234")
+    status, printed = there.rotation("apply", token="wrong-token-1234")
 
     assert status == 1
-    assert "SENTRY_AUTH_TOKEN" in told["error"]
-    assert "wrong-token" not in told["error"]
+    assert "SENTRY_AUTH_TOKEN" in printed["error"]
+    assert "wrong-token" not in printed["error"]
 
 
 def test_an_unknown_organization_is_said(there):
-    status, told = there.rotation("plan", org="nowhere")
+    status, printed = there.rotation("plan", org="nowhere")
 
-    assert (status, "no such organization" in told["error"]) == (1, True)
+    assert (status, "no such organization" in printed["error"]) == (1, True)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
@@ -204,11 +204,11 @@ def test_a_write_that_fails_leaves_everything_as_it_was(there, status, path, don
     there.sentry.faults.append(ApiFault("POST", path, status, times=times, headers={"Retry-After": "0"}, done=done))
     before = there.everything()
 
-    exit_status, told = there.rotation("apply")
+    exit_status, printed = there.rotation("apply")
 
     assert exit_status == 1
-    assert str(status) in told["error"]
-    assert "everything is as it was before" in told["error"]
+    assert str(status) in printed["error"]
+    assert "everything is as it was before" in printed["error"]
     assert there.everything() == before
 
 
@@ -220,10 +220,10 @@ def test_an_update_that_fails_half_way_is_taken_back(there):
     key = ours(there)["dashboards"][0]["id"]
     there.sentry.faults.append(ApiFault("PUT", f"dashboards/{key}/", 500))
 
-    status, told = there.rotation("apply")
+    status, printed = there.rotation("apply")
 
     assert status == 1
-    assert "everything is as it was before" in told["error"]
+    assert "everything is as it was before" in printed["error"]
     assert there.everything() == before
 
 
@@ -245,10 +245,10 @@ def test_an_apply_that_somebody_interrupts_is_taken_back(there):
 def test_what_cannot_be_taken_back_is_named(there):
     there.sentry.faults += [ApiFault("POST", "monitors/", 500), ApiFault("DELETE", "/", 500, times=9)]
 
-    status, told = there.rotation("apply")
+    status, printed = there.rotation("apply")
 
     assert status == 1
-    assert "NOT put back: alert-rules 'rotation-artist-backfill: stale handles'" in told["error"]
+    assert "NOT put back: alert-rules 'rotation-artist-backfill: stale handles'" in printed["error"]
 
 
 def test_a_change_between_reading_and_writing_stops_it(there):
@@ -268,10 +268,10 @@ def test_a_plan_that_was_agreed_on_is_the_only_one_that_is_applied(there, tmp_pa
     there.rotation("plan", "-o", str(tmp_path / "plan.json"))
     there.sentry.add("dashboards", title="rotation-artist-backfill", widgets=[])
 
-    status, told = there.rotation("apply", "--plan", str(tmp_path / "plan.json"))
+    status, printed = there.rotation("apply", "--plan", str(tmp_path / "plan.json"))
 
     assert status == 1
-    assert "nothing was written" in told["error"]
+    assert "nothing was written" in printed["error"]
     assert there.sentry.writes == []
 
 
@@ -287,10 +287,10 @@ def test_an_agreed_plan_that_still_holds_is_applied(there, tmp_path):
 def test_a_file_that_is_no_plan_is_said_to_be_none(there, tmp_path):
     (tmp_path / "README.md").write_text("# a project")
 
-    status, told = there.rotation("apply", "--plan", str(tmp_path / "README.md"))
+    status, printed = there.rotation("apply", "--plan", str(tmp_path / "README.md"))
 
     assert status == 1
-    assert "README.md is no plan: `rotation sentry plan -o" in told["error"]
+    assert "README.md is no plan: `rotation sentry plan -o" in printed["error"]
     assert there.sentry.writes == []
 
 
@@ -321,14 +321,14 @@ def test_a_write_is_not_repeated_after_a_500(there):
 def test_the_token_goes_over_https_only(there):
     there.url = "http://sentry.example"
 
-    status, told = there.rotation("plan")
+    status, printed = there.rotation("plan")
 
-    assert (status, "is not https" in told["error"]) == (1, True)
+    assert (status, "is not https" in printed["error"]) == (1, True)
 
 
 def test_nobody_there_is_said(there):
     there.url = "http://127.0.0.1:9"
 
-    status, told = there.rotation("plan")
+    status, printed = there.rotation("plan")
 
-    assert (status, "no answer" in told["error"]) == (1, True)
+    assert (status, "no answer" in printed["error"]) == (1, True)

@@ -98,25 +98,25 @@ def test_every_successor_is_written_by_this_job():
 def test_the_inventory_shows_who_uses_what_and_where_it_goes(old):
     before = old.everything()
 
-    status, told = old.rotation("migrate")
+    status, printed = old.rotation("migrate")
 
     assert status == 0
-    assert [(it["in"], it["name"]) for it in told["found"]] == [
+    assert [(it["in"], it["name"]) for it in printed["found"]] == [
         ("dashboards", "Backfill"),
         ("discover/saved", "Errors"),
         ("explore/saved", "Scanned"),
         ("alert-rules", "Old alert"),
         ("alert-rules", "Nobody can move this"),
     ]
-    assert told["found"][0]["by_hand"] == [
+    assert printed["found"][0]["by_hand"] == [
         "widgets[1].queries[0].fields[1]: backfill.artists_planned: artists are LML's affair now: nobody plans them"
     ]
-    assert told["found"][4]["rewritten"] == []
-    assert (told["applied"], old.everything()) == (False, before)
+    assert printed["found"][4]["rewritten"] == []
+    assert (printed["applied"], old.everything()) == (False, before)
 
 
 def test_apply_rewrites_and_leaves_the_rest_alone(old):
-    status, told = old.rotation("migrate", "--apply")
+    status, printed = old.rotation("migrate", "--apply")
 
     share, artists = find(old, "dashboards", "Backfill")["widgets"]
     assert status == 0
@@ -127,7 +127,7 @@ def test_apply_rewrites_and_leaves_the_rest_alone(old):
     assert "attempted" in find(old, "alert-rules", "Nobody can move this")["aggregate"]
     assert len(old.sentry.writes) == 4
     assert [it["name"] for it in old.rotation("migrate")[1]["found"]] == ["Backfill", "Nobody can move this"]
-    assert told["saved"]
+    assert printed["saved"]
 
 
 def test_one_object_is_not_told_as_several(there):
@@ -140,29 +140,29 @@ def test_a_second_apply_does_nothing(old):
     old.rotation("migrate", "--apply")
     writes = len(old.sentry.writes)
 
-    _, told = old.rotation("migrate", "--apply")
+    _, printed = old.rotation("migrate", "--apply")
 
-    assert (len(old.sentry.writes), told["applied"]) == (writes, False)
+    assert (len(old.sentry.writes), printed["applied"]) == (writes, False)
 
 
 def test_undo_puts_everything_back_and_is_a_no_op_the_second_time(old):
     before = old.everything()
-    _, told = old.rotation("migrate", "--apply")
+    _, printed = old.rotation("migrate", "--apply")
     assert old.everything() != before
 
-    status, back = old.rotation("migrate", "--undo", told["saved"])
+    status, back = old.rotation("migrate", "--undo", printed["saved"])
 
     assert (status, len(back["put_back"])) == (0, 4)
     assert old.everything() == before
-    assert old.rotation("migrate", "--undo", told["saved"])[1] == {"put_back": []}
+    assert old.rotation("migrate", "--undo", printed["saved"])[1] == {"put_back": []}
 
 
 def test_undo_does_not_run_over_what_people_did_since(old):
-    _, told = old.rotation("migrate", "--apply")
+    _, printed = old.rotation("migrate", "--apply")
     find(old, "discover/saved", "Errors")["fields"].append("count()")
     before = old.everything()
 
-    status, refused = old.rotation("migrate", "--undo", told["saved"])
+    status, refused = old.rotation("migrate", "--undo", printed["saved"])
 
     assert status == 1
     assert "changed since the migration; nothing was put back" in refused["error"]
@@ -179,10 +179,10 @@ def test_a_failure_half_way_leaves_everything_as_it_was(old, status, done):
     )
     before = old.everything()
 
-    exit_status, told = old.rotation("migrate", "--apply")
+    exit_status, printed = old.rotation("migrate", "--apply")
 
     assert exit_status == 1
-    assert "everything is as it was before" in told["error"]
+    assert "everything is as it was before" in printed["error"]
     assert old.everything() == before
 
 
@@ -190,20 +190,20 @@ def test_what_was_there_is_saved_before_anything_is_written(old, tmp_path):
     seen = []
     old.sentry.before_write = lambda: seen.append([path.name for path in (tmp_path / ".local").iterdir()])
 
-    _, told = old.rotation("migrate", "--apply")
+    _, printed = old.rotation("migrate", "--apply")
 
     assert len(seen[0]) == 1
-    saved = json.loads((tmp_path / told["saved"]).read_text())
+    saved = json.loads((tmp_path / printed["saved"]).read_text())
     assert {it["name"] for it in saved} == {"Backfill", "Errors", "Scanned", "Old alert"}
 
 
 def test_without_a_place_for_the_file_nothing_is_written(old, tmp_path):
     (tmp_path / ".local").write_text("in the way")
 
-    status, told = old.rotation("migrate", "--apply")
+    status, printed = old.rotation("migrate", "--apply")
 
     assert status == 1
-    assert "nothing was changed in Sentry" in told["error"]
+    assert "nothing was changed in Sentry" in printed["error"]
     assert old.sentry.writes == []
 
 
@@ -218,7 +218,7 @@ def test_nobody_uses_the_old_names(there):
 def test_a_file_that_no_migration_saved_is_refused(there, tmp_path, text):
     (tmp_path / "file").write_text(text)
 
-    status, told = there.rotation("migrate", "--undo", str(tmp_path / "file"))
+    status, printed = there.rotation("migrate", "--undo", str(tmp_path / "file"))
 
     assert status == 1
-    assert "no file of a migration, and nothing was put back" in told["error"]
+    assert "no file of a migration, and nothing was put back" in printed["error"]

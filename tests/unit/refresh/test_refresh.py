@@ -18,7 +18,7 @@ from core.refresh.worker import STAYS_SO, Worker
 from core.runs.plan import MAX_PARTS, Carried, RefreshMessage, decode, encode
 from core.runs.totals import Totals
 from core.settings import Pacing
-from tests.fleet import MemoryStore, Script, ScriptedLml, Told, failure, warmed
+from tests.fleet import MemoryStore, RecordedReports, Script, ScriptedLml, failure, warmed
 from tests.virtual import VirtualClock
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ class Bench:
     def __init__(self, *answers: object, seconds: float = 1.0, slice_max: int = 4) -> None:
         self.clock = VirtualClock()
         self.script = Script(answer=in_turn(*answers), seconds=lambda _: seconds)
-        self.told = Told()
+        self.reports = RecordedReports()
         self.noted: list[Progress] = []
         lml = ScriptedLml(self.script, self.clock)
         luck = Random(1)  # noqa: S311
         throttle = Throttle(MemoryStore(), lml, self.clock, Pacing(slice_max=slice_max), luck)
-        self.worker = Worker(lml, throttle, self.clock, self.told, 3)
+        self.worker = Worker(lml, throttle, self.clock, self.reports, 3)
 
     def work(
         self,
@@ -88,7 +88,7 @@ class Bench:
         return [ids for _, ids in self.script.asked]
 
     def warnings(self, step: str) -> list[dict[str, object]]:
-        return [fields for told, fields in self.told.warnings if told == step]
+        return [fields for reports, fields in self.reports.warnings if reports == step]
 
 
 def test_every_id_gets_its_verdict_and_the_totals_add_up():
@@ -361,9 +361,9 @@ SHED = {"message": "DiscogsBreakerOpenError"}
 BELOW = {"sources": {"discogs_release": {"release_outcome": "error", "artists": [], **SHED}}}
 
 
-def shed(status: str = "error", said: dict[str, object] = SHED) -> Callable[[Sequence[int]], object]:
+def shed(status: str = "error", shed_result: dict[str, object] = SHED) -> Callable[[Sequence[int]], object]:
     """LML's breaker turns away the first id, and answers the others."""
-    return lambda ids: {"results": [{"identity_id": ids[0], "status": status, **said}, *map(warmed, ids[1:])]}
+    return lambda ids: {"results": [{"identity_id": ids[0], "status": status, **shed_result}, *map(warmed, ids[1:])]}
 
 
 def artists_shed(ids: Sequence[int]) -> object:
@@ -383,9 +383,9 @@ def artists_shed(ids: Sequence[int]) -> object:
         pytest.param("not_implemented", BELOW, id="beside a source that is not wired"),
     ],
 )
-def test_an_id_that_lmls_breaker_sheds_goes_again_alone_every_few_seconds_and_then_everybody_rests(status, said):
+def test_an_id_that_lmls_breaker_sheds_goes_again_alone_every_few_seconds_and_then_everybody_rests(status, shed_result):
     """Given ids on their last attempt; then three sheds cost none, and the next id waits for ten minutes."""
-    bench = Bench(*[shed(status, said)] * 3)
+    bench = Bench(*[shed(status, shed_result)] * 3)
 
     result = bench.work(1, 2, failed={1: 2, 2: 2})
 
@@ -529,10 +529,12 @@ def test_with_discogs_down_for_ten_minutes_in_mid_day_no_id_ends_without_the_art
     cold = set(range(1, 51))
 
     def answer(ids: Sequence[int]) -> object:
-        told = [warmed(identity, 0 if (is_down() and identity in cold) or identity in dead else 3) for identity in ids]
+        reports = [
+            warmed(identity, 0 if (is_down() and identity in cold) or identity in dead else 3) for identity in ids
+        ]
         if not is_down():
             cold.difference_update(ids)
-        return {"results": told}
+        return {"results": reports}
 
     bench.script.answer = answer
     bench.script.health = lambda: {"services": {"discogs_api": "upstream-error" if is_down() else "ok"}}
@@ -664,7 +666,7 @@ def test_an_answer_of_another_shape_is_a_failed_request_in_its_span_too(body):
 
     bench.work(7)
 
-    assert bench.told.failed_spans == ["retryable_error"]
+    assert bench.reports.failed_spans == ["retryable_error"]
 
 
 def test_a_request_that_never_ends_is_given_up_after_lml_s_own_ingress_has_ended_it():
@@ -672,8 +674,8 @@ def test_a_request_that_never_ends_is_given_up_after_lml_s_own_ingress_has_ended
 
     bench.work(7, failed={7: 2})
 
-    assert dict(bench.told.metrics)["LmlRequestMillis"] == pytest.approx(330_000)
-    assert bench.told.failed_spans == ["retryable_error"]
+    assert dict(bench.reports.metrics)["LmlRequestMillis"] == pytest.approx(330_000)
+    assert bench.reports.failed_spans == ["retryable_error"]
 
 
 def test_the_estimate_of_discogs_calls_is_what_was_charged():
@@ -682,7 +684,7 @@ def test_the_estimate_of_discogs_calls_is_what_was_charged():
     result = bench.work(1, 2)
 
     assert result.totals.discogs_calls_estimated == 8
-    assert sum(value for name, value in bench.told.metrics if name == "DiscogsCallsEstimated") == 8
+    assert sum(value for name, value in bench.reports.metrics if name == "DiscogsCallsEstimated") == 8
 
 
 def test_after_each_request_is_noted_what_the_run_will_get_and_at_the_end_nothing_twice():

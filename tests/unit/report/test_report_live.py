@@ -16,7 +16,7 @@ def unreadable(error):
     return Feed(target)
 
 
-def heard(feed):
+def events_of(feed):
     """Every event of one page until the stream ends: name and data."""
 
     async def listen():
@@ -28,27 +28,27 @@ def heard(feed):
 
 
 def test_before_the_first_run_the_page_says_how_to_start_one():
-    (page, shown), (beat, told), (end, last) = heard(unreadable(NoRunError("there is no run")))
+    (page, shown), (beat, update), (end, last) = events_of(unreadable(NoRunError("there is no run")))
 
     assert (page, beat, end) == ("page", "beat", "end")
     assert "rotation run" in shown["html"]
-    assert told["problem"] is None
+    assert update["problem"] is None
     assert last == {"text": "that was all"}
 
 
 def test_what_cannot_be_read_is_a_problem_and_not_an_empty_page():
-    _, (_, told), _ = heard(unreadable(OperatorError("no cloud runs here: `rotation up` starts one")))
-    assert told["problem"] == "no cloud runs here: `rotation up` starts one"
+    _, (_, update), _ = events_of(unreadable(OperatorError("no cloud runs here: `rotation up` starts one")))
+    assert update["problem"] == "no cloud runs here: `rotation up` starts one"
 
 
 def test_an_aws_that_is_away_is_said_and_ends_no_stream():
-    _, (_, told), _ = heard(unreadable(EndpointConnectionError(endpoint_url="http://127.0.0.1:1")))
-    assert told["problem"].startswith("AWS does not answer, so this is not of now: ")
+    _, (_, update), _ = events_of(unreadable(EndpointConnectionError(endpoint_url="http://127.0.0.1:1")))
+    assert update["problem"].startswith("AWS does not answer, so this is not of now: ")
 
 
 def test_a_page_that_was_told_the_end_is_waited_for_no_longer():
     feed = unreadable(NoRunError("there is no run"))
-    heard(feed)
+    events_of(feed)
 
     feed.end("again")  # returns at once: no page is left
 

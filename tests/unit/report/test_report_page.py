@@ -190,11 +190,11 @@ def test_the_state_comes_first_then_what_to_do_then_the_figures():
         "failed", "unreported", "dead letters", "deployed",
     ],
 )  # fmt: skip
-def test_in_one_look_a_person_sees_whether_it_is_all_right_and_what_to_do(changes, level, says):
+def test_in_one_look_a_person_sees_whether_it_is_all_right_and_what_to_do(changes, level, expected):
     html = render(material(**changes))
 
     assert f'<section id="now" class="wide {level}">' in html
-    assert says in " ".join(" ".join(Page(html).texts).split())
+    assert expected in " ".join(" ".join(Page(html).texts).split())
 
 
 def test_failed_ids_stand_beside_their_reason_the_most_frequent_first():
@@ -272,8 +272,8 @@ def test_a_live_page_runs_its_own_script_and_no_other():
     ],
     ids=["no lines", "no logs", "fewer requests", "more requests", "no database"],
 )
-def test_what_is_not_known_is_said(changes, said):
-    assert said in Page(render(material(**changes))).text
+def test_what_is_not_known_is_said(changes, expected):
+    assert expected in Page(render(material(**changes))).text
 
 
 def test_a_run_is_compared_with_those_before_it():

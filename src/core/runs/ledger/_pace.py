@@ -32,8 +32,8 @@ class PaceItem(msgspec.Struct, frozen=True):
 
     def write_pace(self, pace: Pace, revision: int) -> bool:
         """Replace the state that was read at `revision`; False when another slot was faster."""
-        said = {name: value for name, value in msgspec.structs.asdict(pace).items() if value not in {None, ""}}
-        item = {**_KEY, **said, "revision": revision + 1}
+        known = {name: value for name, value in msgspec.structs.asdict(pace).items() if value not in {None, ""}}
+        item = {**_KEY, **known, "revision": revision + 1}
         if revision == 0:
             return self.table.put(item, "attribute_not_exists(pk)")
         return self.table.put(item, "revision = :revision", revision=revision)

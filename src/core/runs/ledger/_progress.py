@@ -36,9 +36,9 @@ class ProgressItems(msgspec.Struct, frozen=True):
     table: Table
 
     def write(self, run_id: str, message: int, progress: Progress, now: datetime) -> None:
-        told = msgspec.structs.replace(progress, at=moment_text(now))
+        dated = msgspec.structs.replace(progress, at=moment_text(now))
         pk, sk = f"RUN#{run_id}", f"PROGRESS#{message:05}"
-        item: Item = {"pk": pk, "sk": sk, "progress": _encode(told).decode(), "expires_at": expiry(now)}
+        item: Item = {"pk": pk, "sk": sk, "progress": _encode(dated).decode(), "expires_at": expiry(now)}
         self.table.put(item, "attribute_exists(pk) OR attribute_not_exists(pk)")
 
     def all(self, run_id: str) -> Iterator[Progress]:
