@@ -172,7 +172,7 @@ def broken(server, what):
 
 @ours
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("what", "reported"),
     [
         ("stopped", "Connection refused"),
         ("locked", "DB_STATEMENT_TIMEOUT_MS"),

@@ -276,7 +276,7 @@ def test_a_missing_grant_says_which(server, schema):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         pytest.param({"username": "nobody_knows"}, "nobody_knows", id="role"),
         pytest.param({"name": "no_such_database"}, "no_such_database", id="database"),

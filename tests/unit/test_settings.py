@@ -325,7 +325,7 @@ def test_a_token_is_read_without_what_an_editor_left_around_it(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         pytest.param("", "is empty", id="empty"),
         pytest.param("\n", "is empty", id="only a line break"),

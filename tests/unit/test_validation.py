@@ -6,7 +6,7 @@ from core.runs.plan import MalformedMessageError, decode
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reason"),
     [
         ("[]", "it is a list, and must be an object"),
         ("null", "it is null, and must be an object"),

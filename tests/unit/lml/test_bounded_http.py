@@ -112,7 +112,7 @@ def test_a_body_that_a_server_packs_unasked_is_read(body, encoding):
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding", "told"),
+    ("body", "encoding", "reason"),
     [
         (b"[1]", "gzip", "not in the encoding"),
         (packed(packed(b"[1]")), "gzip, gzip", "packed 2 times"),

@@ -51,7 +51,7 @@ class Asked:
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "explained"),
     [
         pytest.param(reset, "GET http://127.0.0.1", id="unreachable"),
         pytest.param(reply(503, b'{"status": "unhealthy", "commit_sha": "8a1344c"}'), "503", id="unhealthy"),
@@ -122,7 +122,7 @@ def test_a_commit_is_percent_encoded_whatever_it_is(sha, target):
 
 
 @pytest.mark.parametrize(
-    ("github", "told"),
+    ("github", "explained"),
     [
         pytest.param(reset, "GitHub gave no answer", id="unreachable"),
         pytest.param(reply(401), "GitHub answered 401", id="token-refused"),
@@ -195,7 +195,7 @@ def test_without_a_commit_the_endpoint_is_asked(fields):
 
 
 @pytest.mark.parametrize(
-    ("script", "allowed", "told"),
+    ("script", "allowed", "explained"),
     [
         pytest.param(reply(404), False, "LIBRARY_METADATA_URL", id="absent"),
         pytest.param(reply(405), False, "LIBRARY_METADATA_URL", id="another-method"),

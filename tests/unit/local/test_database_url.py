@@ -53,7 +53,7 @@ def test_options_are_kept_for_the_connections_of_this_machine():
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "reason"),
     [
         (f"mysql://dj:{SECRET}@db/station", "has the scheme mysql://: write postgresql://"),
         (f"postgresql+psycopg://dj:{SECRET}@db/station", "has the scheme postgresql+psycopg://"),

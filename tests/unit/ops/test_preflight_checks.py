@@ -72,7 +72,7 @@ def test_the_issuer_s_keys_are_read_and_counted():
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "reason"),
     [
         (token, "the token is answered 200: it is valid"),
         (lambda: f"Bearer {token()}", "the token is answered 200"),
@@ -117,7 +117,7 @@ def test_the_gate_s_word_counts_once_lml_takes_the_key():
 
 
 @pytest.mark.parametrize(
-    ("scripts", "told"),
+    ("scripts", "reason"),
     [
         pytest.param([HEALTHY, reply(401)], "does not accept this key: check LML_API_KEY (answered 401", id="401"),
         pytest.param([HEALTHY, reply(403, b"key-of-lml is not good")], "check LML_API_KEY (answered 403", id="403"),
@@ -212,7 +212,7 @@ def refused(code):
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "reason"),
     [
         pytest.param(refused("ResourceNotFoundException"), "never filled or does not exist", id="never filled"),
         pytest.param(refused("InvalidRequestException"), "scheduled for deletion", id="deleted"),
@@ -311,7 +311,7 @@ def test_production_waits_for_an_hour_of_lmls_counter_and_not_for_a_run_in_stagi
 
 
 @pytest.mark.parametrize(
-    ("row", "status", "said"),
+    ("row", "status", "reason"),
     [
         ("| 2026-02-01 | 8a1344c | 60 | 9.5 |", "ok", "fits: others make 9.5 calls a minute (measured on 2026-02-01"),
         ("| 2026-02-01 | 8a1344c | 60 | 12 |", "failed", "at most 4 a minute fits beside so many"),

@@ -37,7 +37,7 @@ def test_a_shell_s_completion_names_the_command(shell):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "printed"),
     [
         (["up", "--identities", "many"], "many"),
         (["up", "--identities", "-1"], "0<=x<=30000"),

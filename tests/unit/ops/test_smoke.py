@@ -87,7 +87,7 @@ def test_an_lml_that_does_all_of_it_passes_with_the_time_each_took():
 
 
 @pytest.mark.parametrize(
-    ("name", "script", "told"),
+    ("name", "script", "printed"),
     [
         pytest.param("gate", reply(503, b'{"status": "unhealthy"}'), "GET /health answered 503", id="unhealthy"),
         pytest.param("gate", reply(200, b"<html>Sign in</html>"), "no JSON object: <html>", id="a page for health"),
@@ -165,7 +165,7 @@ def test_a_host_that_is_not_there_fails_every_check_with_its_address(url):
 
 
 @pytest.mark.parametrize(
-    ("url", "key", "told"),
+    ("url", "key", "printed"),
     [
         ("http://lml.example", KEY, "--lml-url must begin with https://"),
         ("http://127.0.0.1.example", KEY, "must begin with https://"),

@@ -81,7 +81,7 @@ def test_every_option_that_takes_a_value_of_a_form_is_tried():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "printed"),
     [
         (["sentry", "migrate", "--apply", "--undo", __file__], "--apply and --undo are opposites"),
         (["logs", "--tail", "--json"], "leave one of them out"),

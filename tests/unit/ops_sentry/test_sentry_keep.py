@@ -160,7 +160,7 @@ def test_two_objects_of_one_name_are_for_a_person(there):
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "reason"),
     [
         (ApiFault("GET", "alert-rules/", 403, times=9), "scopes org:read"),
         (ApiFault("GET", "monitors/", 404, times=9), "no such organization, project or object"),

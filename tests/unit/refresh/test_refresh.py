@@ -376,7 +376,7 @@ def artists_shed(ids: Sequence[int]) -> object:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "shed_result"),
     [
         pytest.param("error", SHED, id="at the result"),
         pytest.param("error", BELOW, id="at its source"),

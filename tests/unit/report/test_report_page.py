@@ -169,7 +169,7 @@ def test_the_state_comes_first_then_what_to_do_then_the_figures():
 
 
 @pytest.mark.parametrize(
-    ("changes", "level", "says"),
+    ("changes", "level", "expected"),
     [
         ({}, "well", "What to do now Nothing. Verdicts"),
         ({"run": run("running")}, "well", "Nothing: the run goes on by itself."),
@@ -262,7 +262,7 @@ def test_a_live_page_runs_its_own_script_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"lines": []}, "hold no line of this run"),
         ({"lines": [], "unknown": {"logs": "AccessDenied"}}, "could not be read (AccessDenied)"),
