@@ -27,9 +27,9 @@ FLAGS = [
 # Chromium reads commands from descriptor 3 and answers on 4.
 LAUNCH = """
 import fcntl, os, sys
-told, telling = (fcntl.fcntl(int(it), fcntl.F_DUPFD, 10) for it in sys.argv[1:3])
-os.dup2(told, 3)
-os.dup2(telling, 4)
+commands, answers = (fcntl.fcntl(int(it), fcntl.F_DUPFD, 10) for it in sys.argv[1:3])
+os.dup2(commands, 3)
+os.dup2(answers, 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
