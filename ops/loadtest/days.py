@@ -47,8 +47,6 @@ from ops.loadtest.sweep import (
 )
 
 STAND_IN_SPEED: Final = 10.0
-OTHER_DAYS: Final = 6
-"""Days of ways to pace that are not in use, at most: a trade-off shows on fewer days than a rare opening."""
 WARM_PATTERN: Final = "20 in fives"
 
 
@@ -116,15 +114,7 @@ def _by_model(day: Case, patterns: dict[str, Pattern], paces: Sequence[int], *, 
     policies: tuple[Policy, ...] = (*map(at_pace, paces), WHOLE, REPLACED)
     seeds = _seeds(days)
     cold = [
-        replace(
-            day,
-            pattern=pattern,
-            policies=policies if seed <= OTHER_DAYS else (CHOSEN,),
-            seed=seed,
-            foresight=seed <= OTHER_DAYS,
-        )
-        for pattern in patterns.values()
-        for seed in seeds
+        replace(day, pattern=pattern, policies=policies, seed=seed) for pattern in patterns.values() for seed in seeds
     ]
     warm = [replace(day, warm_percent=percent, seed=seed) for percent in WARM for seed in seeds if check]
     with _progress("days", len(cold) + len(warm) + check * lines.KINDS_OF_DAY * days) as (step, _):
@@ -132,7 +122,7 @@ def _by_model(day: Case, patterns: dict[str, Pattern], paces: Sequence[int], *, 
         beside: dict[str, MeasuredBeside] = {}
         for name in patterns:
             some = list(islice(measured, days))
-            foreseen = fmean(one.foreseen for one in some if one.foreseen is not None)
+            foreseen = fmean(one.foreseen for one in some)
             beside[name] = MeasuredBeside(policies=summarised(policies, some), clairvoyant=foreseen)
         by_percent = {
             percent: summarised((CHOSEN,), list(islice(measured, days)))[CHOSEN.name] for percent in WARM if check

@@ -1,7 +1,7 @@
 """What a day did to others: openings of LML's breaker, DJs' calls that it shed, and a full Discogs minute."""
 
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Final
 
 import msgspec
@@ -114,6 +114,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     def mean(self, of: Callable[[Figures], float]) -> float:
         return fmean(of(day) for day in self.days)
+
+    def standard_error(self, of: Callable[[Figures], float]) -> float:
+        """Return by how much a mean of other days would differ, about; 0 of a single day, which does not tell."""
+        return stdev(of(day) for day in self.days) / len(self.days) ** 0.5 if len(self.days) > 1 else 0.0
 
     @property
     def openings_added(self) -> float:

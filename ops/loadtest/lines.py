@@ -1,6 +1,6 @@
 """What must hold of the chosen pace, pattern by pattern, and of days that are warm or in trouble."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from statistics import fmean
@@ -12,7 +12,7 @@ from local.lml.discogs import DiscogsTrouble
 from local.lml.limits import Limits
 from local.lml.orders import Order
 from local.lml.records import MINUTE
-from ops.loadtest.harm import Summary
+from ops.loadtest.harm import Figures, Summary
 from ops.loadtest.model import ROUND_TRIP
 from ops.loadtest.patterns import LOOKUP_OF_A_SONG, Pattern
 from ops.loadtest.slots import Day
@@ -42,6 +42,8 @@ class Line(msgspec.Struct, frozen=True):
     measured: float
     limit: float | None
     unit: str = ""
+    error: float = 0.0
+    """One standard error of what was measured, where that is a mean of days."""
 
     @property
     def holds(self) -> bool:
@@ -72,8 +74,8 @@ def of_cold_days(summaries: dict[str, Summary]) -> Iterator[Line]:
     """Yield the lines of cold days, from the chosen pace's summaries by pattern."""
     for name, summary in summaries.items():
         openings, shed = OPENINGS_AND_SHED.get(name, (None, None))
-        yield Line(f"{name}: openings added a day", summary.openings_added, openings)
-        yield Line(f"{name}: DJs' calls shed a day, added", summary.shed_added, shed)
+        yield _mean(f"{name}: openings added a day", summary, lambda day: day.openings_added, openings)
+        yield _mean(f"{name}: DJs' calls shed a day, added", summary, lambda day: day.shed_added, shed)
         yield Line(f"{name}: makespan, median", summary.makespan / MINUTE, MAKESPAN_MINUTES.get(name), "min")
         yield Line(f"{name}: identities without a verdict", summary.without_verdict, 0)
         yield Line(f"{name}: artists that LML lacks at the end", summary.artists_missing, 0)
@@ -83,9 +85,14 @@ def of_warm_days(summaries: dict[int, Summary]) -> Iterator[Line]:
     """Yield the lines of days that are warm, from summaries by percent."""
     for percent, summary in summaries.items():
         openings, minutes = WARM_DAYS.get(percent, (None, None))
-        yield Line(f"{percent} % warm, 20 in fives: openings added a day", summary.openings_added, openings)
+        what = f"{percent} % warm, 20 in fives: openings added a day"
+        yield _mean(what, summary, lambda day: day.openings_added, openings)
         yield Line(f"{percent} % warm, 20 in fives: makespan, median", summary.makespan / MINUTE, minutes, "min")
         yield Line(f"{percent} % warm, 20 in fives: identities without a verdict", summary.without_verdict, 0)
+
+
+def _mean(what: str, summary: Summary, of: Callable[[Figures], float], limit: float | None) -> Line:
+    return Line(what, summary.mean(of), limit, error=summary.standard_error(of))
 
 
 def of_days_in_trouble(seeds: Sequence[int], progress: SweepProgress) -> Iterator[Line]:

@@ -140,8 +140,9 @@ def markdown(report: Report) -> Iterator[str]:
 def line_cells(line: Line) -> tuple[str, str, str, str]:
     """Return a line as cells: what, measured, limit, and whether it holds."""
     unit = f" {line.unit}" if line.unit else ""
+    error = f" ± {line.error:.2g}" if line.error else ""
     limit = "reported" if line.limit is None else f"{line.limit:,.6g}{unit}"
-    return line.what, f"{line.measured:,.4g}{unit}", limit, "holds" if line.holds else "**broken**"
+    return line.what, f"{line.measured:,.4g}{error}{unit}", limit, "holds" if line.holds else "**broken**"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -63,8 +63,6 @@ class Case:
     lml: Limits = field(default_factory=lambda: Limits(round_trip_seconds=ROUND_TRIP))
     breaker_opens: float | None = None
     trouble: tuple[tuple[float, DiscogsTrouble], ...] = ()
-    foresight: bool = False
-    """Also work out what a clairvoyant would reach."""
 
     def world(self) -> World:
         warm = self.identities * self.warm_percent // 100
@@ -94,7 +92,7 @@ class Measured:
     """One case: figures by policy, and the seconds that a clairvoyant would take."""
 
     figures: dict[str, Figures]
-    foreseen: float | None = None
+    foreseen: float
 
 
 def days(case: Case) -> tuple[dict[str, Day], Day]:
@@ -112,8 +110,6 @@ def measure(case: Case) -> Measured:
     measured = {
         name: figures(day, alone, len(world.identity_ids()), missing(day, world)) for name, day in with_job.items()
     }
-    if not case.foresight:
-        return Measured(measured)
     calls = world.expected(world.identity_ids())["discogs_calls"]
     return Measured(measured, clairvoyant.finish([call.at for call in alone.calls], calls))
 
@@ -133,8 +129,5 @@ def measure_all(cases: Sequence[Case], progress: SweepProgress) -> Iterator[Meas
 
 
 def summarised(policies: Sequence[Policy], measured: Sequence[Measured]) -> dict[str, Summary]:
-    """Put the days of some seeds together by policy, each on the days that it was tried on."""
-    return {
-        policy.name: Summary(days=tuple(one.figures[policy.name] for one in measured if policy.name in one.figures))
-        for policy in policies
-    }
+    """Put the days of some seeds together by policy."""
+    return {policy.name: Summary(days=tuple(one.figures[policy.name] for one in measured)) for policy in policies}

@@ -19,10 +19,9 @@ LONGEST_REQUEST: Final = 330.0
 """Seconds that a request may take, body included: LML's ingress ends it after 300, and nobody hangs up first."""
 _FIRST_ROUND_TRIPS: Final = 4
 """Timed before an environment's first slice: the first opens the connection, and one of the rest is undisturbed."""
-_LOOK_AGAIN: Final = 1.0
-"""Seconds after which a slot looks again: a slice that cost nothing sets the next start back."""
-_LOOK_AGAIN_AT_REST: Final = 15.0
-"""The same while everybody rests, when only a stop of the run can end the wait."""
+_LOOK_AGAIN: Final = 5.0
+"""Seconds after which a slot that waits looks again: the run may be stopped, a slice that cost nothing brings the next
+start forward."""
 _DOWN: Final = frozenset({"upstream-error", "auth-error", "network-error", "timeout", "error", "unavailable"})
 """What `services.discogs_api` says while LML takes Discogs' failures for empty answers (docs/design/lml.md)."""
 
@@ -124,8 +123,7 @@ class Throttle:
             if time_left() < ahead + limit + COMMIT_RESERVE_SECONDS:
                 return OutOfTime(ahead, pace.in_words(now))
             if ahead > 0:
-                look_again = _LOOK_AGAIN if pace.rest is None or pace.next_start <= now else _LOOK_AGAIN_AT_REST
-                self._clock.sleep(min(ahead, look_again) + self._rng.uniform(0.0, 0.1))
+                self._clock.sleep(min(ahead, _LOOK_AGAIN) + self._rng.uniform(0.0, 0.1))
             elif pace.rest == "discogs":
                 self._ask_again(pace, revision)
             else:

@@ -11,6 +11,7 @@ from local.lml.records import DiscogsCall, ReaderCall, busiest_minute
 from ops.loadtest import clairvoyant
 from ops.loadtest.harm import Summary, figures, full_seconds, latency, percentile
 from ops.loadtest.lines import Line, of_cold_days, shed_of_next
+from ops.loadtest.report import line_cells
 from ops.loadtest.slots import Day
 
 
@@ -78,6 +79,18 @@ def test_of_the_calls_after_an_opening_a_hundred_are_looked_at():
 
 def test_a_line_breaks_above_its_limit_and_one_without_is_reported():
     assert [Line("what", 5, limit).holds for limit in (4.9, 5, None)] == [False, True, True]
+
+
+def test_a_mean_of_days_says_how_far_chance_may_have_moved_it():
+    """Of 0, 2, 0, 2 openings the mean is 1, and the standard error the deviation of 2/sqrt(3) over sqrt(4)."""
+    alone = Day(seconds=60, makespan=60)
+    opened = Day(seconds=60, makespan=60, openings=[Opening(10, "closed"), Opening(31, "closed")])
+    days = Summary(days=tuple(figures(day, alone, identities=0) for day in (alone, opened, alone, opened)))
+    line = next(of_cold_days({"20 in fives": days}))
+
+    assert line.error == pytest.approx(3**-0.5)
+    assert line_cells(line)[1] == "1 ± 0.58"
+    assert line_cells(next(of_cold_days({"20 in fives": Summary(days=days.days[:1])})))[1] == "0"
 
 
 def test_a_pattern_that_no_rule_helps_has_no_line():
