@@ -1,6 +1,7 @@
 """Several slots of the job at work in virtual time, beside an LML that behaves as a test says."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,20 +107,33 @@ class MemoryStore(MemoryPace):
         return True
 
 
+@dataclass
+class Booked:
+    """A slice: when it started, on a clock that nobody steps, its expected calls, and those that it cost."""
+
+    started: float
+    expected: int
+    cost: int
+    known_from: float = math.inf
+    """The number of the first slice that started after its cost was settled."""
+
+
 class BookedThrottle(Throttle):
-    """The job's throttle, and a note of when each slice started, on a clock that nobody steps, and what it cost."""
+    """The job's throttle, which books each slice; one that was killed stays at what it was expected to cost."""
 
     fleet: "Fleet"
 
     def acquire(self, wanted: int, **asked: Any) -> Permit | OutOfTime | Stopped:
         answer = super().acquire(wanted, **asked)
         if isinstance(answer, Permit):
-            self.fleet.booked[answer.revision] = (self.fleet.time(), answer.ids * EXPECTED_COST)
+            expected = answer.ids * EXPECTED_COST
+            self.fleet.booked[answer.revision] = Booked(self.fleet.time(), expected, expected)
         return answer
 
     def settle(self, permit: Permit, **answer: Any) -> int:
         cost = super().settle(permit, **answer)
-        self.fleet.booked[permit.revision] = (self.fleet.booked[permit.revision][0], cost)
+        slice_ = self.fleet.booked[permit.revision]
+        slice_.cost, slice_.known_from = cost, len(self.fleet.booked)
         return cost
 
 
@@ -163,8 +177,8 @@ class Fleet:
         self.script = script
         self._loop = VirtualLoop()
         self.store = MemoryStore()
-        self.booked: dict[int, tuple[float, int]] = {}
-        """When each slice started and what it cost; what a killed slot was expected to cost stands."""
+        self.booked: dict[int, Booked] = {}
+        """By revision, in the order of their starts."""
         self.verdicts: dict[int, str] = {}
         self.totals = Totals()
         self.left: list[RefreshMessage] = list(messages)

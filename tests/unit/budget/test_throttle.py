@@ -1,6 +1,6 @@
 """One slot's hold on the shared pace, and what several slots, any LML and stepping clocks do to it."""
 
-import math
+from collections.abc import Iterable
 from random import Random
 
 import pytest
@@ -11,7 +11,7 @@ from core.budget.pacing import TRIAL_AFTER, Pace
 from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle
 from core.runs.plan import RefreshMessage, batches
 from core.settings import Pacing
-from tests.fleet import Fleet, KilledError, MemoryStore, Script, ScriptedLml, failure, warmed
+from tests.fleet import Booked, Fleet, KilledError, MemoryStore, Script, ScriptedLml, failure, warmed
 from tests.virtual import VirtualClock
 
 LIMITS = Pacing()
@@ -82,7 +82,7 @@ def test_the_first_slice_that_costs_a_call_makes_the_next_one_identity():
 
 
 def test_a_slot_that_waits_for_a_slice_sees_that_it_cost_nothing():
-    """Given a slot that waits for 30 s; when the slice ahead of it turns out to be cached, it starts in a second."""
+    """Given a slot that waits for 30 s; when the slice ahead of it turns out to be cached, it starts within 5 s."""
     bench = Bench()
     permit, began = bench.acquire(), bench.clock.pace()
 
@@ -330,18 +330,19 @@ class Moods:
         return {"results": [warmed(identity, self._luck.randrange(21)) for identity in ids]}
 
 
-def dearest_stretch(booked: list[tuple[float, int]], budget: float) -> float:
-    """By how many calls the dearest stretch of time is above the budget for it, from one start to another."""
-    booked = sorted(booked)
-    return max(
-        (
-            math.fsum(cost for at, cost in booked[first : last + 1])
-            - (booked[last][0] - booked[first][0]) * budget / 60
-            for first in range(len(booked))
-            for last in range(first, len(booked))
-        ),
-        default=0.0,
-    )
+def over_the_pace(booked: Iterable[Booked], budget: float, *, known: bool = False) -> float:
+    """By how many calls the dearest stretch, from one start to before another, is above the budget for its time.
+
+    `known` counts what could be known at its end: the cost of what was settled by then, else the expected one.
+    """
+    booked = list(booked)
+    worst = 0.0
+    for number, last in enumerate(booked):
+        calls = 0
+        for first in reversed(booked[:number]):
+            calls += first.expected if known and first.known_from > number else first.cost
+            worst = max(worst, calls - (last.started - first.started) * budget / 60)
+    return worst
 
 
 BEHAVIOURS = [
@@ -350,6 +351,7 @@ BEHAVIOURS = [
 ]
 DAY = 20 * 3600.0
 IDS = 24
+ROUNDING = 1e-6
 
 
 @settings(max_examples=25, deadline=None)
@@ -373,9 +375,11 @@ def test_whatever_lml_does_the_pace_is_kept_and_no_identity_is_lost(moods, slots
 
     fleet.run(patience=DAY, steps=steps)
 
-    booked = list(fleet.booked.values())
-    dearest = max((cost for _, cost in booked), default=0)
-    assert dearest_stretch(booked, limits.budget) <= (slots + len(steps)) * dearest + 0.1
+    booked = fleet.booked.values()
+    dearest = max((one.cost for one in booked), default=0)
+    assert over_the_pace(booked, limits.budget) <= (slots - 1 + len(steps)) * dearest + ROUNDING
+    if not steps and not any(pace.rest for pace in fleet.store.written):  # a rest is longer than what is owed, mostly
+        assert over_the_pace(booked, limits.budget, known=True) <= ROUNDING
     left = {identity for message in fleet.left for identity in message.identity_ids}
     assert left | fleet.verdicts.keys() == set(range(1, IDS + 1))
     assert not left & fleet.verdicts.keys()
@@ -388,6 +392,5 @@ def test_ten_slots_that_race_for_one_pace_start_one_after_another():
 
     fleet.run(patience=DAY)
 
-    starts = sorted(fleet.booked.values())
-    assert len(starts) == len(fleet.script.asked) == 60
-    assert dearest_stretch(starts, LIMITS.budget) <= 4 + 0.1
+    assert len(fleet.booked) == len(fleet.script.asked) == 60
+    assert over_the_pace(fleet.booked.values(), LIMITS.budget) <= ROUNDING
