@@ -95,8 +95,8 @@ class Deliveries:
         try:
             while self._unfinished > 0:
                 message = self._take(worker.clock.pace())
-                if message is None:
-                    worker.clock.sleep(_POLL)
+                if isinstance(message, float):
+                    worker.clock.sleep(message)
                 else:
                     self._work(worker, message, day)
         except BaseException:
@@ -120,13 +120,14 @@ class Deliveries:
             else:
                 self._unfinished -= 1
 
-    def _take(self, now: float) -> RefreshMessage | None:
+    def _take(self, now: float) -> RefreshMessage | float:
+        """Take a message that is due, or return the seconds after which to look again."""
         with self._lock:
             for position, (due, message) in enumerate(self._due):
                 if due <= now:
                     del self._due[position]
                     return message
-            return None
+            return min((due - now for due, _ in self._due), default=_POLL)
 
 
 def _time_left(clock: Clock) -> Callable[[], float]:
