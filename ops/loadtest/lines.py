@@ -14,7 +14,7 @@ from local.lml.orders import Order
 from local.lml.records import MINUTE
 from ops.loadtest.harm import Figures, Summary
 from ops.loadtest.model import ROUND_TRIP
-from ops.loadtest.patterns import LOOKUP_OF_A_SONG, Pattern
+from ops.loadtest.patterns import PATTERNS, Pattern
 from ops.loadtest.slots import Day
 from ops.loadtest.sweep import CHOSEN, Case, SweepProgress, days, measure_all
 
@@ -22,7 +22,7 @@ KINDS_OF_DAY: Final = 5
 """How many days `of_days_in_trouble` simulates on each seed, and shows the progress of."""
 NOBODY: Final = Pattern(readers=Order(0))
 OPENS: Final = 600.0
-BETWEEN_BURSTS: Final = 75.0
+BURSTS: Final = PATTERNS["bursts of 25 every 75 s"]
 OUTAGE: Final = (3600.0, 600.0)
 """When Discogs goes down in the middle of a cold day, and for how long."""
 QUICK: Final = Limits(round_trip_seconds=ROUND_TRIP, identity_seconds=0.010)
@@ -132,23 +132,21 @@ def of_openings_between_bursts(seeds: Sequence[int]) -> Iterator[Line]:
 
     Only an opening that a request of the job meets can be known of; without the job each costs a burst.
     """
-    every = [shed_after_an_opening(seed, float(moment)) for seed in seeds for moment in MOMENTS]
+    every = [shed_after_an_opening(seed, OPENS + moment) for seed in seeds for moment in MOMENTS]
     of_next = f"of the next {NEXT_CALLS} DJ calls shed"
     for what, met in (("met by a request of ours", True), ("met by none", False)):
         shed = [some for some, was_met in every if was_met is met] or [0]
         share = f"bursts of 25, one opening between, {what} ({len(shed)} of {len(every)}): {of_next}"
-        yield Line(f"{share}, mean", fmean(shed), SHED_OF_100 if met else None)
-        yield Line(f"{share}, most", max(shed), None)
+        yield Line(f"{share}, mean", fmean(shed), None)
+        yield Line(f"{share}, most", max(shed), SHED_OF_100 if met else None)
 
 
-def shed_after_an_opening(seed: int, after_burst: float) -> tuple[int, bool]:
+def shed_after_an_opening(seed: int, opens: float, pattern: Pattern = BURSTS) -> tuple[int, bool]:
     """Return how many of DJs' next 100 calls are shed after one opening, and whether the job met it while it shed.
 
-    DJs come in bursts of 25 every 75 s, and none while the breaker would not even let a trial in.
+    DJs should come in bursts, and none while the breaker would not even let a trial in.
     """
-    bursts = Order(LOOKUP_OF_A_SONG * MINUTE / BETWEEN_BURSTS, calls=LOOKUP_OF_A_SONG, at_once=5, steady=True)
-    opens = OPENS + after_burst
-    case = Case(pattern=Pattern(readers=bursts), seed=seed, breaker_opens=opens, identities=FEW)
+    case = Case(pattern=pattern, seed=seed, breaker_opens=opens, identities=FEW)
     day = days(case)[0][CHOSEN.name]
     return shed_of_next(day, opens), day.rests > 0
 

@@ -1,13 +1,16 @@
 """Days in the model: a few here, many in `rotation loadtest --lines`."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 
+from core.budget.pacing import TRIAL_AFTER
 from local.lml.discogs import DiscogsTrouble
+from local.lml.orders import Order
 from ops.loadtest import lines
 from ops.loadtest.patterns import PATTERNS, Pattern
-from ops.loadtest.sweep import REPLACED, WHOLE, Case, at_pace, measure
+from ops.loadtest.sweep import REPLACED, WHOLE, Case, at_pace, days, measure
 
 FIVES = Case(pattern=PATTERNS["10 in fives"])
 
@@ -59,15 +62,28 @@ def test_what_is_warm_costs_nothing_and_does_not_wait():
     assert day.seconds <= lines.ALL_WARM_SECONDS
 
 
-@pytest.mark.parametrize("after_burst", [6.0, 24.0, 42.0, 50.0])
-def test_after_an_opening_that_the_job_meets_it_pays_for_the_trial_and_not_djs_who_come_in_bursts(after_burst):
-    shed, met = lines.shed_after_an_opening(seed=1, after_burst=after_burst)
+def starts_of(case: Case) -> list[float]:
+    """When the job's requests came to Discogs: each first call of a row."""
+    calls = [call.at for call in days(case)[0][case.policies[0].name].calls if call.kind == "refresh"]
+    return [at for at, before in zip(calls[1:], calls, strict=False) if at - before > 5]
 
-    assert shed <= lines.SHED_OF_100 or not met
 
+@pytest.mark.parametrize(("every", "calls"), [(75, 26), (90, 26), (40, 5)], ids=lambda number: f"{number}")
+def test_after_an_opening_that_the_job_meets_it_pays_for_the_trial_and_not_djs_who_come_in_bursts(every, calls):
+    """Given bursts every so many seconds; when the breaker opens just before or long before a request of the job.
 
-def test_most_openings_are_met():
-    assert sum(lines.shed_after_an_opening(seed=1, after_burst=at)[1] for at in (6.0, 24.0, 42.0, 50.0)) >= 2
+    Then of DJs' next 100 calls at most 2 are shed, wherever in their rhythm it is. Left out are bursts that come while
+    the breaker would not let even a trial in, and those of the four seconds until the job tries.
+    """
+    pattern = Pattern(readers=Order(calls * 60 / every, calls=calls, at_once=5, steady=True))
+    starts = starts_of(Case(pattern=pattern, identities=lines.FEW))
+    opens = [start - before for start, before in zip(starts, cycle((1.0, 8.0, 17.0)), strict=False) if start > 120]
+    between = [at for at in opens if 5 < at % every < every - 20 - TRIAL_AFTER - 2][:4]
+
+    told = [lines.shed_after_an_opening(1, at, pattern) for at in between]
+
+    assert len(told) == 4
+    assert all(met and shed <= lines.SHED_OF_100 for shed, met in told), told
 
 
 def test_an_opening_that_the_job_meets_makes_the_day_longer_by_the_rest_alone():
