@@ -142,10 +142,8 @@ class Throttle:
         """
         listed = permit.ids * pacing.EXPECTED_COST if outcomes is None else outcomes
         cost = pacing.slice_cost(ids=permit.ids, outcomes=listed, elapsed=elapsed, round_trip=self._round_trip or 0.0)
-        if outcomes is None:
-            self._warm = False
-        else:
-            self._warm = not is_shed and (cost == 0 if outcomes else self._warm)  # no outcome says nothing of the cache
+        if outcomes:  # without any, the answer says nothing of the cache
+            self._warm = cost == 0
         if is_shed:
             self._change(lambda pace, now: pacing.shed(pace, now, trial, is_trial=permit.is_trial))
         elif outcomes is not None and permit.is_trial:

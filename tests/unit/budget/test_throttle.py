@@ -204,12 +204,14 @@ def test_after_a_shed_the_identity_goes_alone_until_it_is_answered_and_then_ever
     assert [(rest.reason, rest.seconds) for rest in bench.rests] == [("breaker", TRIAL_AFTER)] * 4 + [("breaker", 600)]
 
 
-def test_the_trial_of_a_slot_that_is_gone_is_made_by_another():
+def test_the_trial_of_a_slot_that_is_gone_is_made_by_another_with_one_identity_though_its_last_slice_was_cached():
     bench = Bench()
+    other = bench.another()
+    other.settle(bench.acquire(other), outcomes=4, elapsed=0.02)
     bench.throttle.settle(bench.acquire(), outcomes=0, elapsed=0.02, is_shed=True, trial=17)
 
     before = bench.clock.pace()
-    trial = bench.acquire(bench.another(), holding={18})
+    trial = bench.acquire(other, holding={18})
 
     assert (trial.ids, trial.identity, trial.is_trial) == (1, None, True)
     assert TRIAL_AFTER + 60 <= bench.clock.pace() - before <= TRIAL_AFTER + 65
