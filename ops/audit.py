@@ -1,4 +1,4 @@
-"""Does everybody tell the same story? A run's accounts held against the database, LML's log and what was sent."""
+"""The audit: a run's totals compared with the database, LML's log, Sentry, CloudWatch and the queues."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Evidence:
 
 
 def audit(run: Run, evidence: Evidence) -> list[Finding]:
-    """Check every identity of docs/design/formats.md on a closed run, against all who have seen a part of it."""
+    """Check every equation of docs/design/formats.md on a closed run, against every other record of it."""
     return [
         *_accounts(run),
         *_database(evidence),

@@ -1,4 +1,4 @@
-"""What others met beside a run, where this machine's stand-in LML has seen it: no real LML tells."""
+"""What DJs' calls met during a run. Only the stand-in LML of this machine has a record of it."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ DJS: Final = Order(per_minute=10)
 
 
 ELAPSED: Final = "how busy this machine is, as much as of calls"
-"""What the time of an answer proves under a fast clock: a stall of 10 ms looks as long as several calls."""
+"""The caveat of estimated calls under a fast clock: a stall of 10 ms looks as long as several calls."""
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     djs_shed: int
 
     def lines(self, totals: Totals, speed: float) -> list[str]:
-        """Say it to a person, beside what the run has counted; `speed` is the clock's."""
+        """Yield lines for a person, with what the run has counted; `speed` is the clock's."""
         rested = totals.breaker_rest_seconds + totals.discogs_rest_seconds
         charged = f"the run, which sees only how long an answer takes, counted about {totals.discogs_calls_estimated}"
         lines = [
@@ -65,7 +65,7 @@ def have_djs(stand_in: str, order: Order = DJS) -> None:
 
 
 def beside(stand_in: str, since: float = -math.inf, until: float = math.inf) -> Beside:
-    """Return what was met between two paced times; raises ConnectionError."""
+    """Read the stand-in's record between two paced times; raises ConnectionError."""
     try:
         answer = urllib3.request("GET", f"{stand_in}/_discogs", retries=False)  # botocore has loaded it, httpx nobody
     except urllib3.exceptions.HTTPError as error:

@@ -1,4 +1,4 @@
-"""Checks that are made one by one: a line each for people, an object each for programs; none hides another."""
+"""Checks, made one by one whatever fails; each has a line for people and an object for programs."""
 
 import time
 import traceback
@@ -75,7 +75,7 @@ class CheckLine:
 
 
 def work_off(checks: Mapping[str, Check], console: Console, skipped: Collection[str] = ()) -> list[CheckLine]:
-    """Make every check that is not skipped, and say on the console which one is under way."""
+    """Make every check that is not skipped, and show on the console which one is under way."""
     lines = []
     for name, check in checks.items():
         if name in skipped:
@@ -89,7 +89,7 @@ def work_off(checks: Mapping[str, Check], console: Console, skipped: Collection[
 
 
 def answer(lines: Sequence[CheckLine], good: str, bad: str, **data: object) -> Answer:
-    """Return all lines and a last one that counts: `good` or `bad`, and what was not looked at."""
+    """Return all lines and a summary: `good` or `bad`, and which checks were skipped."""
     failed = [line.name for line in lines if line.status == "failed"]
     skipped = [line.name for line in lines if line.status == "skipped"]
     verdict = f"{ALARM(bad)}: {', '.join(failed)}" if failed else GOOD(good)

@@ -25,11 +25,11 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 PREFLIGHT_CHECKS: Final = ("gate", "coverage", "dashboards", "old-job", "concurrency", "secrets", "tokens", "budget")
 SHELLS: Final = ("bash", "zsh", "fish")
 UNKNOWN_ID: Final = 2_147_483_647
-"""The highest that PostgreSQL's integer holds: of an identity that no table has got to."""
+"""The highest integer of PostgreSQL, so that it is no identity of any table."""
 WARM_PERCENT: Final = 90
-"""Of the demo's identities, how many LML has cached where the options do not say."""
+"""Percent of the demo's identities that LML has cached, unless an option sets it."""
 NOT_TO_BE_SET: Final = frozenset({"LEDGER_TABLE", "REFRESH_QUEUE_URL", "PARKED_QUEUE_URL", "LOCAL_DEV", "CLOCK_SPEED"})
-"""Variables that the demo's own cloud decides on."""
+"""Variables that the demo sets itself, so that `--set` refuses them."""
 _ALIASES: Final = {"letters": "dead-letters"}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -68,7 +68,7 @@ class _Text(click.ParamType[str]):
 
 
 class _Number(click.FloatRange):
-    """A range in which nan, that is neither below nor above anything, does not lie."""
+    """A range of numbers that also refuses nan, which no comparison would."""
 
     def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)

@@ -44,7 +44,7 @@ INIT_FAILED: Final = "Worker init failed"  # the emulator's words
 
 
 class DemoError(Exception):
-    """The demo could not get as far as a finished run; `run` is what there is of it."""
+    """The demo did not reach a finished run; `run` is the run as far as it came."""
 
     def __init__(self, message: str, run: Run | None = None) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class DemoReport:
     stale: Sequence[RotationRow]
     failed: Mapping[int, str]
     beside: Beside | None
-    """What DJs met; None beside a real LML, of which nobody here knows."""
+    """What DJs' calls met; None for a real LML, which has no record of it."""
     page: Path | None
     no_page: str = ""
     """Why there is no page."""
@@ -176,7 +176,7 @@ def _play(there: Cloud, options: Options, console: Console) -> DemoReport:
 
 
 def _able(there: Cloud, views: Iterator[View]) -> Iterator[View]:
-    """Pass views on while every function that is called can start; raises DemoError with what keeps it from that."""
+    """Pass views on; raises DemoError as soon as a function cannot start, with the reason."""
     for view in views:
         if failed := [problem for problem in there.problems() if INIT_FAILED in problem]:
             raise DemoError("\n".join(["a function cannot start:", *failed]), view.run)
@@ -195,7 +195,7 @@ def _check(options: Options) -> None:
 
 
 def _complaints(there: Cloud) -> list[str]:
-    """What fan-out logged as an error, and what the emulator says of functions that cannot even start."""
+    """Return the errors in fan-out's log, and the emulator's errors about functions that cannot start."""
     lines = [str(line["message"]) for line in there.logs("FanOutFunction") if line.get("level") == "ERROR"]
     return lines or there.problems()
 

@@ -1,4 +1,4 @@
-"""Tables of the documents that are made from the code: `make docs` writes them, `make check` says which are stale."""
+"""Tables of the documents that are made from the code: `make docs` writes them, `make check` names the stale ones."""
 
 import json
 import re
@@ -50,7 +50,7 @@ PAGES: Final[dict[Path, Callable[[str], str]]] = {
 
 
 def stale() -> dict[Path, str]:
-    """Return the pages that are not what the code says, with what they should be."""
+    """Return the pages that differ from what the code makes, with their new text."""
     pages = {path: path.read_text(encoding="utf-8") for path in PAGES}
     made = {path: make(pages[path]) for path, make in PAGES.items()}
     return {path: page for path, page in made.items() if page != pages[path]}

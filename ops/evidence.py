@@ -1,4 +1,4 @@
-"""What everybody on this machine's cloud has seen of a run, gathered for the audit."""
+"""The records of a run in every part of this machine's cloud, for the audit."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,7 +20,7 @@ QUEUES: Final = ("RefreshQueue", "DeadLetterQueue", "ParkedQueue", "FanOutFailur
 
 
 def gather(there: Cloud, messages: Sequence[Message], world: World | None) -> Evidence:
-    """Return what the database, LML, Sentry, CloudWatch and the queues tell; without a world LML's log is not read."""
+    """Read database, LML's log, Sentry, CloudWatch and the queues; without a world LML's log is not read."""
     with rotation.connect(database(there)) as table:
         database_ids = list(table.identity_ids())
     envelopes = sentry.decode(httpx.get(f"{there.sentry_url}/_envelopes").content)

@@ -1,4 +1,4 @@
-"""`rotation dead-letters`: messages and starts that nobody could work on, listed, replayed or thrown away."""
+"""`rotation dead-letters`: messages and starts that could not be worked on; lists, replays or discards them."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -81,7 +81,7 @@ def letters(target: Target, *, ids: Sequence[str], replay: bool, discard: bool, 
 
 
 def _replay(target: Target, letter: Letter) -> None:
-    """Send a letter on its way again; raises what says why it cannot go."""
+    """Send a letter to its queue or function again; raises an error with the reason where that cannot be."""
     if letter.kind == "start":
         event = json.loads(letter.body)
         if isinstance(

@@ -22,7 +22,7 @@ _QUIET: Final = frozenset({"timestamp", "level", "message", "service", "tool", "
 _ALARM: Final[dict[str, Any]] = {"fg": "red", "bold": True}
 _STYLES: Final[dict[str, dict[str, Any]]] = {"WARNING": {"fg": "yellow"}, "ERROR": _ALARM, "CRITICAL": _ALARM}
 
-# A log line is JSON of any shape: an edge, where Any is the honest type.
+# A log line is JSON of any shape, so that its type is Any.
 LogLine = dict[str, Any]
 
 
@@ -51,7 +51,7 @@ def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answe
 
 
 def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen: set[str]) -> Iterator[LogLine]:
-    """Yield the lines that nobody has seen yet, by their time; metrics lines are none."""
+    """Yield the lines that were not shown yet, in the order of their time; metrics lines are left out."""
     found: list[tuple[int, LogLine]] = []
     pages = target.client("logs").get_paginator("filter_log_events")
     for group in GROUPS:
@@ -70,7 +70,7 @@ def _lines(target: Target, since: datetime, run_id: str | None, level: str, seen
 
 
 def _read(text: str) -> LogLine | None:
-    """Return a line of ours; the platform's own, and metrics, are none."""
+    """Return a line of ours; None for the platform's own lines and for metrics."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

@@ -38,7 +38,7 @@ def run(
 @at_a_target
 def replay(target: Target, run_id: str, *, without_artists: bool, wait: bool, watch: bool) -> Answer:
     """Ask again for the ids of a run that are still open, as a new run that names it."""
-    still_open(target.ledger, run_id, without_artists=without_artists)  # refused here, no error alarm goes off
+    still_open(target.ledger, run_id, without_artists=without_artists)  # refused here, so that no error alarm goes off
     return _started(target, {"replay_of": run_id, "without_artists": without_artists}, wait=wait, watch=watch)
 
 
@@ -88,7 +88,7 @@ def _holder(target: Target) -> Run | None:
 
 
 def _nothing_in_the_way(target: Target, today: Run | None) -> None:
-    """Refuse here what fan-out would refuse for the lock's sake: nobody's error alarm goes off."""
+    """Refuse a start that fan-out would refuse because of the lock, so that no error alarm goes off."""
     holder = target.ledger.lock.holder(target.clock().utc())
     if holder is None or not holder.is_live or (today is not None and holder.run_id == today.run_id):
         return
@@ -99,7 +99,7 @@ def _nothing_in_the_way(target: Target, today: Run | None) -> None:
 
 
 def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: bool) -> Answer:
-    """Invoke fan-out and tell its answer; a start that is refused or already done is not ok."""
+    """Invoke fan-out and return its answer; a start that is refused or already done is not ok."""
     outcome = invoke(target, {name: value for name, value in asked.items() if value})
     words = ", ".join(f"{name} {value}" for name, value in outcome.items() if name not in {"outcome", "hint"})
     lines = [f"{BOLD(outcome['outcome'])}: {words}"]
@@ -119,7 +119,7 @@ def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: 
 
 def invoke(target: Target, event: object) -> dict[str, object]:
     """Start through fan-out and wait for its answer; raises StartError, or OperatorError with what it raised."""
-    request.read_start(event)  # refused here, nobody's error alarm goes off
+    request.read_start(event)  # refused here, so that no error alarm goes off
     functions = target.client("lambda")
     try:
         answer = functions.invoke(FunctionName=target.names["FanOutFunction"], Payload=json.dumps(event))
@@ -152,9 +152,9 @@ def taken_up(target: Target, run: Run) -> Run:
 
 
 def _wake(target: Target, run: Run) -> None:
-    """Send the refresh function a message of a run that is over: it closes and reports it, and does nothing else."""
+    """Send the refresh function a message of a run that is over, so that it closes and reports the run."""
     first = next(target.ledger.messages.all(run.run_id, run.messages_planned), None)
-    ids = (1,) if first is None else first.planned  # nobody looks at them
+    ids = (1,) if first is None else first.planned  # they are not used
     _queue(target).send(RefreshMessage(version=1, run_id=run.run_id, identity_ids=ids), run.headers, delay=0)
 
 

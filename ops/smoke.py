@@ -1,4 +1,4 @@
-"""`rotation smoke`: whether an LML does what the job relies on; one real id, else requests that cost it nothing."""
+"""`rotation smoke`: checks that an LML does what the job relies on, with one real id; all else costs LML nothing."""
 
 import os
 import re
@@ -45,7 +45,7 @@ class _Source(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """What LML says of an id, as docs/design/lml.md has it; new values may appear in its enums."""
+    """LML's result for an id (docs/design/lml.md); new values may appear in its enums."""
 
     identity_id: int
     status: str
@@ -85,7 +85,7 @@ class Contract:
         return CheckFinding(ok=True, reason="refused with 422")
 
     def _too_many_ids(self) -> CheckFinding:
-        """Send one id more than LML takes; past our own client, which would not."""
+        """Send one id more than LML takes, without our own client, which would refuse it."""
         ids = [self.stale_id] * (LML_REFRESH_BATCH_CAP + 1)  # should LML take them after all, they cost nothing
         url = self.lml.url + _REFRESH
         try:

@@ -1,4 +1,4 @@
-"""A run at one moment: what `rotation status` tells of it, and what its page shows."""
+"""A run at one moment, as `rotation status` and the run's page show it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Step(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A run, the pace, and who waits for whom; `unknown` holds, by source, why it said nothing."""
+    """A run, the pace, and what waits for a person; `unknown` holds, by source, why it could not be read."""
 
     at: str
     """When it was taken, in UTC."""
@@ -118,7 +118,7 @@ class Snapshot:
 
     @property
     def breaker(self) -> str | None:
-        """LML's breaker in the words of its `/health`; None where nothing tells.
+        """LML's breaker in the words of its `/health`; None where it is not known.
 
         A run knows it from the sheds that it has met: to ask LML would cost a call.
         """
@@ -129,12 +129,12 @@ class Snapshot:
 
     @property
     def discogs(self) -> str | None:
-        """What LML's `/health` says of Discogs while it is down."""
+        """The state of Discogs in LML's `/health` while it is down."""
         return self.pace.word or None if self.run.is_open else None
 
     @property
     def level(self) -> Literal["well", "watch", "act"]:
-        """Whether all is well, something is to be watched, or a person has to do something."""
+        """`well`, something to `watch`, or something for a person to do (`act`)."""
         run = self.run
         if run.status in {"refused", "failed", "stopped"} or run.is_unreported or self.waiting:
             return "act"

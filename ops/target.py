@@ -27,7 +27,7 @@ from local.cloud import Cloud
 from ops.session import local_session, session_in
 
 HOME: Final = Path(".local")
-"""What `rotation up` leaves in the directory in which it was called."""
+"""The folder that `rotation up` makes in the directory in which it was called."""
 DESCRIPTION: Final = "cloud.json"
 PACKAGE: Final = "/var/task/"  # where Lambda unpacks it
 # Fan-out may take all of its time-out, and a repeat by the SDK would be a second start.
@@ -45,7 +45,7 @@ class NoRunError(OperatorError):
 
 
 class NoStackError(OperatorError):
-    """Nobody has deployed a stack of that name there."""
+    """There is no stack of that name in that account and region."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +198,7 @@ def home() -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether a file is there, also where it is somebody else's to look into: who opens it is told."""
+    """True if a file is there, also where this user may not look: opening it then raises the error."""
     try:
         return path.exists()
     except PermissionError:
@@ -227,7 +227,7 @@ def running() -> Running:
 
 
 def database_of(environment: Mapping[str, str], fetch: settings.SecretFetcher) -> settings.Database:
-    """Read a function's database as it is reached from here: what lies in its package lies in this checkout.
+    """Read a function's database settings, with paths in its package replaced by those of this checkout.
 
     Raises SettingsError.
     """
@@ -239,5 +239,5 @@ def database_of(environment: Mapping[str, str], fetch: settings.SecretFetcher) -
 
 
 def no_secret(arn: str, _anew: bool) -> str:
-    """Stand where settings want somebody who fetches secrets, and none is needed."""
+    """The `SecretFetcher` of settings whose secrets are not needed: it fetches none."""
     raise LookupError(arn)

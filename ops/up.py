@@ -32,7 +32,7 @@ NO_ISSUER: Final = {
     "PICKER_JWT_ISSUER": "https://auth.example",
     "PICKER_JWT_AUDIENCE": "https://api.example",
 }
-"""The authorizer's, where nobody names an issuer: there is none on this machine, and no token can be checked."""
+"""The authorizer's settings without an issuer: there is none on this machine, so that no token can be checked."""
 SAM_ENVIRONMENT: Final = HOME / "sam-env.json"
 SAM_TEMPLATE: Final = HOME / "template.json"
 SENTRY_ENVIRONMENT: Final = HOME / "sentry.env"
@@ -146,7 +146,7 @@ def _end_everything(folder: Path) -> list[str]:
 
 
 def _watched_over(there: Cloud, picker_url: str) -> tuple[Cloud, str]:
-    """Start what serves the page and `/health`, one more process of the cloud; returns the cloud and the base URL."""
+    """Start the process that serves the page and `/health`; returns the cloud with it, and the base URL."""
     directory = Path(there.directory)
     url_file = directory / "page.url"
     command = [sys.executable, "-m", "ops.report.live", "--url-file", str(url_file)]

@@ -1,4 +1,4 @@
-"""A run as it goes on, read from the ledger alone: the same for the demo's cloud and for a real one."""
+"""The progress of a run, read from the ledger alone, so that it works for the demo's cloud and for a real one."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ class View:
 
     run: Run
     rests: str | None
-    """Why nothing is sent now, and for how long."""
+    """Why and for how long nothing is sent now; None at an ordinary pace."""
     seconds_left: float | None
     """An estimate: what is left takes as long for each id as what is done."""
     under_way: Totals = _NOTHING
@@ -55,7 +55,7 @@ class View:
         return min(self.run.planned, self.scanned + self.run.totals.not_attempted)
 
     def not_before(self, earlier: "View | None") -> "View":
-        """Go back behind no earlier look: what a part has come to is away while it goes over into the run's totals."""
+        """Return this view, never behind an earlier one: a part just committed may be missing in both sources."""
         if earlier is None or self.scanned >= earlier.scanned or not self.run.is_open:
             return self
         kept = {name: max(0, getattr(earlier.totals, name) - getattr(self.run.totals, name)) for name in TOTALS}
@@ -150,14 +150,14 @@ def _show_lines(views: Iterator[View], console: "Console") -> Run:
         more = view.rests or view.trouble
         if time.monotonic() - shown >= LINE_EVERY:
             shown = time.monotonic()
-            news = more if more != reason else None  # a reason that stays is not said again and again
+            news = more if more != reason else None  # a reason that stays is shown once
             console.print(f"{view}: {news}" if news else view, markup=False, highlight=False, soft_wrap=True)
             reason = more
     return view.run
 
 
 def summary(run: Run) -> dict[str, object]:
-    """What `--json` tells of a run."""
+    """Return the JSON object of a run."""
     about = ("run_id", "status", "trigger", "origin", "reason", "started_at", "closed_at", "planned")
     counts = ("messages_planned", "messages_done")
     return {name: getattr(run, name) for name in (*about, *counts)} | msgspec.structs.asdict(run.totals)

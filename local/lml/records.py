@@ -1,4 +1,4 @@
-"""What the stand-in remembers of each call, for `/_discogs`: by it others measure what a run did to everybody."""
+"""The stand-in's record of each call, for `/_discogs`: the audit and the load test measure a run's harm with it."""
 
 from bisect import bisect_right
 from typing import Final, Literal, NamedTuple
@@ -18,7 +18,7 @@ class DiscogsCall(NamedTuple):
 
 
 class ReaderCall(NamedTuple):
-    """One call of a reader: paced time of arrival, seconds until the answer, and what came."""
+    """One call of a reader: paced time of arrival, seconds until the answer, and its outcome."""
 
     at: float
     seconds: float

@@ -72,7 +72,7 @@ for service, operation, parameters in json.loads(sys.argv[2]):
 
 
 def made_by(directory: Path) -> bool:
-    """Say whether the code of a package asks AWS at all."""
+    """True if the code of a package calls AWS."""
     return Package(directory, ()).source("core.aws.client") is not None
 
 

@@ -1,4 +1,4 @@
-"""What somebody could reach who knows every reader's next call: the bound that no pace can pass."""
+"""The shortest possible day, as if every reader's next call were known: no pace can be faster."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Final
 from local.lml.records import MINUTE
 
 MOST: Final = 56
-"""Calls in any minute: one more, and Discogs says that 3 are left."""
+"""The most calls in any minute: with one more, Discogs' header has 3 left, and LML's breaker opens."""
 BETWEEN: Final = MINUTE / 50
 """Seconds between two of the job's calls: LML's limiter lets 50 a minute through."""
 _ROUNDING: Final = 1e-6

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self
 
 PATH: Final = Path(__file__).parents[2] / "docs" / "load-test.md"
 LEAST_MINUTES: Final = 60
-"""Minutes of LML's counter that a figure is worth something after."""
+"""The least minutes of LML's counter for a figure that counts."""
 
 
 class Fit(NamedTuple):
@@ -19,7 +19,7 @@ class Fit(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """What `rotation loadtest --measure-runtime` said: calls of others a minute, over so many minutes."""
+    """A result of `rotation loadtest --measure-runtime`: calls of others a minute, over so many minutes."""
 
     when: str
     minutes: int
@@ -28,7 +28,7 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the page says; `fits` are in ascending order."""
+    """The page's figures; `fits` are in ascending order."""
 
     chosen: dict[str, int]
     fits: list[Fit]

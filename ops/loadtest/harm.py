@@ -23,7 +23,7 @@ class Harm(msgspec.Struct, frozen=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """How long those readers waited that were answered, in seconds; 0 where nobody read."""
+    """How long answered readers waited, in seconds; 0 without readers."""
 
     p50: float
     p95: float
@@ -103,7 +103,7 @@ def latency(readings: Iterable[ReaderCall], until: float) -> Latency:
 
 
 def percentile(ascending: Sequence[float], share: float) -> float:
-    """Return the nearest-rank percentile; 0 of nothing."""
+    """Return the nearest-rank percentile; 0 for no values."""
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))] if ascending else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What must hold of the chosen pace, pattern by pattern, and of days that are warm or in trouble."""
+"""The limits that the chosen pace must keep: for each pattern of readers, for warm days and for days in trouble."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from ops.loadtest.slots import Day
 from ops.loadtest.sweep import CHOSEN, Case, SweepProgress, days, measure_all
 
 KINDS_OF_DAY: Final = 5
-"""How many days `of_days_in_trouble` simulates on each seed, and shows the progress of."""
+"""Days that `of_days_in_trouble` simulates on each seed, for its progress bar."""
 NOBODY: Final = Pattern(readers=Order(0))
 OPENS: Final = 600.0
 BURSTS: Final = PATTERNS["bursts of 25 every 75 s"]
@@ -36,7 +36,7 @@ FEW: Final = 50
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Something that must not be exceeded; without a limit it is only reported."""
+    """A value and its limit; without a limit it is only shown."""
 
     what: str
     measured: float
@@ -158,7 +158,7 @@ def shed_of_next(day: Day, at: float) -> int:
 
 
 def of_the_stand_in(there: Summary, model: Summary) -> Iterator[Line]:
-    """Yield how far stand-in and model are apart on the same seeds."""
+    """Yield the differences between stand-in and model on the same seeds."""
     for what, one, other in (
         ("makespan", there.makespan, model.makespan),
         ("refresh calls to Discogs", there.refresh_calls, model.refresh_calls),

@@ -37,11 +37,11 @@ T = TypeVar("T")
 
 
 class DayEndedError(Exception):
-    """Nobody waits any more: the day is over, or was ended."""
+    """The day is over or was ended, so that no wait goes on."""
 
 
 class DayClock(SystemClock):
-    """The clock of one day, on which nobody sleeps on once the day has ended."""
+    """The clock of one day; every sleep ends with the day."""
 
     def __init__(self, speed: float) -> None:
         super().__init__(speed)
@@ -64,7 +64,7 @@ class Seen(msgspec.Struct):
 
 
 class Audience(Protocol):
-    """Readers beside the job, and what is known of everybody's calls."""
+    """Readers beside the job, and the record of all calls as far as there is one."""
 
     def begin(self, order: Order) -> None: ...
 
@@ -75,7 +75,7 @@ class Audience(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StandInAudience:
-    """The stand-in brings its own readers, and knows every call."""
+    """The stand-in's own readers; it has a record of every call."""
 
     url: str
 
@@ -198,7 +198,7 @@ def run(
 
 
 def run_stand_in(case: Case, *, speed: float, show: Show, alone_for: float = ALONE_SECONDS) -> Figures:
-    """Run a case against a stand-in of its own; the same day without the job is the model's."""
+    """Run a case against a stand-in of its own; the same day without the job is simulated by the model."""
     world, pattern = case.world(), case.pattern.seeded(case.seed)
     options = ("--speed", str(speed), "--round-trip-seconds", str(ROUND_TRIP))
     with tempfile.TemporaryDirectory() as directory, as_process(world, Path(directory), *options) as url:
@@ -218,7 +218,7 @@ def run_stand_in(case: Case, *, speed: float, show: Show, alone_for: float = ALO
 
 
 def _begun(work: Callable[[T], None], subject: T) -> Future[None]:
-    """Begin work in a thread that ends with the process: whoever interrupts a day does not wait for an answer."""
+    """Start work in a daemon thread, so that an interrupted day does not wait for an answer."""
     task: Future[None] = Future()
 
     def body() -> None:

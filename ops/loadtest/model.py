@@ -48,7 +48,7 @@ class Scenario:
     process: type[LmlProcess] = LmlProcess
     """How a process of LML works; another one is a proposal."""
     breaker_opens: float | None = None
-    """Seconds after the start at which LML's breaker opens, whatever Discogs says."""
+    """Seconds after the start at which LML's breaker is opened by force."""
     trouble: tuple[tuple[float, DiscogsTrouble], ...] = ()
     """How Discogs is, from so many seconds after the start."""
 
@@ -114,7 +114,7 @@ class _Model:
         await slot.run(lambda: deliveries.work_off(at_work, self._day))
 
     async def _replaced_job(self, lml: Deployment) -> None:
-        """Three requests of 50 at once, no pacing, no second try: what the ingress cuts off is lost."""
+        """Three requests of 50 at once, no pacing, no second try; what the ingress cuts off is lost."""
         at_once = asyncio.Semaphore(OLD_JOB_AT_ONCE)
 
         async def request(ids: Sequence[int]) -> None:

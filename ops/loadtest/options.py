@@ -1,4 +1,4 @@
-"""What the options of `rotation loadtest` may hold, and what is refused before the first day begins."""
+"""Checks of the options of `rotation loadtest`, before the first day begins."""
 
 import os
 import re
@@ -23,7 +23,7 @@ SHARED_MINUTE: Final = (
 def refuse_unused(
     *, stand_in: bool, lml_url: str | None, ids: Path | None, speed: float | None, watch_only: bool
 ) -> None:
-    """Refuse an option of another mode, which would be passed over: a sweep is not what its giver meant."""
+    """Refuse an option of another mode, which would have no effect."""
     if stand_in and lml_url:
         raise click.UsageError("--stand-in is an LML of its own: leave --lml-url out, or --stand-in")
     if ids and (watch_only or not lml_url):
@@ -45,7 +45,7 @@ def lml_at(url: str | None) -> settings.Lml:
 
 
 def must_answer(lml: settings.Lml, *, refresh: bool) -> None:
-    """Ask LML how it is, and let it see the key if it shall refresh; costs it a Discogs call, raises OperatorError."""
+    """Check that LML answers, and takes the key if it shall refresh; costs a Discogs call. Raises OperatorError."""
     try:
         with RefreshClient(lml, SystemClock()) as client:
             client.health()

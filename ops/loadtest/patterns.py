@@ -1,4 +1,4 @@
-"""Who calls LML beside the job: the patterns of readers that a pace is measured against."""
+"""The patterns of readers beside the job, with which a pace is measured."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from local.lml.orders import Order
 IDENTITIES: Final = 310
 """Of a day."""
 PACES: Final = (4, 6, 8, 10, 12, 16, 20)
-"""Calls a minute that are tried where nobody names others."""
+"""The paces that are tried unless options name others, in calls a minute."""
 LOOKUP_OF_A_SONG: Final = 26
 """Discogs calls of a lookup of artist and song, five at once (docs/design/lml.md)."""
 

@@ -1,6 +1,6 @@
-"""`python -m ops.loadtest.proposals`: what two small changes to LML would be worth, for docs/proposals.
+"""`python -m ops.loadtest.proposals`: the effect of two small changes to LML, for docs/proposals.
 
-Both let LML say no to the low-priority lane before it has to say no to everybody.
+With both, LML refuses the low-priority lane before it has to refuse every caller.
 """
 
 from argparse import ArgumentParser

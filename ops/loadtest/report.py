@@ -1,4 +1,4 @@
-"""What a load test found, and the tables in which it is shown: on the terminal, in docs and on the page."""
+"""The results of a load test, and their tables for the terminal, the docs and the page."""
 
 import os
 import platform
@@ -51,7 +51,7 @@ class ReportOrigin(msgspec.Struct, frozen=True):
 
 
 class MeasuredBeside(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pattern of readers met: a summary by way to pace, and a clairvoyant's seconds on average."""
+    """One pattern of readers: a summary for each way to pace, and the clairvoyant's seconds on average."""
 
     policies: dict[str, Summary]
     clairvoyant: float | None = None

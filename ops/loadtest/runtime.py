@@ -32,7 +32,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
     @property
     def several(self) -> bool:
-        """Several processes answer in turn: the counter is one of theirs, and no difference says anything."""
+        """True if several processes answer in turn: each has a counter of its own, so that differences mean nothing."""
         return self.went_back > 1
 
     @property
@@ -40,7 +40,7 @@ class Runtime(msgspec.Struct, frozen=True):
         return self.minutes > 0 and not self.several
 
     def lines(self) -> Iterator[str]:
-        """Yield what a person should know, last what to do."""
+        """Yield the result for a person; the last line is what to do."""
         if self.several:
             yield f"the counter went back {self.went_back} times at one commit: several processes answer behind this"
             yield "address, each with a counter and a breaker of its own, so that nothing can be measured from outside."
@@ -80,7 +80,7 @@ def measure(lml: HealthUpstream, clock: Clock, seconds: float, step: Callable[[]
 
 
 def _sample(lml: HealthUpstream, clock: Clock) -> tuple[float, int, object] | None:
-    """Return time, counter and commit, or None where LML does not tell."""
+    """Return time, counter and commit; None where LML does not give them."""
     try:
         body = lml.health().body or {}
     except RefreshError:

@@ -73,7 +73,7 @@ class MemoryPace:
 
 
 class RefusedError(Exception):
-    """LML answered as it will answer everything: no such key, or no such endpoint."""
+    """LML refuses every request: it does not know the key, or does not have the endpoint."""
 
 
 class Deliveries:
@@ -88,7 +88,7 @@ class Deliveries:
         self._unfinished = len(self._due)
 
     def work_off(self, worker: Worker, day: Day) -> None:
-        """Be one slot: take what is due, as the refresh function does, until every message is finished.
+        """Work as one slot: take what is due, as the refresh function does, until every message is finished.
 
         What a slot raises ends the others too; raises RefusedError where LML lets nobody in.
         """

@@ -106,7 +106,7 @@ class VirtualLoop:
             asyncio._set_running_loop(None)  # noqa: SLF001
 
     def close(self) -> None:
-        """Forget what is still due."""
+        """Drop all callbacks that are still due."""
         self._ready.clear()
         self._timers.clear()
         self._closed = True
@@ -121,7 +121,7 @@ class VirtualLoop:
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Have a failure that nobody looked at end the run."""
+        """End the run with a failure that no task has handled."""
         self._failure = context.get("exception") or RuntimeError(str(context.get("message")))
 
     def _next(self) -> _Due:

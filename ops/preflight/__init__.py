@@ -1,4 +1,4 @@
-"""`rotation preflight`: may this be deployed? One line a check; what cannot be looked at is no."""
+"""`rotation preflight`: checks whether this may be deployed. A check that cannot be made counts as failed."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def preflight(
     sentry_org: str | None,
     sentry_project: str | None,
 ) -> Answer:
-    """Make every check that is not skipped; what cannot be looked at is no."""
+    """Make every check that is not skipped; one that cannot be made counts as failed."""
     section = configured(config_file or SAMCONFIG, config_env) if config_env else Configured(None, None, {})
     parameters = section.parameters | dict(map(assignment, given))
     console, template = Console(stderr=True), template_for(parameters)

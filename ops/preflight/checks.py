@@ -1,4 +1,4 @@
-"""What preflight asks AWS, LML and the database, each of the deployment that is planned."""
+"""Preflight's checks with AWS, LML and the database, for the deployment that is planned."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _MEASURE: Final = "measure it: rotation loadtest --lml-url https://... --measure
 
 
 def gate(plan: PlannedStack) -> CheckFinding:
-    """Ask whether the deploy gate would let a run start, and whether LML takes the key."""
+    """Check that the deploy gate would let a run start, and that LML takes the key."""
     read = settings.SettingsReader(plan.environment, plan.target.secret)
     lml, token = read.checked((read.lml(), read.secret("GITHUB_TOKEN")))
     with RefreshClient(lml, SystemClock()) as client:
@@ -44,7 +44,7 @@ def gate(plan: PlannedStack) -> CheckFinding:
 
 
 def coverage(plan: PlannedStack, here: Mapping[str, str] | None) -> CheckFinding:
-    """Ask if enough rows carry an identity (docs/design/settings.md); `here` holds variables over the function's."""
+    """Check that enough rows have an identity (docs/design/settings.md); `here` overrides the function's variables."""
     environment = dict(plan.environment)
     if here is not None:
         own = {name: here[name] for name in DATABASE if here.get(name)}
@@ -77,7 +77,7 @@ def coverage(plan: PlannedStack, here: Mapping[str, str] | None) -> CheckFinding
 
 
 def concurrency(plan: PlannedStack) -> CheckFinding:
-    """Ask whether the account has room for what is reserved; a stack that stands gives back what it holds."""
+    """Check that the account has room for what is reserved; a deployed stack gives back its own reserve."""
     if wrong := [text for text in plan.reserved.values() if not re.fullmatch("[0-9]{1,9}", text)]:
         raise CannotLookError(f"{wrong[0]!r} is no number of executions to reserve", "correct RefreshConcurrency")
     functions, names = plan.target.client("lambda"), plan.target.names
@@ -99,7 +99,7 @@ def concurrency(plan: PlannedStack) -> CheckFinding:
 
 
 def secrets(plan: PlannedStack) -> CheckFinding:
-    """Ask whether every secret can be read and used, and is the same one for all functions that need it."""
+    """Check that every secret can be read and used, and is the same one for all functions that need it."""
     named: dict[str, dict[str, list[str]]] = {}
     for function, environment in sorted(plan.environments.items()):
         for variable, arn in environment.items():
@@ -125,7 +125,7 @@ def secrets(plan: PlannedStack) -> CheckFinding:
 
 
 def budget(plan: PlannedStack, page: Path = PATH) -> CheckFinding:
-    """Ask whether the pace is the load test's, and for production whether it fits what LML's other callers do.
+    """Check that the pace is the load test's, and for production that it fits the calls of LML's other callers.
 
     How many calls those make is measured at LML (`rotation loadtest --measure-runtime`) and written into the page.
     """

@@ -1,4 +1,4 @@
-"""What preflight asks Sentry: whether people's dashboards use the new names, and whether the old job is off."""
+"""Preflight's checks with Sentry: dashboards use the new names, and the old job is off."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ OLD_SPANS: Final = " OR ".join(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Where Sentry is and how it is asked; None for what nobody has set."""
+    """Sentry's address and credentials; None for what is not set."""
 
     url: str
     organization: str | None
@@ -42,7 +42,7 @@ class Account:
 
 
 def dashboards(account: Account) -> CheckFinding:
-    """Ask whether `rotation sentry migrate` would still rewrite something."""
+    """Check that `rotation sentry migrate` has nothing left to rewrite."""
     with account.api() as api:
         uses = migrate.inventory(api)
     left = [f"{use.change.path} {use.change.name!r}" for use in uses if use.rewritten]
@@ -57,7 +57,7 @@ def dashboards(account: Account) -> CheckFinding:
 
 
 def old_job(account: Account, now: datetime) -> CheckFinding:
-    """Ask whether no span with the old job's attributes is younger than OFF_AFTER."""
+    """Check that no span with the old job's attributes is younger than OFF_AFTER."""
     with account.api() as api:
         if not account.project:
             raise CannotLookError("it is not known where the old job's spans went", "set SENTRY_PROJECT")

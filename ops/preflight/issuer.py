@@ -1,4 +1,4 @@
-"""What preflight asks the issuer of the picker's tokens: its keys, and what would become of a token."""
+"""Preflight's checks with the issuer of the picker's tokens: its keys, and the decision about one token."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ _FUNCTION = "AuthorizeFunction"
 
 
 def tokens(plan: PlannedStack, token: str | None) -> CheckFinding:
-    """Ask whether tokens could be checked, and with a token what a DJ who has it would be answered."""
+    """Check that tokens can be checked; given a token, also what a DJ with it would be answered."""
     if _FUNCTION not in plan.environments:
         return CheckFinding(ok=True, reason="PickerState is DISABLED: nobody needs a token")
     try:

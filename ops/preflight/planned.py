@@ -1,4 +1,4 @@
-"""What is about to be deployed: the template of this checkout, filled in as `sam deploy` would."""
+"""The planned deployment: the template of this checkout, filled in as `sam deploy` would do it."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ Parameters: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What a section of samconfig.toml says of a deployment."""
+    """A section of samconfig.toml: stack, region and parameters of a deployment."""
 
     stack_name: str | None
     region: str | None
@@ -124,7 +124,7 @@ def _standing(stack_name: str | None, region: str | None) -> tuple[Target, Param
 
 
 class _Filler:
-    """Works values out as CloudFormation does, as far as functions' variables and conditions go."""
+    """Evaluates values as CloudFormation does, as far as functions' variables and conditions need it."""
 
     def __init__(self, template: deploy.Template, parameters: Parameters, names: Mapping[str, str]) -> None:
         self._conditions = template["Conditions"]

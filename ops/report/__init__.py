@@ -1,4 +1,4 @@
-"""`rotation report`: a run as one HTML page that works from disk, on a phone, in the dark and without scripts."""
+"""`rotation report`: a run as one HTML page, readable from disk, on a phone, in dark mode and without scripts."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a run's log lines say of its pace, its slots and its requests. Pure; times are paced seconds.
+"""Pace, slots and requests of a run, read from its log lines. Pure; times are paced seconds.
 
 A delivery's metrics are one log line, or several of up to 100 values (`core.telemetry.Telemetry.message_span`): for
 each request the wait before it, its duration and the Discogs calls it was charged. Starts are worked out from these.
@@ -15,7 +15,7 @@ MINUTE: Final = 60.0
 BUCKETS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds that separate the bars of requests by duration."""
 
-# A log line is JSON of any shape: an edge, where Any is the honest type.
+# A log line is JSON of any shape, so that its type is Any.
 ReportLine = Mapping[str, Any]
 
 
@@ -145,7 +145,7 @@ def by_duration(requests: Iterable[DrawnRequest]) -> list[tuple[str, int]]:
 
 
 def troubles(lines: Iterable[ReportLine]) -> list[Trouble]:
-    """Return what went wrong with requests, the most frequent first."""
+    """Return the kinds of failed requests, the most frequent first."""
     found: Counter[str] = Counter()
     ids: Counter[str] = Counter()
     for line in lines:

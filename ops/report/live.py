@@ -1,4 +1,4 @@
-"""A run as a page that goes on by itself: server-sent events, on 127.0.0.1.
+"""A run as a page that updates itself: server-sent events, on 127.0.0.1.
 
 `python -m ops.report.live --url-file FILE --part NAME URL ...` serves the last run of `rotation up`'s cloud, and
 `/health` of its parts.
@@ -52,7 +52,7 @@ _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What pages are told: `at` is when the data was read, `problem` why it could not be read again."""
+    """What is sent to pages: `at` is when the data was read, `problem` why it could not be read again."""
 
     title: str = "no run yet"
     html: str = page.NO_RUN
@@ -78,7 +78,7 @@ class Feed:
         self._gives_up = 0.0
         self.period = PERIOD
         self.over: str | None = None
-        """Why nobody looks any more, once that is so."""
+        """Why the feed has ended; None while it goes on."""
 
     def look(self) -> Look:
         """Return the newest look, at most `period` seconds old."""
@@ -89,7 +89,7 @@ class Feed:
             return self._look
 
     def end(self, why: str) -> None:
-        """Tell every page its last state, and that it was the last."""
+        """Send every page its last state, and that it is the last one."""
         with self._looking:
             self._fresh_until = 0.0
         self._gives_up = time.monotonic() + _LATE_LINES
@@ -159,7 +159,7 @@ class Feed:
         return replace(material, seen=replace(material.seen, view=self._shown))
 
     def _is_settled(self) -> bool:
-        """Whether the log lines of a run that has ended are all there, or will not come."""
+        """True if the log lines of a run that has ended are all there, or are too late to come."""
         if self._ended is None:
             return True
         run, seen = self._ended.run, self._ended.seen

@@ -1,4 +1,4 @@
-"""What a report is made of: the ledger's accounts, the functions' log lines, the database's rows. Nothing is invented.
+"""The data of a report: the ledger's accounts, the functions' log lines, the database's rows.
 
 Where a source does not answer, its part of the report says so instead of showing something.
 """
@@ -27,7 +27,7 @@ _LOGS: Final = ("FanOutLogs", "RefreshLogs", "DeadLetterLogs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a page of one run is made of; `unknown` holds, by source, why it said nothing."""
+    """The data of one run's page; `unknown` holds, by source, why it could not be read."""
 
     seen: Snapshot
     whole: bool = True
@@ -65,7 +65,7 @@ def gather(target: Target, run_id: str | None) -> Material:
 
 
 def glance(target: Target, run: Run) -> Material:
-    """Read what tells how a run is getting on, and no more."""
+    """Read only what shows the state of a run that goes on."""
     seen = take(target, run)
     return Material(seen=seen, whole=False, unknown=seen.unknown)
 

@@ -1,4 +1,4 @@
-"""One run as one HTML page: still, it runs nothing and fetches nothing; live, its one script hears of updates."""
+"""One run as one HTML page: as a file it has no script and fetches nothing; live, its one script receives updates."""
 
 import base64
 import hashlib
@@ -48,12 +48,12 @@ class Listed:
 
 
 def render(material: Material) -> str:
-    """Return the page as a file that stays as it is."""
+    """Return the page as a file, without updates."""
     return _shell(title(material), content(material), seen=material.seen)
 
 
 def render_live(title: str, content: str) -> str:
-    """Return the page that goes on by itself, with what there is now."""
+    """Return the page that updates itself, with the present state."""
     return _shell(title, content, script=Markup(_SCRIPT))  # noqa: S704 - our own file
 
 

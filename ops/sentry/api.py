@@ -1,4 +1,4 @@
-"""As much of Sentry's web API as keeping and migrating needs; every refusal becomes a sentence about what to do."""
+"""The part of Sentry's web API that is needed; every refusal becomes a sentence with what to do."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -134,7 +134,7 @@ class Api:
 
     @staticmethod
     def _wait(answer: httpx.Response, tried: int) -> float | None:
-        """Seconds until another try is worth it; None when none is."""
+        """Return the seconds until another try; None if there is to be none."""
         if answer.status_code == 429:
             retry_after = answer.headers.get("Retry-After", "")
             wait = float(retry_after) if retry_after.isdigit() else float(2**tried)
@@ -143,7 +143,7 @@ class Api:
 
 
 def _decoded(answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
-    """Return the JSON of an answer; a page of a proxy or a login is none, whatever its status."""
+    """Return the JSON of an answer; raises SentryError for another body, such as a login page, whatever its status."""
     try:
         return answer.json()
     except ValueError:

@@ -7,14 +7,14 @@ from typing import Any, Final
 from ops.sentry.api import Api, Path, SentryError, SentryObject
 
 KEYS: Final[dict[Path, str]] = {"monitors": "slug"}
-"""By what Sentry addresses an object; the others go by `id`."""
+"""The field by which Sentry addresses an object; for the others it is `id`."""
 NAMES: Final[dict[Path, str]] = {"alert-rules": "name", "monitors": "slug", "dashboards": "title"}
-"""By what an object of ours is found again."""
+"""The field by which an object of ours is found."""
 _RESTLESS: Final = frozenset(
     {"id", "dateCreated", "dateModified", "dateUpdated", "dateAdded", "lastVisited", "lastCheckIn", "nextCheckIn"}
     | {"nextCheckInLatest", "environments", "visits"}
 )
-"""Fields that move by themselves, or when an object is written as it was."""
+"""Fields that change by themselves, or when an object is written unchanged."""
 
 
 class ChangedMeanwhileError(SentryError):
@@ -23,7 +23,7 @@ class ChangedMeanwhileError(SentryError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One object, as it stands (None: none of its name does) and as it will."""
+    """One object, as it is (None: there is none of its name) and as it will be."""
 
     path: Path
     name: str
@@ -36,7 +36,7 @@ class Change:
 
 
 def make(api: Api, changes: Sequence[Change]) -> None:
-    """Make all changes; if one fails, take back those before it and say how things stand. Raises SentryError."""
+    """Make all changes; if one fails, undo those before it. Raises SentryError with the state of things."""
     for change in changes:
         if _stands(api, change) != steady(change.before):
             raise ChangedMeanwhileError(

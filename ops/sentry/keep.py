@@ -24,7 +24,7 @@ FILES: Final[dict[api.Path, str]] = {
 NOTES: Final[dict[api.Path, str]] = {
     "alert-rules": "Sentry alerts on no ratio of two sums: this goes by backfill.not_found_percent of a single run"
 }
-"""What somebody who agrees to a plan has to know of it."""
+"""Notes for the person who applies a plan."""
 LONGEST: Final = 160  # characters of a value; `plan -o` has all of them
 
 

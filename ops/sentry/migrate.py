@@ -1,4 +1,4 @@
-"""From the old job's attributes to this one's: who uses them in Sentry, where each goes, and the way back."""
+"""From the old job's attributes to this one's: which objects of Sentry use them, the new names, and the undo."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ NO_SUCCESSOR: Final = {
     "backfill.artists_error": "only in the ledger and the log, as artist_errors",
 }
 COLLECTIONS: Final[tuple[Path, ...]] = ("dashboards", "discover/saved", "explore/saved", "alert-rules")
-"""Dashboards first: that is what people look at while the jobs change places."""
+"""Dashboards first, since people look at them during the change of jobs."""
 _OLD: Final = re.compile(r"backfill\.(?:releases|artists)_\w+")
 _SPAN_NAME: Final = re.compile(r'\b(span\.description|span\.name|transaction):"?rotation-artist-backfill\.totals\b"?')
 _SPAN_OP: Final = re.compile(r'\bspan\.op:"?job\.tally\b"?')
@@ -61,7 +61,7 @@ def inventory(sentry: Api) -> list[Use]:
 
 
 def kept(uses: list[Use]) -> bytes:
-    """Return the file that leads back."""
+    """Return the file for `--undo`."""
     changes = [use.change for use in uses if use.rewritten]
     return msgspec.json.format(
         msgspec.json.encode([Kept(it.path, it.name, it.before or {}, it.after) for it in changes])
@@ -69,7 +69,7 @@ def kept(uses: list[Use]) -> bytes:
 
 
 def way_back(sentry: Api, file: bytes) -> list[Change]:
-    """Return what puts everything back; raises OperatorError if that cannot be, nothing then is written."""
+    """Return the changes that undo a migration; raises OperatorError, with nothing written, if that cannot be."""
     try:
         saved = [(it, str(it.before[KEYS.get(it.path, "id")])) for it in msgspec.json.decode(file, type=list[Kept])]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
@@ -124,12 +124,12 @@ def _use(path: Path, found: SentryObject) -> Use | None:
 
 
 def why(name: str) -> str:
-    """Say why an old attribute has no successor."""
+    """Return why an old attribute has no successor."""
     return NO_SUCCESSOR.get(name, "not an attribute that the old job wrote")
 
 
 def lines(uses: list[Use]) -> Iterator[str]:
-    """Say what was found, object by object."""
+    """Yield what was found, object by object."""
     for use in uses:
         yield f"{use.change.path} {use.change.name!r}"
         yield from (f"  {line}" for line in use.rewritten)

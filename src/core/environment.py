@@ -23,11 +23,11 @@ class SettingsError(ValueError):
     """One line for each problem, each beginning with the variable it is about."""
 
     may_pass = False
-    """Whether it is of this moment: nothing is wrong with the settings, but who keeps a secret cannot be reached."""
+    """True if it may be over soon: the settings are right, but a secret's store cannot be reached."""
 
 
 class SecretUnavailableError(LookupError):
-    """Why a secret cannot be read, and what to do; never what it holds."""
+    """Why a secret cannot be read, and what to do; never its value."""
 
     def __init__(self, why: str, *, may_pass: bool = False) -> None:
         super().__init__(why)
@@ -57,11 +57,11 @@ class Secret:
 
     @property
     def is_unset(self) -> bool:
-        """Say whether there is neither a value nor an ARN; fetches nothing."""
+        """True if there is neither a value nor an ARN; fetches nothing."""
         return not self._value and not self._arn
 
     def get(self) -> str | None:
-        """Return a token or an address without what an editor left around it, None when there is none.
+        """Return a token or an address without white space or byte-order mark around it, None when there is none.
 
         Raises SettingsError.
         """
@@ -179,7 +179,7 @@ class Reader:
         return self._environ.get(name, "").strip() or self._defaults[name]
 
     def is_set(self, name: str) -> bool:
-        """Say whether the variable itself is there, whatever its default."""
+        """True if the variable itself is set, whatever its default."""
         return bool(self._environ.get(name, "").strip())
 
     def text(self, name: str) -> str:

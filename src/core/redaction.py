@@ -1,4 +1,4 @@
-"""The last line against a secret in what leaves: every log line, span, event and item of the ledger passes here."""
+"""Hides secrets in everything that leaves the process: log lines, spans, events and items of the ledger."""
 
 import re
 from collections.abc import Collection, Mapping

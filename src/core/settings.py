@@ -57,7 +57,7 @@ class Sentry(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     traces_sample_rate: float
     schedule: Schedule | None = None
-    """What check-ins tell the cron monitor; None leaves the monitor as it is."""
+    """The configuration that check-ins send to the cron monitor; None leaves the monitor as it is."""
 
 
 class Lml(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What is wrong with JSON from elsewhere, in words for whoever has to put it right."""
+"""Problems of JSON from elsewhere, as sentences for the person who has to correct it."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""Says who may read tracks, before the HTTP API lets a request through (a Lambda authorizer, payload 2.0)."""
+"""The Lambda authorizer of the HTTP API (payload 2.0): decides who may read tracks."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What Lambda runs before the first event: its init phase has a whole processor, an invocation a share of one."""
+"""Work for Lambda's init phase, before the first event: it has a whole processor, an invocation only a share of one."""
 
 import os
 from collections.abc import Callable

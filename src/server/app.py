@@ -1,4 +1,4 @@
-"""The ASGI app: reading tracks, the OpenAPI document, whether it is alive, whether it is ready."""
+"""The ASGI app: tracks, the OpenAPI document, `/health` and `/ready`."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ READY_PATH: Final = "/ready"
 AT_ONCE: Final = 40
 """Requests that may wait for the database or LML; the limiter lets few of them wait long."""
 READY_SECONDS: Final = 3.0
-"""For which the database may take to say that it is there."""
+"""The longest time for the database's answer."""
 CORS_SECONDS: Final = 600
 EXPOSED: Final = ("etag", "retry-after")
 """Headers of answers that a page of another origin may read."""
@@ -59,7 +59,7 @@ def build(picker: Picker, authorizer: Authorizer | None, origins: tuple[str, ...
 
 
 class WarmReads:
-    """Answers what needs no waiting before anything else looks at it; the rest goes to the app.
+    """Answers warm reads before routing and middleware; every other request goes to the app.
 
     A read is warm where the token was let in a moment ago and the row's tracks are in memory. Routing, middleware and
     a thread would cost such a read more than all else that is done for it.
@@ -139,7 +139,7 @@ class Tracks:
 
 
 class Ready:
-    """Tells whether the database is reachable, and how far the walk is; one look at a time, whoever asks."""
+    """Answers whether the database is reachable, and how far the walk is; one query at a time, whoever asks."""
 
     def __init__(self, picker: Picker) -> None:
         self._walker = picker.warmer

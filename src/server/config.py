@@ -17,7 +17,7 @@ _TOKENS = ("PICKER_JWKS_URL", "PICKER_JWT_ISSUER", "PICKER_JWT_AUDIENCE")
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     picker: PickerSettings
     authorization: AuthorizationSettings | None
-    """None lets everybody read, which only a developer's machine may: LOCAL_DEV=1 and nothing said of tokens."""
+    """None lets everybody read, which only a developer's machine may: LOCAL_DEV=1 and no settings of tokens."""
     origins: tuple[str, ...]
     """Whose pages may read the answers; "*" is everybody's."""
     host: str

@@ -1,4 +1,4 @@
-"""An issuer's public keys, from its JSON Web Key Set (RFC 7517); kept, and never asked for more than is polite."""
+"""An issuer's public keys, from its JSON Web Key Set (RFC 7517); kept, and fetched at most once a minute or so."""
 
 import json
 import threading
@@ -87,7 +87,7 @@ def _named(each: dict[str, object]) -> tuple[str, Key | None]:
         return "", None
     try:
         jwk = PyJWK.from_dict(each)
-    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError):  # a key of nonsense costs only itself
+    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError):  # a malformed key is left out
         return "", None
     if isinstance(jwk.key, RSAPublicKey) and jwk.key.key_size < _RSA_BITS_LEAST:
         return "", None
@@ -123,7 +123,7 @@ class Keys:
             return self._keys.get(kid)
 
     def fetch_early(self) -> None:
-        """Fetch the keys before anybody asks; what keeps them away is met by the first who does, who fetches anew."""
+        """Fetch the keys before the first token comes; after a failure the first token fetches them again."""
         with self._lock:
             self._renew()
             if not self._keys:

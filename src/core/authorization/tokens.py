@@ -36,7 +36,7 @@ class Authorizer:
         self._keys.fetch_early()
 
     def remembers(self, authorization: str) -> bool:
-        """Say whether this very header was let in a moment ago, and its token has not expired; waits for nothing."""
+        """True if this very header was let in a moment ago and its token has not expired; waits for nothing."""
         until = self._allowed.get(authorization)
         return until is not None and time.time() < until
 
@@ -45,7 +45,7 @@ class Authorizer:
         return self.explain(authorization)[0]
 
     def explain(self, authorization: str | None) -> tuple[Decision, str]:
-        """Decide, and say why, for an operator; whoever holds the token is not told. Raises KeysUnavailableError."""
+        """Return the decision and its reason, for an operator and not for the caller. Raises KeysUnavailableError."""
         try:
             claims = self._claims(authorization or "")
         except KeysUnavailableError:
@@ -62,7 +62,7 @@ class Authorizer:
         return "allowed", "it is valid, and its role may read tracks"
 
     def _claims(self, authorization: str) -> dict[str, Any]:
-        """Return what a valid token says; raises KeysUnavailableError, and anything for one that is not valid."""
+        """Return the claims of a valid token; raises KeysUnavailableError, and anything for an invalid one."""
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not 0 < len(token) <= TOKEN_MOST:

@@ -1,4 +1,4 @@
-"""Events that want nothing of a function: tests of Lambda's console, and pings that keep an environment warm."""
+"""Events that ask for no work: tests of Lambda's console, and pings that keep an environment warm."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,17 +12,17 @@ _NO_RECEIPT: Final = "MessageReceiptHandle"
 
 
 def ignored(hint: str) -> dict[str, object]:
-    """Answer an event that wants nothing."""
+    """Return the answer to an event that asks for no work."""
     return {"outcome": NOT_WANTED, "hint": hint}
 
 
 def is_of_eventbridge(event: Mapping[str, object]) -> bool:
-    """Say whether a rule or a schedule of EventBridge has sent this; the console's samples are not of it."""
+    """True if a rule or a schedule of EventBridge has sent this; the console's samples do not count."""
     return "detail-type" in event and event.get("account") != _NOBODY
 
 
 def is_of_sqs(event: object) -> bool:
-    """Say whether this holds messages of SQS, of whatever shape: it has records, and one is of SQS or has a body."""
+    """True if this holds messages of SQS in any shape: it has records, and one is of SQS or has a body."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list):
         return False
@@ -30,5 +30,5 @@ def is_of_sqs(event: object) -> bool:
 
 
 def is_sample(receipt: object) -> bool:
-    """Say whether a message with this receipt comes from the console and lies in no queue."""
+    """True if a message with this receipt comes from the console, and so lies in no queue."""
     return receipt == _NO_RECEIPT

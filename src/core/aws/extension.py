@@ -23,7 +23,7 @@ class Afterwards:
 
     It has to be made while the environment starts, since Lambda takes no extension later. Where there is no such
     API, or it takes none, nothing is kept awake: what goes on is frozen with the environment, and thaws with it. `warn`
-    is told why, but not of the end of the environment.
+    gets the reason, but no call at the end of the environment.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the authorizer of an HTTP API tells the functions behind it (payload 2.0, simple responses).
+"""The authorizer's answer to an HTTP API, and what of it reaches the functions (payload 2.0, simple responses).
 
 API Gateway knows two answers of an authorizer, in and out, and passes on what stands beside the first. So "in" is not
 yet a yes: a function answers with data only where it finds `allowed` there.
@@ -15,12 +15,12 @@ REFUSED: Final[dict[str, object]] = {"isAuthorized": False}
 
 
 def let_in(decision: GatewayDecision) -> dict[str, object]:
-    """Return what an authorizer answers to let a request through to its function, and what that is to do."""
+    """Return the answer that lets a request through, with the decision for its function."""
     return {"isAuthorized": True, "context": {"decision": decision}}
 
 
 def decision(event: dict[str, object]) -> object:
-    """Return what the authorizer told of a request; None where none was asked."""
+    """Return the authorizer's decision about a request; None where there was no authorizer."""
     found: object = event
     for name in ("requestContext", "authorizer", "lambda", "decision"):
         found = found.get(name) if isinstance(found, dict) else None

@@ -34,7 +34,7 @@ class SendError(Exception):
 
 
 class RefreshQueue(msgspec.Struct, frozen=True):
-    """Where refresh messages wait."""
+    """The queue of refresh messages."""
 
     client: "SQSClient"
     url: str
@@ -73,7 +73,7 @@ class RefreshQueue(msgspec.Struct, frozen=True):
 
 
 class ParkedQueue(msgspec.Struct, frozen=True):
-    """Where bodies wait for a person that no function can work on."""
+    """The queue of bodies that no function can read, for a person."""
 
     client: "SQSClient"
     url: str

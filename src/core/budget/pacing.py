@@ -40,14 +40,14 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """Ledger item `PACE`: the one pace of all slots, replays and manual invokes."""
 
     next_start: float = 0.0
-    """Nothing is sent before."""
+    """The earliest time of the next slice."""
     rest: RestReason | None = None
     """Why nothing is sent: LML's breaker is open and a `trial` is due, it was (`breaker`), or Discogs is down."""
     rest_since: float = 0.0
     trial: int | None = None
     """The identity that LML's breaker has shed and that goes again alone; None for any."""
     word: str = ""
-    """What `/health` says of Discogs while it is down."""
+    """The state of Discogs in LML's `/health`, while it is down."""
 
     def in_words(self, now: float) -> str | None:
         """Why and for how long nothing is sent, for a person; None at an ordinary pace."""

@@ -35,7 +35,7 @@ class PaceStore(Protocol):
 
 
 class ProbeUpstream(Protocol):
-    """What a throttle asks of LML; `core.lml.client.RefreshClient` is one, the load test's model another."""
+    """What a throttle calls of LML: `core.lml.client.RefreshClient`, or the load test's model."""
 
     def round_trip(self) -> float: ...
 
@@ -88,7 +88,7 @@ class Throttle:
         self._limits = limits
         self._rng = rng
         self.on_rest: Callable[[Rest], None] = lambda _: None
-        """Hears of each rest that this slot begins."""
+        """Called with each rest that this slot begins."""
         self._round_trip: float | None = None
         self._warm = False
 
@@ -174,7 +174,7 @@ class Throttle:
             self._change(lambda pace, _: pacing.owing(pace, self._limits, more))
 
     def _ask_again(self, pace: Pace, revision: int) -> None:
-        """Be the one slot that asks whether Discogs is up again; the others rest on, or go on."""
+        """Ask whether Discogs is up again; one slot does so, and the others wait for its answer."""
         if not self._store.write_pace(replace(pace, next_start=self._clock.pace() + pacing.DISCOGS_REST), revision):
             return
         if (word := self._word_of_discogs()) is None:

@@ -1,4 +1,4 @@
-"""What an answer of LML counts for: the rules of docs/design/counting.md. Pure, and tolerant of any JSON."""
+"""Counts an answer of LML by the rules of docs/design/counting.md. Pure; takes any JSON."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, cast
@@ -53,7 +53,7 @@ _SHED: Final = "DiscogsBreakerOpenError"
 
 
 def read_answer(asked: Sequence[int], body: object) -> Reading:
-    """Sort `asked` ids by what `body`, the decoded JSON of a 200, says of them; never raises."""
+    """Sort `asked` ids by their results in `body`, the decoded JSON of a 200; never raises."""
     items, malformed = _results(body)
     wanted = set(asked)
     verdicts: dict[int, Verdict] = {}

@@ -80,7 +80,7 @@ class RefreshAnswer(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What `GET /health` said; an unhealthy LML says it with 503."""
+    """The body of `GET /health`; an unhealthy LML sends it with 503."""
 
     status_code: int
     body: dict[str, object]
@@ -125,11 +125,11 @@ class RefreshClient:
         return elapsed
 
     def probe(self, *, limit: float = _PROBE_LIMIT) -> int:
-        """Return the status of the empty list, which tells whether the endpoint is there; raises RefreshError."""
+        """Send an empty list and return the status, which shows whether the endpoint exists; raises RefreshError."""
         return self._send("POST", _REFRESH, limit, ())[0].status
 
     def health(self, *, limit: float = _PROBE_LIMIT) -> Health:
-        """Ask LML how it is; costs it a live Discogs check. Raises RefreshError unless the answer is a JSON object."""
+        """Ask LML for its state, which costs a Discogs call. Raises RefreshError unless the answer is a JSON object."""
         reply, elapsed = self._send("GET", "/health", limit)
         try:
             body = _decoded(reply.body)
@@ -211,14 +211,14 @@ class RefreshClient:
         return min(max(0.0, wait * self._clock.speed), _RETRY_AFTER_CAP)
 
     def _head(self, reply: HttpReply, fault: str = "") -> str:
-        """Return the fault and what the body tells, or its head, on one line."""
+        """Return the fault and the message of the body, or the body's head, on one line."""
         text = _message(reply.body) or reply.body[: 4 * _DETAIL].decode(errors="replace")
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return (fault + (line or "an empty body") if fault else line)[:_DETAIL]
 
 
 def _message(body: bytearray) -> str | None:
-    """What LML says in an error body, `{"message": ..., "details"?: ...}`; None for a body of another shape."""
+    """Return the message of an error body, `{"message": ..., "details"?: ...}`; None for a body of another shape."""
     with suppress(ValueError):
         body_ = _decoded(body)
         if isinstance(body_, dict) and isinstance(message := body_.get("message"), str):

@@ -1,4 +1,4 @@
-"""What both clients of LML raise."""
+"""The base of the errors of both LML clients."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""May a run start? Only against an LML that has the refresh endpoint and takes our key."""
+"""The deploy gate: a run starts only against an LML that has the refresh endpoint and takes our key."""
 
 import json
 from typing import Final
@@ -56,7 +56,7 @@ class Github(msgspec.Struct, frozen=True):
 
 
 def check(lml: RefreshClient, *, local_dev: bool, github: Github) -> Gate:
-    """Decide by LML's commit, and by asking the endpoint for nothing, which shows whether it takes our key."""
+    """Decide by LML's commit, and by a request with an empty list, which shows whether LML takes our key."""
     try:
         health = lml.health()
     except RefreshError as error:
@@ -68,7 +68,7 @@ def check(lml: RefreshClient, *, local_dev: bool, github: Github) -> Gate:
 
 
 def _by_commit(commit: object, *, local_dev: bool, github: Github) -> Gate:
-    """Refuse an LML that is known to be too old; a commit that nobody knows is no reason."""
+    """Refuse an LML that is known to be too old; an unknown commit is no reason to refuse."""
     sha = commit.strip() if isinstance(commit, str) else ""
     if not sha:
         return Gate(
@@ -87,7 +87,7 @@ def _by_commit(commit: object, *, local_dev: bool, github: Github) -> Gate:
 
 
 def _by_probe(lml: RefreshClient, why: str) -> Gate:
-    """Ask the endpoint for nothing; any refusal but these four shows that it is there and takes the key."""
+    """Send an empty list; every status but these four shows that the endpoint exists and takes the key."""
     try:
         status = lml.probe()
     except RefreshError as error:

@@ -1,4 +1,4 @@
-"""HTTP requests of which the whole is bounded: name lookup, connection, headers, body; in time and in bytes."""
+"""HTTP requests with one limit for all of it (name lookup, connection, headers, body), in time and in bytes."""
 
 import asyncio
 import logging
@@ -145,7 +145,7 @@ class BoundedHttp:
         )
 
     async def _start_over(self) -> None:
-        """Let the connection go: httpcore counts one that was cancelled at the wrong moment as in use for ever."""
+        """Drop the connection: httpcore counts one that was cancelled at the wrong moment as in use for ever."""
         given_up, self._client = self._client, self._new_client()
         with suppress(httpx.HTTPError, OSError):
             await given_up.aclose()

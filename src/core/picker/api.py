@@ -45,7 +45,7 @@ class ApiReply(NamedTuple):
 
 
 class TracksRequest(NamedTuple):
-    """What a request wants: the tracks of a row, if the asker has not got them already."""
+    """A request: the tracks of a row, unless the client has them already."""
 
     rotation_id: str
     if_none_match: str | None = None
@@ -69,7 +69,7 @@ def asked(event: object) -> TracksRequest | ApiReply:
 
 
 def turned_away(event: object, *, needs_decision: bool) -> ApiReply | None:
-    """Answer a request for tracks that nobody has proven to be allowed; None for one that is.
+    """Return the answer to a request that is not allowed; None for one that is.
 
     A developer's machine has no authorizer, and needs no decision.
     """
@@ -98,7 +98,7 @@ def reply_to(
     *,
     if_none_match: str | None = None,
 ) -> ApiReply:
-    """Answer a request for the tracks of a row; `report` hears what went wrong, the DJ only what kind of thing."""
+    """Answer a request for the tracks of a row; `report` gets the error, the DJ only its kind."""
     row = number(rotation_id)
     if row is None:
         return problem(400, _NO_ID)

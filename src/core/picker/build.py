@@ -16,7 +16,7 @@ from core.picker.warm import Warmer
 from core.telemetry import Telemetry
 
 FLUSH_SECONDS = 0.3
-"""What a DJ may wait for Sentry."""
+"""How long a DJ may wait for Sentry."""
 
 
 class Picker(msgspec.Struct, frozen=True):

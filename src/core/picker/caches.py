@@ -29,7 +29,7 @@ Origin: TypeAlias = Literal["cached", "shared", "fetched"]
 
 
 class CachedValue(Protocol):
-    """What the picker keeps."""
+    """The values of the caches."""
 
     @property
     def found(self) -> bool:
@@ -101,7 +101,7 @@ class Cache(Generic[_K, _T]):
             self._entries.pop(key, None)
 
     def items(self) -> list[tuple[_K, _T]]:
-        """Return what lives; what has ended makes room."""
+        """Return the live entries; drop those that have ended."""
         now = self._clock.utc().timestamp()
         with self._lock:
             for key in [key for key, (_, until) in self._entries.items() if until <= now]:
@@ -173,7 +173,7 @@ class Answers(Generic[_K, _V]):
         return None
 
     def standings(self) -> Iterable[tuple[_K, Standing]]:
-        """Return how every answer stands that this process remembers."""
+        """Return the state of every answer that this process remembers."""
         for cache in self._caches.values():
             for key, kept in cache.items():
                 yield key, Standing(kept.at, kept.until, kept.value.found, kept.value.fetches)
@@ -215,7 +215,7 @@ class Answers(Generic[_K, _V]):
         return self._remembered(key, kept, walk=walk)
 
     def _ends_soon(self, kept: KeptAnswer[_V]) -> bool:
-        """Whether the walk should renew it; what never lives that long cannot be kept warm by the next walk."""
+        """True if the walk should renew it; not an answer whose life is too short for the next walk."""
         return kept.until - self._now() < self._renewed_under < self._life(kept.value)
 
     def _life(self, value: _V) -> float:

@@ -1,4 +1,4 @@
-"""Calls that several wait for and that may outlast them: one at a time for a key, each in a thread of its own."""
+"""Calls that several callers wait for: one at a time for a key, each in a thread that may outlast its callers."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Background:
-    """Calls to LML that nobody may have to wait for. They end with the process, and never keep it from ending."""
+    """Calls to LML in threads that end with the process and never keep it from ending."""
 
     def __init__(self) -> None:
         self._under_way = 0
@@ -29,7 +29,7 @@ class Background:
             raise
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is under way, for so many wall seconds at most; returns whether that is so."""
+        """Wait until no call is under way, for so many wall seconds at most; returns whether none is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._under_way == 0, seconds)
 

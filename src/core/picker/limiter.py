@@ -53,7 +53,7 @@ class YieldError(Exception):
 
 
 class Meter(Protocol):
-    """Where the bucket's one number is kept: the paced milliseconds at which it will be full again."""
+    """The store of the bucket's one number: the paced milliseconds at which it will be full again."""
 
     def read(self) -> int: ...
 
@@ -63,7 +63,7 @@ class Meter(Protocol):
 
 
 class OwnMeter:
-    """The bucket of a process that has nobody to share it with."""
+    """The bucket of a process that shares it with no other."""
 
     def __init__(self) -> None:
         self._full_at = 0
@@ -122,7 +122,7 @@ class Limiter:
     """Admits calls: 5 at once, 50 a minute, after 5 s of queueing at most, past the breaker of their kind.
 
     The walk never takes the last permit, leaves 10 of the 50, in the bucket and in every minute, and does not queue
-    here: it is told when to come back, so that no DJ who wants the same answer waits for a walk that waits for DJs.
+    here: it gets the time of its next try, so that no DJ who wants the same answer waits for a walk that waits for DJs.
     """
 
     def __init__(self, meter: Meter, clock: Clock) -> None:

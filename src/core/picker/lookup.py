@@ -135,7 +135,7 @@ class LookupClient:
 
 
 def means_various(artist: str) -> bool:
-    """Say whether a name stands for "various artists", in the spellings that the station uses; "variety" does not."""
+    """True if a name stands for "various artists", in the spellings that the station uses; "variety" does not."""
     return _VARIOUS.fullmatch(" ".join(artist.split())) is not None
 
 
@@ -143,7 +143,7 @@ _read_release = msgspec.json.Decoder(_ReleaseFound).decode
 
 
 def _read_lookup(body: bytes | bytearray) -> tuple[_Found, Pick]:
-    """Return what LML says, and of its results the one that counts, the first; raises msgspec.DecodeError."""
+    """Return LML's answer and the first of its results, the one that counts; raises msgspec.DecodeError."""
     found = msgspec.json.decode(body, type=_Found)
     artwork = msgspec.json.decode(found.results[0], type=_Result).artwork if found.results else None
     if artwork is None or found.search_type != "direct":
@@ -156,7 +156,7 @@ class _Detail(msgspec.Struct):
 
 
 def _is_own_404(reply: "HttpReply", release_id: int) -> bool:
-    """Whether LML itself says that Discogs has no such release, and not a proxy's page or a route that is missing."""
+    """True if the 404 is LML's own about a release, and not a proxy's page or a missing route."""
     try:
         return msgspec.json.decode(reply.body, type=_Detail).detail == f"Release {release_id} not found"
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -21,7 +21,7 @@ class Last(NamedTuple):
 
 
 class Survey(msgspec.Struct):
-    """What is kept: the latest pick by row, releases by their id, and when the walk last asked LML for a row."""
+    """The kept answers: the latest pick by row, releases by their id, and when the walk last asked LML for a row."""
 
     picks: dict[int, Last] = {}
     releases: dict[int, Standing] = {}

@@ -1,4 +1,4 @@
-"""From a rotation row to its tracks by the three tiers; each answer says how it came about (docs/design/picker.md)."""
+"""From a rotation row to its tracks by the three tiers; each answer holds its origin (docs/design/picker.md)."""
 
 import threading
 from collections.abc import Callable
@@ -104,7 +104,7 @@ class Resolver:
         self._lock = threading.Lock()
 
     def tracks(self, rotation_id: int) -> list[Track]:
-        """Return what a DJ sees of a row; raises what `answer` raises."""
+        """Return the tracks of a row for a DJ; raises what `answer` raises."""
         return list(self.answer(rotation_id).tracks)
 
     def remembered(self, rotation_id: int) -> TrackList | None:
@@ -227,7 +227,7 @@ class Resolver:
             return self._lml.release(release_id)
 
     def _last_of(self, row: PickerRow, rotation_id: int) -> Last | None:
-        """Return what a row with a marker was last asked under; a second level that is away says nothing of it."""
+        """Return how a row with a valid marker was last asked; None without one, or while the shared level is away."""
         if row.attempted_at is None or self._clock.utc() - row.attempted_at >= MARKER_LIFE:
             return None
         known = self._last.get(rotation_id)
@@ -258,7 +258,7 @@ class Resolver:
                     self._warn(source.error)
                 elif source.release_id is not None and not source.tracks:
                     self._released(source.release_id, _Caller())
-            except Exception as error:  # noqa: BLE001 - nobody waits for it; the next DJ meets the same, and is told
+            except Exception as error:  # noqa: BLE001 - nobody waits for it; the next DJ gets the error
                 self._warn(error)
             finally:
                 with self._lock:

@@ -16,7 +16,7 @@ _QUERIES: Final = Path(__file__).with_name("picker.sql")
 
 
 class PickerRow(msgspec.Struct, frozen=True):
-    """What the tiers know of a row, in their order."""
+    """The columns of a row that the tiers use, in the order of the tiers."""
 
     release_id: int | None
     identity_release_id: int | None
@@ -58,11 +58,11 @@ class Rows:
         self._run("mark_attempt", rotation_id=rotation_id, attempted_at=at)
 
     def live_activity(self, since: datetime) -> bool:
-        """Say whether a track was logged after a moment; raises DatabaseError."""
+        """True if a track was logged after a moment; raises DatabaseError."""
         return bool(self._run("live_activity", since=since)[0][0])
 
     def ping(self) -> None:
-        """Ask the database for nothing; raises DatabaseError when it is away."""
+        """Run an empty query; raises DatabaseError when the database is away."""
         self._run("ping")
 
     def close(self) -> None:

@@ -156,7 +156,7 @@ class Walker:
         return True
 
     def _visit(self, rotation_id: int, cursor: Cursor, check: Callable[[], None]) -> None:
-        """Open a row as a DJ would, and count what the resolver says of it; `check` raises when it is too late."""
+        """Open a row as a DJ would, and count how it was resolved; `check` raises when it is too late."""
         check()
         self._give_way_to_a_show(cursor, check)
         source = self._resolved(rotation_id, check)
@@ -212,7 +212,7 @@ class Walker:
         return origin == "fetched"
 
     def _patiently(self, work: Callable[[], _T], check: Callable[[], None]) -> _T:
-        """Do it as soon as DJs leave room for it."""
+        """Do the work as soon as DJs leave room for it, and return its result."""
         while True:
             try:
                 return work()

@@ -1,4 +1,4 @@
-"""When the walk is walked: as one invocation of Lambda after the other, or again and again in a long-lived process."""
+"""Starts the walks: as one invocation of Lambda after the other, or every 20 h in a long-lived process."""
 
 import threading
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class Warmer(Walker):
         """Walk as one invocation of Lambda, from the beginning or from the cursor that an earlier one left.
 
         Returns the counters so far and whether that was all. `hand_over` gets the next invocation's event. What the
-        walk raises is told to Sentry and raised again, so that Lambda tries once more. A test of the console or a ping
+        walk raises goes to Sentry and is raised again, so that Lambda tries once more. A test of the console or a ping
         is answered, and walks nowhere.
         """
         self._telemetry.bind(run_id=None)
@@ -142,7 +142,7 @@ class Warmer(Walker):
 
 
 def _starts_a_walk(event: object) -> bool:
-    """Say whether this is what a deploy, a schedule, a person or an earlier invocation sends."""
+    """True for the event of a deploy, a schedule, a person or an earlier invocation."""
     return isinstance(event, dict) and (not event or "cursor" in event or events.is_of_eventbridge(event))
 
 

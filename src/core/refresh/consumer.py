@@ -40,7 +40,7 @@ class RefreshConsumer(Consumer, frozen=True):
             if run.goes_on and not self._is_late(run):
                 result = self._part(run, left, time_left).work()
             else:
-                result = PartResult(next_part=left, ended=True)  # LML is not even asked for its round trip
+                result = PartResult(next_part=left, ended=True)  # LML is not called at all
             return self._conclude(delivery, located, result)
 
     def _part(self, run: Run, left: RefreshMessage, time_left: Callable[[], float]) -> Part:

@@ -1,4 +1,4 @@
-"""What one part of one message has come to."""
+"""The result of one part of one message."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class PartResult(msgspec.Struct):
-    """What one part did."""
+    """Totals, failures and what is left of one part."""
 
     totals: Totals = Totals()
     next_part: RefreshMessage | None = None

@@ -27,7 +27,7 @@ _NO_ENDPOINT: Final = frozenset({404, 405})
 
 
 class RefreshUpstream(Protocol):
-    """What a part asks of LML; `core.lml.client.RefreshClient` is one, the load test's model another."""
+    """What a part calls of LML: `core.lml.client.RefreshClient`, or the load test's model."""
 
     def refresh(self, ids: Sequence[int], *, limit: float) -> RefreshAnswer: ...
 
@@ -37,7 +37,7 @@ class OpenSpan(Protocol):
 
 
 class Reporter(Protocol):
-    """Where a part reports; `core.telemetry.Telemetry` is one."""
+    """What a part calls to report; `core.telemetry.Telemetry` has it."""
 
     def metric(self, name: str, value: float) -> None: ...
 
@@ -47,7 +47,7 @@ class Reporter(Protocol):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """What a slot works with, made once per environment."""
+    """The services of a slot, made once per environment."""
 
     lml: RefreshUpstream
     throttle: Throttle
@@ -124,7 +124,7 @@ class Part:
         return result
 
     def _measure_round_trip(self) -> None:
-        """Learn what an empty request takes, which proves address and key before any id is sent."""
+        """Time an empty request, which also proves address and key before any id is sent."""
         try:
             self._throttle.measure_round_trip()
         except RefreshError as error:
@@ -261,7 +261,7 @@ class Part:
             self._result.without_artists.append(identity)
 
     def _doubts(self, identity: int) -> bool:
-        """Put an id off that LML calls warmed without any artist; False once Discogs was up and it stays so.
+        """Ask an id again later that LML calls warmed without any artist; False once Discogs was up and it stays so.
 
         LML tells a tombstone so, and every failure of Discogs (docs/decisions/an-answer-in-doubt.md).
         """

@@ -73,7 +73,7 @@ class Connection(Protocol):
 
 @contextmanager
 def translated(database: settings.Database, what: str) -> Iterator[None]:
-    """Raise what goes wrong inside as `DatabaseError`; `what` says what was being done."""
+    """Raise errors inside as `DatabaseError`; `what` names what was being done."""
     try:
         yield
     except (native.Error, OSError, UnicodeError) as error:  # UnicodeError: a host that no name can be
@@ -300,13 +300,13 @@ class Pool:
 
 
 def is_of_the_query(error: Exception) -> bool:
-    """Say whether PostgreSQL refused the query itself, so that it would on another connection too."""
+    """True if PostgreSQL refused the query itself, so that another connection would not help."""
     code = _code(error)
     return bool(code) and not code.startswith(("08", "57P")) and code not in _NOT_OF_THE_QUERY
 
 
 def read_authorities(database: settings.Database) -> None:
-    """Read the certificate authorities for the connections to come; what is wrong with them is told by the first."""
+    """Read the certificate authorities for later connections; the first connection raises what is wrong with them."""
     if _is_over_tls(database):
         with suppress(OSError):
             _tls_context(database)

@@ -30,7 +30,7 @@ StartOutcome = dict[str, object]
 
 
 class RunRefusedError(Exception):
-    """The deploy gate does not let the run start; its text is the gate's reason."""
+    """The deploy gate refuses the run; the text is the gate's reason."""
 
 
 class _Ids(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class _Ids(msgspec.Struct, frozen=True):
 
 
 class FanOut(msgspec.Struct, RunService, frozen=True):
-    """What the fan-out function works with, made once per environment."""
+    """Starts runs; made once per environment."""
 
     lifecycle: RunLifecycle
     queue: RefreshQueue
@@ -231,7 +231,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
 
     @contextmanager
     def _ended_if_it_fails(self, run: Run) -> Iterator[None]:
-        """End a run whatever keeps it from being planned: nothing was sent, and the next start finds the lock free."""
+        """End a run that cannot be planned, whatever the error: nothing was sent, and the lock is free again."""
         try:
             yield
         except RunRefusedError as refusal:
@@ -260,7 +260,7 @@ class FanOut(msgspec.Struct, RunService, frozen=True):
 
 
 def _already(run: Run) -> StartOutcome:
-    """What a start answers for a run that is under way or over."""
+    """Return the answer to a start for a run that is under way or over."""
     another = '`rotation run --force`, or the input {"force": true}, starts another one'
     match run.status:
         case "complete":

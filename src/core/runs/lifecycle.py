@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 LEAST_VERDICTS: Final = 100
 """Verdicts before a share of errors may stop a run."""
 PLANNING_LIMIT: Final = timedelta(hours=1)
-"""Age at which a run that is still planned has nobody who plans it: Lambda and the schedule try for an hour."""
+"""Age at which a run in `planning` is given up: Lambda and the schedule try a start for an hour."""
 
 
 class RunLifecycle(msgspec.Struct, frozen=True):
-    """Brings runs to their end, whichever invocation happens to be the one that does it."""
+    """Locks, stops, closes and reports runs; any invocation may do each of these."""
 
     ledger: Ledger
     telemetry: "Telemetry"
@@ -218,7 +218,7 @@ def send_unsent(ledger: Ledger, queue: RefreshQueue, clock: Clock, run: Run) -> 
 
 
 def _too_many_errors(run: Run, max_error_percent: int | None) -> str | None:
-    """Say why a run must not go on or read as complete; None where it may."""
+    """Return why a run must not go on or read as complete; None where it may."""
     failed, scanned = run.totals.lml_error, run.totals.identities_scanned
     if run.totals.all_failed and run.messages_done == run.messages_planned:
         return f"every verdict failed: {failed} of {scanned} identities"

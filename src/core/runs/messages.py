@@ -1,4 +1,4 @@
-"""Where deliveries of refresh messages come in: taken apart, located in the ledger, committed once, handed on."""
+"""Deliveries of refresh messages: read, located in the ledger, committed once, handed on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,16 +24,16 @@ class ClaimedError(Exception):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What SQS hands over."""
+    """One message as SQS delivers it."""
 
     body: str
     headers: Headers
     receive_count: int
     request_id: str
     message_id: str = ""
-    """SQS's own, by which a delivery is given back."""
+    """SQS's id of the message, with which a delivery is given back."""
     is_sample: bool = False
-    """The console's, which lies in no queue: what cannot be read of it is nobody's loss."""
+    """True for the console's sample, which lies in no queue, so that an unreadable one is not parked."""
 
 
 class _Attribute(msgspec.Struct):
@@ -109,7 +109,7 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class MessageStore(msgspec.Struct, RunService, frozen=True):
-    """The messages of runs: what is left of one is what the ledger holds, and never what a delivery's body says."""
+    """The messages of runs. What is left of one is read from the ledger, never from a delivery's body."""
 
     lifecycle: RunLifecycle
     queue: RefreshQueue
@@ -139,7 +139,7 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
         return Located(run, item, item.left)
 
     def park(self, delivery: Delivery, reason: str) -> None:
-        """Put a body aside for a person, with the reason."""
+        """Send a body to the parked queue for a person, with the reason."""
         if delivery.is_sample:
             self.telemetry.warning("slice_error", f"the console's sample message does nothing: {reason}")
             return
@@ -147,7 +147,7 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
         self.parked.park(delivery.body, self.telemetry.redacted(reason))
 
     def note(self, run_id: str, number: int, progress: Progress) -> None:
-        """Note what a part under way has come to, for people who watch; a run goes on without them."""
+        """Write the progress of a part for people who watch; an error of AWS there does not stop the part."""
         notes = self.ledger.progress
         with suppress(BotoCoreError, ClientError):
             notes.write(run_id, number, progress, self.clock.utc())
@@ -212,7 +212,7 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
 
 
 class Consumer(msgspec.Struct, RunService, frozen=True):
-    """What takes deliveries out of `store` and brings their run to its end."""
+    """The base of the two consumers: takes deliveries through `store`, and closes their run when it is done."""
 
     store: MessageStore
     max_error_percent: int

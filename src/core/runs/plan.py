@@ -26,7 +26,7 @@ class MalformedMessageError(ValueError):
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a part knows and the next one needs; times are whole paced seconds."""
+    """The knowledge that a part hands to the next one; times are whole paced seconds."""
 
     in_doubt: dict[int, Moment] = {}
     """Id to when it was first answered as warmed without artists: asked again after all others."""

@@ -78,7 +78,7 @@ _TYPING_ERROR: Final = 0.8
 
 
 def is_start(event: object) -> bool:
-    """Say whether somebody means to start a run; else it is a test of the console, or a ping.
+    """True if an event is meant to start a run; else it is a test of the console, or a ping.
 
     The schedule's and a rule's events do, an empty object, and one with a key of a start, mistyped ones too.
     """

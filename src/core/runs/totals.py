@@ -81,9 +81,9 @@ class Totals(ReportedTotals, frozen=True, kw_only=True):
 TOTALS: Final = Totals.__struct_fields__
 REPORTED_TOTALS: Final = ReportedTotals.__struct_fields__
 SUMMARY_TOTALS: Final = (*REPORTED_TOTALS, "not_attempted")
-"""What accounts for every planned identity."""
+"""The totals that together account for every planned identity."""
 ACCOUNTS: Final = (*SUMMARY_TOTALS, "warmed_without_artists")
-"""What is reported of a run that has ended, on its totals span and in CloudWatch."""
+"""The accounts that are reported of a run that has ended, on its totals span and in CloudWatch."""
 
 
 def resolved(status: LmlStatus, **of_sources: int) -> Totals:

@@ -55,7 +55,7 @@ class RequestSpan:
 
 
 class Telemetry:
-    """What one environment reports; built once, bound anew by each invocation.
+    """Logs, spans, events, check-ins and metrics of one environment; built once, bound anew by each invocation.
 
     No method raises when Sentry is away. `secrets` are texts that must never leave, read at every write, so that it
     may grow as secrets are fetched; they are hidden, and so is what looks like a credential.

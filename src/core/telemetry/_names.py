@@ -1,4 +1,4 @@
-"""What all of telemetry calls things, and Sentry's SDK is not needed for."""
+"""Names that all of telemetry uses, importable without Sentry's SDK."""
 
 from collections.abc import Mapping
 from typing import Final, TypeAlias

@@ -32,7 +32,7 @@ _PUBLIC_KEY: Final = "sentry-public_key="  # an item of the baggage
 
 
 class _Transport(HttpTransport):
-    """The SDK's own, except that a flush is bounded as a whole and says afterwards whether Sentry took everything."""
+    """The SDK's transport, with a limit for a whole flush, which returns whether Sentry took everything."""
 
     TIMEOUT = 2  # seconds of a request; 30 would keep those of the next invocation waiting behind a dead connection
 
@@ -63,7 +63,7 @@ class _Transport(HttpTransport):
             self._enveloped.notify_all()
 
     def on_dropped_event(self, _reason: str) -> None:
-        """Note what the SDK tells of a lost envelope: no connection, another status than 2xx, a full queue."""
+        """Note an envelope that the SDK has lost: no connection, another status than 2xx, a full queue."""
         self._refused = True
 
     def record_lost_event(
@@ -97,7 +97,7 @@ class SentrySdk:
     """The SDK, for this process; while it is not started, and without a DSN, all of this goes nowhere."""
 
     def start(self, settings: "settings.Sentry", redact: Redaction) -> None:
-        """Begin reporting to Sentry, or to nobody without a DSN; raises when it is malformed or cannot be fetched.
+        """Start the SDK, which sends nothing without a DSN; raises when the DSN is malformed or cannot be fetched.
 
         Nothing is automatic: what is not used takes time, and could send what nobody saw (docs/design/local.md).
         """

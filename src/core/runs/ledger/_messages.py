@@ -1,4 +1,4 @@
-"""Items `RUN#<id>` / `MESSAGE#00003`: what is left of each message, and who is at it."""
+"""Items `RUN#<id>` / `MESSAGE#00003`: what is left of each message, and which invocation works on it."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Id to reason, for every `lml_error`."""
 
     def is_claimed(self, now: datetime, *, by_other_than: str) -> bool:
-        """Whether another invocation is at it."""
+        """True if another invocation works on it."""
         return self.claimed_by not in {None, by_other_than} and self.claimed_until > now.timestamp()
 
 
@@ -52,7 +52,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def winner(self) -> str:
-        """Who committed which part, as the ledger remembers it."""
+        """The invocation and the part of this commit, as the ledger keeps them."""
         return f"{self.message.next_part}/{self.request_id}"
 
     @property

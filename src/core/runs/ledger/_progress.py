@@ -1,4 +1,4 @@
-"""Items `RUN#<id>` / `PROGRESS#00003`: what a part has come to so far, for people; no account rests on it."""
+"""Items `RUN#<id>` / `PROGRESS#00003`: the state of a part under way, for people; no account depends on it."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProgressItems(msgspec.Struct, frozen=True):
-    """Written after each request by whoever works on a message, over what was there."""
+    """Written over the item before, after each request, by the invocation that works on the message."""
 
     table: Table
 

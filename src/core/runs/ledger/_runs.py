@@ -63,7 +63,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def goes_on(self) -> bool:
-        """Whether its messages are handed to LML."""
+        """True if its messages are handed to LML."""
         return self.status in {"sending", "running"}
 
     @property
