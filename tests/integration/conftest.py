@@ -1,4 +1,4 @@
-"""One local cloud for all tests that want one: it is shared, and so are its queues and its ledger."""
+"""One local cloud, and one of `rotation up`, for all tests of a worker: they share its queues and its ledger."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,6 @@ from tests.integration.operating import Operator
 IDENTITIES = 24
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep every test of the shared cloud on one worker: with a cloud per worker two cores start four databases."""
-    for item in items:
-        if "running_cloud" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("cloud"))
-
-
 @pytest.fixture(scope="session")
 def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     directory = Path(tmp_path_factory.mktemp("cloud"))
@@ -31,7 +24,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """The directory in which `rotation up` was called; its tests are of the xdist group `operator`."""
+    """The directory in which `rotation up` was called."""
     operator = Operator(tmp_path_factory.mktemp("operator"))
     result = operator.rotation("up", "--identities", str(OPERATED), "--speed", "400")
     assert result.exit_code == 0, result.output

@@ -11,8 +11,6 @@ import pytest
 from local import cluster, postgres
 from tests.integration.operating import Operator
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):

@@ -15,8 +15,6 @@ from local.lml import app
 from local.world import World
 from tests.integration.operating import check_shape
 
-pytestmark = pytest.mark.xdist_group("cloud")
-
 ROTATION = Path(sys.executable).with_name("rotation")
 
 
@@ -60,6 +58,7 @@ def test_a_warm_day_costs_no_discogs_call_however_busy_the_machine_is():
     assert "LML, which had everything cached, made no Discogs call" not in complaint  # it holds
 
 
+@pytest.mark.long
 def test_no_identities_are_a_complete_run_too():
     """With a key that looks like an option, as one in 64 random ones does."""
     finished = demo("--identities", "0", "--lml-api-key=-a-key")
@@ -99,6 +98,7 @@ def test_a_wrong_key_is_refused_before_anything_is_sent_and_the_demo_fails():
     assert "LML_API_KEY" in finished.stdout + finished.stderr
 
 
+@pytest.mark.long
 def test_an_unreachable_lml_is_refused_with_the_reason():
     finished = demo("--identities", "3", "--lml-url", "http://127.0.0.1:1")
 

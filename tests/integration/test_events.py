@@ -96,7 +96,6 @@ def test_the_row_of_the_dj_s_request_is_one_of_the_demo_s_that_have_a_release():
     assert row.discogs_release_id
 
 
-@pytest.mark.xdist_group("operator")
 def test_the_readme_s_line_without_a_container_works_as_it_stands(operator):
     (line,) = [line for line in LINES if "local.invoke" in line]
     (operator.directory / "events").symlink_to(ROOT / "events")

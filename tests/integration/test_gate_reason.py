@@ -8,7 +8,6 @@ from ops.runs import invoke
 from ops.target import OperatorError, local_target
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.xdist_group("cloud")
 ALLOWED = "LML runs the gate commit 8a1344c; its refresh endpoint is there (answered 422 to an empty list)"
 REFUSED = "LML is not healthy: GET /health answered 503; see that LML is up and well, then start the run again"
 BOTH = pytest.mark.parametrize("started", [ALLOWED, REFUSED], ids=["allowed", "refused"], indirect=True)

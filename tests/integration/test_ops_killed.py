@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,6 @@ import pytest
 from local import started
 from tests.eventually import eventually
 from tests.integration.operating import Operator
-
-pytestmark = pytest.mark.xdist_group("operator")
 
 ROTATION = Path(sys.executable).with_name("rotation")
 COMMANDS = {"up": ("up", "--identities", "3"), "demo": ("demo", "--identities", "40", "--speed", "1", "--json")}
@@ -37,13 +36,17 @@ def alive(directory, servers):
     ]
 
 
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(signal.SIGHUP, marks=pytest.mark.long), signal.SIGTERM, signal.SIGKILL],
-    ids=lambda it: it.name,
-)
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("entries", [1, pytest.param(4, marks=pytest.mark.long)])
+ENDINGS = [
+    pytest.param(
+        *ending,
+        id="-".join((ending[0], ending[1].name, str(ending[2]))),
+        marks=() if ending in {("up", signal.SIGTERM, 1), ("demo", signal.SIGKILL, 1)} else pytest.mark.long,
+    )
+    for ending in product(COMMANDS, (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL), (1, 4))
+]
+
+
+@pytest.mark.parametrize(("command", "number", "entries"), ENDINGS)
 def test_what_was_started_before_a_signal_is_ended_by_it_or_by_down(tmp_path, command, number, entries):
     """While the database is made, while the others start, and while the template is deployed or the run goes on."""
     other = subprocess.Popen(["/bin/sleep", "600"])  # somebody else's

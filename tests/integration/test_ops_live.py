@@ -17,8 +17,6 @@ from tests.browser.devtools import CHROMIUM, browser
 from tests.eventually import eventually
 from tests.integration.operating import INTERRUPTIBLE, SHAPES
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 PHONE = 390
 BRIGHTNESS = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number).reduce((a, b) => a + b)"
 

@@ -3,8 +3,6 @@
 import httpx
 import pytest
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 GONE = {"times": None, "reset": "before"}
 WRONG_KEY = {"times": None, "status": 403}
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 
-import pytest
-
 from tests.eventually import eventually
 
 INTERRUPTIBLE = """
@@ -19,7 +17,6 @@ from ops.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever this process was told to ignore
 main()
 """
-pytestmark = pytest.mark.xdist_group("operator")
 
 
 def test_runs_are_listed_the_newest_first_with_what_they_came_to(operator):

@@ -9,8 +9,6 @@ import pytest
 from core.picker.api import PATH
 from tests.integration.operating import Operator, check_shape
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 
 def processes_of(directory):
     """The command lines of what runs there."""

@@ -12,8 +12,6 @@ from ops.report import figures
 from ops.report.material import Material, gather
 from tests.integration.operating import IDENTITIES, Operator
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 
 @dataclass
 class Reported:

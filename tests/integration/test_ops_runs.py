@@ -25,8 +25,6 @@ from tests.eventually import eventually
 from tests.integration.build import kill_server
 from tests.integration.operating import IDENTITIES, INTERRUPTIBLE, Operator
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 
 @dataclass(frozen=True)
 class Book:

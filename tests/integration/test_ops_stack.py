@@ -9,8 +9,6 @@ from local import deploy
 from tests.eventually import eventually
 from tests.integration.operating import Operator
 
-pytestmark = pytest.mark.xdist_group("operator")
-
 FEW = "5,6,7,8,9,10"
 
 

@@ -18,8 +18,6 @@ from local.cloud import Options
 from local.world import World
 from tests.eventually import eventually
 
-pytestmark = pytest.mark.xdist_group("cloud")
-
 _firings = count()
 
 
@@ -178,7 +176,7 @@ def test_a_message_without_a_body_that_fits_is_parked_with_its_reason(running_cl
     assert "not a refresh message" in message["MessageAttributes"]["reason"]["StringValue"]
 
 
-@pytest.mark.parametrize("concurrency", [2, 3])
+@pytest.mark.parametrize("concurrency", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_lml_never_sees_more_requests_at_once_than_the_parameter_says(tmp_path, concurrency):
     """With ten messages waiting and a budget that would let all of them through."""
     world = World.seeded(20, warm=True).without_tombstones()  # which would be asked for again a minute later

@@ -11,7 +11,7 @@ import pytest
 
 from local import deploy
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("sam")]
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 EVENTS = dict(re.findall(r"^\| `events/([a-z-]+)\.json` \| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))

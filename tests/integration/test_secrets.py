@@ -398,7 +398,6 @@ def test_a_leak_would_be_found_wherever_it_is(job, where):
 # What an operator sees
 
 
-@pytest.mark.xdist_group("operator")
 def test_no_secret_is_in_an_operator_s_pages_answers_and_logs(operator, tmp_path):
     target, cloud = operator.target, operator.running.cloud
     lifecycle = target.client("secretsmanager")

@@ -60,6 +60,7 @@ def test_the_generated_types_type_check_with_every_answer(directory):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 def test_a_status_that_is_never_answered_would_be_seen(directory):
     """Else the test above proves nothing."""
     assert compiled(directory, USE.replace("STATUSES", "418")).returncode != 0
