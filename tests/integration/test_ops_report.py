@@ -30,9 +30,9 @@ def reported(operator):
     ids = World.seeded(identities=IDENTITIES).identity_ids()
     full = operator.data("run", "--wait", "--ids", ",".join(map(str, ids)))["run_id"]
     lml = operator.running.cloud.lml_url
-    httpx.post(f"{lml}/_faults", json=[{"path": "refresh", "status": 422, "times": 2}]).raise_for_status()
+    httpx.post(f"{lml}/_faults", json=[{"path": "refresh", "status": 422, "times": 1}]).raise_for_status()
+    # The first request has one identity or two: never all three, with which the run would have come to nothing.
     failing = operator.data("run", "--wait", "--ids", ",".join(map(str, ids[:3])))["run_id"]
-    httpx.post(f"{lml}/_reset").raise_for_status()  # of the two, one may be left
     return Reported(operator, full, failing)
 
 
