@@ -40,6 +40,7 @@ from ops.watch import View
 SPEED: Final = 200.0
 PATIENCE: Final = 60.0  # seconds until fan-out must have opened its run
 FAILED_SHOWN: Final = 20
+_AGAIN: Final = "Put right what is named, and call the demo again."
 INIT_FAILED: Final = "Worker init failed"  # the emulator's words
 
 
@@ -109,9 +110,9 @@ def demo(
         run = report.run
     except settings.SettingsError as error:
         reason = str(error).replace("LIBRARY_METADATA_URL", "--lml-url") if lml_url else str(error)
-        console.print(f"[bold red]not begun[/]: {escape(reason)}\nCorrect it and call the demo again.", soft_wrap=True)
+        console.print(f"[bold red]not begun[/]: {escape(reason)}\n{_AGAIN}", soft_wrap=True)
     except (DemoError, DeployError, OperatorError, PostgresError, ProcessError) as error:
-        console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]not finished[/]: {escape(str(error))}\n{_AGAIN}", soft_wrap=True)
         run = getattr(error, "run", None)
     if as_json:
         click.echo(json.dumps(_summary(run, report)))
@@ -127,7 +128,7 @@ def _show_picker(world: World, speed: float | None, *, as_json: bool) -> bool:
         shown = ops_picker.play(world, console, speed=speed or ops_picker.SPEED)
         finished = True
     except (PostgresError, ProcessError) as error:
-        console.print(f"[bold red]not finished[/]: {escape(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]not finished[/]: {escape(str(error))}\n{_AGAIN}", soft_wrap=True)
     if as_json:
         click.echo(json.dumps(shown))
     return finished
@@ -157,9 +158,9 @@ def _play(there: Cloud, options: Options, console: Console) -> DemoReport:
     try:
         run = watch.show(_able(there, views), console)
     except watch.NeverBegunError as error:
-        raise DemoError("\n".join([str(error), *_complaints(there)])) from None
+        raise DemoError("\n".join([str(error).partition(":")[0], *_complaints(there)])) from None
     if run.status in {"refused", "failed"}:
-        raise DemoError(f"run {run_id} was {run.status}: {run.reason}\nPut that right and call the demo again.", run)
+        raise DemoError(f"run {run_id} was {run.status}: {run.reason}", run)
     messages = list(ledger.messages.all(run_id, run.messages_planned))
     with rotation.connect(evidence.database(there)) as table:
         stale = table.rows_of([identity for message in messages for identity in message.not_found])

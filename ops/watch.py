@@ -14,7 +14,7 @@ from core.clock import Clock
 from core.runs.ledger import Ledger, Run
 from core.runs.ledger import Progress as Noted
 from core.runs.totals import TOTALS, Totals
-from ops.target import Target
+from ops.target import OperatorError, Target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,7 +106,7 @@ def _trouble(noted: Sequence[Noted]) -> str | None:
     return f"{since}: {noted[-1].error}"
 
 
-class NeverBegunError(Exception):
+class NeverBegunError(OperatorError):
     """No run appeared in the ledger in time; fan-out's log says why."""
 
 
@@ -117,7 +117,9 @@ def watch(ledger: Ledger, run_id: str, clock: Clock, *, patience: float) -> Iter
         run = ledger.runs.read(run_id)
         waited = time.monotonic() - began
         if run is None and waited > patience:
-            raise NeverBegunError(f"{run_id} is not in the ledger after {waited:.0f} s")
+            raise NeverBegunError(
+                f"{run_id} is not in the ledger after {waited:.0f} s: `rotation logs --level error` says why"
+            )
         if run is not None:
             pace, _ = ledger.pace.read_pace()
             view = look(run, pace, clock, ledger.progress.all(run_id)).not_before(view)

@@ -68,7 +68,9 @@ def old_job(account: Account, now: datetime) -> CheckFinding:
         moment = datetime.fromisoformat(newest["timestamp"])
         seen = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (LookupError, TypeError, ValueError):
-        raise SentryError("Sentry, GET events: the span has no timestamp that can be read") from None
+        raise SentryError(
+            "Sentry, GET events: the span has no timestamp; is SENTRY_URL the address of Sentry itself?"
+        ) from None
     reason = f"its last span, {newest.get('span.description')}, is of {utc_text(seen)}"
     if now - seen > OFF_AFTER:
         return CheckFinding(ok=True, reason=reason)

@@ -111,7 +111,10 @@ class Api:
     def _request(self, method: str, path: str, body: SentryObject | None = None) -> httpx.Response:
         """Send a request, again after 429 and, where nothing can have been written by it, after a 5xx."""
         if self._client.base_url.host != self._client.base_url.join(path).host:
-            raise SentryError(f"Sentry sends its next page from elsewhere, where the token must not go: {path}")
+            raise SentryError(
+                f"Sentry sends its next page from elsewhere, where the token must not go: {path}; set SENTRY_URL to "
+                "the host that answers"
+            )
         what = f"Sentry, {method} {path.removeprefix(str(self._client.base_url)).partition('?')[0]}"
         for tried in range(1, TRIES + 1):
             try:

@@ -52,7 +52,9 @@ def make(api: Api, changes: Sequence[Change]) -> None:
                 api.update(change.path, change.key, change.after)
         except (SentryError, KeyboardInterrupt) as error:
             left = [line for done in reversed(begun) for line in _take_back(api, done)]
-            state = f"NOT put back: {'; '.join(left)}" if left else "everything is as it was before"
+            state = "everything is as it was before: put right what is named, then try again"
+            if left:
+                state = f"NOT put back: {'; '.join(left)}: put it right in Sentry by hand"
             raise SentryError(f"{str(error) or 'interrupted'}\n{state}") from None
 
 

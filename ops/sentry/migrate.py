@@ -84,7 +84,8 @@ def way_back(sentry: Api, file: bytes) -> list[Change]:
             continue
         if steady(now) != steady(it.after):
             raise ChangedMeanwhileError(
-                f"{it.path} {it.name!r} was changed since the migration; nothing was put back, the file has how it was"
+                f"{it.path} {it.name!r} was changed since the migration; nothing was put back: put it back by hand, "
+                "the file has how it was"
             )
         changes.append(Change(path=it.path, name=it.name, before=now, after=it.before))
     return changes

@@ -80,7 +80,7 @@ class Secret:
             return Login(None, self._possible(text) or None)
         username, password = fields.get("username"), fields.get("password")
         if not (isinstance(password, str) and password and isinstance(username, str | None)):
-            raise self._unusable('is JSON without a text under "password"')
+            raise self._unusable('is JSON without a text under "password": store it with one, or the password alone')
         return Login(username or None, self._possible(password))
 
     def fetch_anew(self) -> bool:
@@ -111,7 +111,7 @@ class Secret:
 
     def _possible(self, password: str) -> str:
         if "\0" in password:
-            raise self._unusable("holds a NUL, which no password of PostgreSQL can")
+            raise self._unusable("holds a NUL, which no password of PostgreSQL can: store it anew")
         return password
 
     def _unusable(self, why: str) -> SettingsError:
@@ -185,7 +185,7 @@ class Reader:
     def text(self, name: str) -> str:
         value = self.optional(name)
         if value is None:
-            self.problem(name, "is required and not set")
+            self.problem(name, "is required and not set: set it")
         return value or ""
 
     def items(self, name: str) -> list[str]:

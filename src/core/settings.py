@@ -176,7 +176,8 @@ class SettingsReader(Reader):
             return 1.0
         if float(value) != 1 and not self.local_dev:
             self.problem(
-                "CLOCK_SPEED", f"is {value}; only LOCAL_DEV=1 may set it: LML would get {value} times the budget"
+                "CLOCK_SPEED",
+                f"is {value}; only LOCAL_DEV=1 may set it, as LML would get {value} times the budget: leave it out",
             )
         return float(value)
 
@@ -196,7 +197,8 @@ class SettingsReader(Reader):
         slice_max = self.integer("REFRESH_SLICE_MAX", 1, LML_REFRESH_BATCH_CAP)
         if slice_max > batch_size and self.is_set("REFRESH_SLICE_MAX"):
             self.problem(
-                "REFRESH_SLICE_MAX", f"is {slice_max}, more than BACKFILL_LML_BATCH_SIZE, which is {batch_size}"
+                "REFRESH_SLICE_MAX",
+                f"is {slice_max}, more than BACKFILL_LML_BATCH_SIZE, which is {batch_size}: lower it",
             )
         return Pacing(budget=budget, slice_max=min(slice_max, batch_size))
 
@@ -204,13 +206,16 @@ class SettingsReader(Reader):
         url = self.address("LIBRARY_METADATA_URL").removesuffix("/api/v1").rstrip("/")
         api_key = self.secret("LML_API_KEY")
         if api_key.is_unset and not self.local_dev:
-            self.problem("LML_API_KEY", "or LML_API_KEY_SECRET_ARN is required (unless LOCAL_DEV=1); neither is set")
+            self.problem(
+                "LML_API_KEY",
+                "or LML_API_KEY_SECRET_ARN is required (unless LOCAL_DEV=1); set one of them",
+            )
         return Lml(url=url, api_key=api_key)
 
     def database(self) -> Database:
         schema = self.text("WXYC_SCHEMA_NAME")
         if len(schema.encode(errors="replace")) > 63:
-            self.problem("WXYC_SCHEMA_NAME", "is longer than the 63 bytes of a PostgreSQL name, which would be cut")
+            self.problem("WXYC_SCHEMA_NAME", "is longer than the 63 bytes of a PostgreSQL name: give its real name")
         return Database(
             host=self.text("DB_HOST"),
             port=self.integer("DB_PORT", 1, 65_535),
@@ -244,7 +249,7 @@ class SettingsReader(Reader):
     def _tls(self) -> str:
         tls = self.text("DB_TLS")
         if tls == "disable" and not self.local_dev:
-            self.problem("DB_TLS", "is disable, which only LOCAL_DEV=1 allows")
+            self.problem("DB_TLS", "is disable, which only LOCAL_DEV=1 allows: set verify")
         elif tls not in {"disable", "verify"} and not isfile(tls):  # noqa: PTH113 - Path.is_file() raises for an overlong name
             self.problem("DB_TLS", f"is {shown(tls)}; it must be verify, disable, or the path of a PEM file")
         return tls

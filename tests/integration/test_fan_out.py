@@ -507,7 +507,7 @@ def test_a_run_that_was_finalised_is_replayed_from_what_its_messages_had_left(bo
         pytest.param(lambda book: book.start(SCHEDULED), f"run {RUN} is running; it can be replayed when", id="open"),
         pytest.param(
             lambda book: (book.start(SCHEDULED), book.deliver_all()),
-            f"run {RUN} (complete) left nothing to replay",
+            f"run {RUN} (complete) left nothing to replay: nothing is to be done",
             id="nothing left",
         ),
     ],

@@ -235,7 +235,7 @@ def test_a_start_that_cannot_be_read_is_raised_and_logged(logged):
     with pytest.raises(StartError, match="identity_ids: repeats an id"):
         fan_out.handler({"identity_ids": [1, 1]}, Context())
 
-    assert logged("failed")[0]["message"] == "identity_ids: repeats an id"
+    assert logged("failed")[0]["message"] == "identity_ids: repeats an id; name each once"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class RefreshQueue(msgspec.Struct, frozen=True):
             self.sleep(random.uniform(0, min(2.0, 0.05 * 2**tried)))  # noqa: S311 - jitter
         numbers = ", ".join(str(messages[int(entry["Id"])].message) for entry in entries)
         codes = ", ".join(sorted({fault["Code"] for fault in refused.values()}))
-        raise SendError(f"SQS refused messages {numbers}: {codes}")
+        raise SendError(f"SQS refused messages {numbers}: {codes}; start the run again, which sends what is left")
 
     def send(self, message: RefreshMessage, headers: Headers, *, delay: int) -> None:
         """Send one message; SQS delivers it after `delay` wall seconds."""

@@ -34,7 +34,8 @@ def read(environ: Mapping[str, str], fetch: SecretFetcher, *, needs_table: bool 
     table = reader.optional("PICKER_TABLE")
     if table is None and needs_table:
         reader.problem(
-            "PICKER_TABLE", "is required: a walk that fills only the memory of an environment that ends warms nobody"
+            "PICKER_TABLE",
+            "is required, as a walk that fills only the memory of an environment warms nobody: set it",
         )
     lookback, refused = _live_lookback(environ.get(_LOOKBACK))
     return reader.checked(

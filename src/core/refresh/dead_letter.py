@@ -26,7 +26,10 @@ class DeadLetterConsumer(Consumer, frozen=True):
             return None
         run, item, left = located.run, located.item, located.left
         if item.is_claimed(self.clock.utc(), by_other_than=delivery.request_id):
-            raise ClaimedError(f"an invocation is still at message {item.number} part {item.next_part} of {run.run_id}")
+            raise ClaimedError(
+                f"an invocation is still at message {item.number} part {item.next_part} of {run.run_id}; the message "
+                "comes again by itself"
+            )
         commit = Commit(
             message=item,
             request_id=delivery.request_id,

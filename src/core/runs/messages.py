@@ -157,7 +157,7 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
         item = located.item
         if not self.messages.claim(item, request_id, now, until):
             part = f"message {item.number} part {item.next_part} of {item.run_id}"
-            raise ClaimedError(f"another invocation is at {part}")
+            raise ClaimedError(f"another invocation is at {part}; the message comes again by itself")
 
     def repair(self, run: Run, item: Message) -> None:
         """Send the part that a crash between commit and send has kept back."""
@@ -208,7 +208,9 @@ class MessageStore(msgspec.Struct, RunService, frozen=True):
 
     def _ensure_reported(self, run: Run) -> None:
         if not self.lifecycle.report(run):
-            raise ClaimedError(f"another invocation is reporting the totals of {run.run_id}")
+            raise ClaimedError(
+                f"another invocation is reporting the totals of {run.run_id}; the message comes again by itself"
+            )
 
 
 class Consumer(msgspec.Struct, RunService, frozen=True):

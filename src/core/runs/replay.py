@@ -13,7 +13,9 @@ def still_open(ledger: Ledger, run_id: str, *, asker: str | None = None, without
     """
     run = ledger.runs.read(run_id)
     if run is None:
-        raise StartError(f"replay_of: run {run_id} is not in the ledger, which keeps runs for 30 days")
+        raise StartError(
+            f"replay_of: run {run_id} is not in the ledger, which keeps runs for 30 days: `rotation list` shows them"
+        )
     if run.closed_at is None:
         raise StartError(
             f"replay_of: run {run_id} is {run.status}; it can be replayed when it has ended: "
@@ -21,12 +23,14 @@ def still_open(ledger: Ledger, run_id: str, *, asker: str | None = None, without
         )
     left = _left(ledger, run, without_artists)
     if not left:
-        raise StartError(f"replay_of: run {run_id} ({run.status}) left nothing to replay")
+        raise StartError(f"replay_of: run {run_id} ({run.status}) left nothing to replay: nothing is to be done")
     replays = [replay for replay in _replays(ledger, run) if replay.run_id != asker]
     ids = left.difference(*(_taken(ledger, replay, without_artists) for replay in replays))
     if not ids:
         names = ", ".join(f"{replay.run_id} ({replay.status})" for replay in replays)
-        raise StartError(f"replay_of: run {run_id} left nothing to replay: all was asked for again by {names}")
+        raise StartError(
+            f"replay_of: run {run_id} left nothing to replay: all was asked for again by {names}; nothing is to be done"
+        )
     return sorted(ids)
 
 

@@ -73,6 +73,8 @@ _FORMS: Final = {
 }
 
 
+_JSON: Final = {"NoneType": "null", "list": "a list", "str": "a text", "bool": "true or false"}
+"""What JSON calls a value, by its type in Python."""
 _TYPING_ERROR: Final = 0.8
 """Likeness from which a key is taken for one of ours that somebody has mistyped: `dryrun`, `identityIds`."""
 
@@ -92,7 +94,7 @@ def is_start(event: object) -> bool:
 def read_start(event: object) -> Start:
     """Check an event, or take the `time` of an EventBridge rule's; raises `StartError` with every problem."""
     if not isinstance(event, dict):
-        raise StartError(f"a start is a JSON object, not {type(event).__name__}")
+        raise StartError(f"a start is a JSON object such as {{}}, not {_JSON.get(type(event).__name__, 'a number')}")
     if "detail-type" in event:
         event = {"scheduled_time": event.get("time")}
     problems = [f"{key[:40]!r}: no such key; there are {KEYS}" for key in event.keys() - _KEYS.keys()]
@@ -113,9 +115,9 @@ def _contradictions(fields: Mapping[str, object]) -> list[str]:
     problems = []
     ids = cast("tuple[int, ...]", fields.get("identity_ids", ()))
     if len(set(ids)) != len(ids):
-        problems.append("identity_ids: repeats an id")
+        problems.append("identity_ids: repeats an id; name each once")
     if ids and "replay_of" in fields:
-        problems.append("replay_of: a replay takes its ids from the run's ledger, so identity_ids cannot be given too")
+        problems.append("replay_of: a replay takes its ids from the run's ledger, so leave identity_ids out")
     if fields.get("without_artists") and "replay_of" not in fields:
         problems.append("without_artists: says what a replay asks for, so replay_of must name the run")
     return problems

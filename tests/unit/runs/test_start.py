@@ -101,9 +101,9 @@ def test_manual_runs_of_one_second_have_different_names():
 @pytest.mark.parametrize(
     ("event", "problem"),
     [
-        pytest.param(None, "a start is a JSON object, not NoneType", id="null"),
-        pytest.param([], "a start is a JSON object, not list", id="a list"),
-        pytest.param("now", "a start is a JSON object, not str", id="a text"),
+        pytest.param(None, "a start is a JSON object such as {}, not null", id="null"),
+        pytest.param([], "a start is a JSON object such as {}, not a list", id="a list"),
+        pytest.param("now", "a start is a JSON object such as {}, not a text", id="a text"),
         pytest.param({"dryrun": True}, "'dryrun': no such key; there are scheduled_time, dry_run", id="unknown key"),
         pytest.param({"dry_run": "yes"}, "dry_run: it must be true or false", id="text for a flag"),
         pytest.param({"dry_run": 1}, "dry_run: it must be true or false", id="number for a flag"),
@@ -113,7 +113,7 @@ def test_manual_runs_of_one_second_have_different_names():
         pytest.param({"identity_ids": [0]}, "identity_ids: it must be a list of one or more ids", id="id 0"),
         pytest.param({"identity_ids": [True]}, "identity_ids: it must be a list of one or more ids", id="a boolean id"),
         pytest.param({"identity_ids": [1.0]}, "identity_ids: it must be a list of one or more ids", id="a float id"),
-        pytest.param({"identity_ids": [1, 2, 1]}, "identity_ids: repeats an id", id="repeated ids"),
+        pytest.param({"identity_ids": [1, 2, 1]}, "identity_ids: repeats an id; name each once", id="repeated ids"),
         pytest.param({"replay_of": ""}, "replay_of: it must be the id of a run", id="replay of nothing"),
         pytest.param(
             {"replay_of": "r", "identity_ids": [1]}, "replay_of: a replay takes its ids from", id="replay and ids"
