@@ -17,11 +17,13 @@ from core.refresh.worker import Worker
 from core.runs.plan import RefreshMessage
 from core.runs.totals import Totals
 from core.settings import Pacing
+from local import deploy
 from ops.loadtest.slots import MemoryPace
 from ops.loadtest.virtual import Blocking, VirtualLoop
 
-FUNCTION_SECONDS = 900.0
-REDELIVERED_AFTER = 960.0
+_PARAMETERS = deploy.read()["Parameters"]
+FUNCTION_SECONDS = float(_PARAMETERS["RefreshTimeoutSeconds"]["Default"])
+REDELIVERED_AFTER = float(_PARAMETERS["RefreshVisibilitySeconds"]["Default"])
 
 
 class KilledError(BaseException):

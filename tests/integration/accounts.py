@@ -32,6 +32,7 @@ from core.runs.lifecycle import RunLifecycle
 from core.runs.messages import MessageStore, read_deliveries
 from local import postgres
 from local.world import World
+from tests.fleet import FUNCTION_SECONDS, REDELIVERED_AFTER
 from tests.integration import build
 from tests.integration.build import KEY, TABLE, secret
 from tests.virtual import VirtualClock
@@ -40,7 +41,7 @@ WORLD = World.seeded(identities=125, seed=7)
 IDS = WORLD.identity_ids()
 SCHEDULED = {"scheduled_time": "2026-02-03T04:30:00Z"}
 RUN = "scheduled-2026-02-03T04:30:00Z"
-TIMEOUT = 900.0
+TIMEOUT = FUNCTION_SECONDS
 """Seconds that an invocation has."""
 
 
@@ -332,7 +333,10 @@ class Book:
 
     def _receive(self, queue: str) -> dict | None:
         took = self.sqs.receive_message(
-            QueueUrl=self.urls[queue], AttributeNames=["All"], MessageAttributeNames=["All"], VisibilityTimeout=960
+            QueueUrl=self.urls[queue],
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=int(REDELIVERED_AFTER),
         )
         return took.get("Messages", [None])[0]
 

@@ -45,11 +45,11 @@ def test_cold_starts_compare_each_function_with_three_baselines(handlers):
     found = cold_start.measure(quick=True, handlers=handlers)
 
     starts = [figure for figure in found if figure.what.startswith("cold start, ")]
-    assert {figure.what for figure in starts} == {f"cold start, {name}, 512 MB" for name in handlers}
+    assert {figure.what for figure in starts} == {f"cold start, {name}, {cold_start.AT} MB" for name in handlers}
     assert len(starts) == len(handlers) * 3
     assert all(figure.ours > 0 and figure.baseline > 0 for figure in starts)
     assert all(0 < figure.ours < 150 for figure in found if figure.what.startswith("most memory"))
-    months = [figure.ours for figure in found if figure.what == "a month of the refresh, 512 MB"]
+    months = [figure.ours for figure in found if figure.what == f"a month of the refresh, {cold_start.AT} MB"]
     assert all(month > 0 for month in months)
     assert bool(months) == (handlers == cold_start.HANDLERS)
 

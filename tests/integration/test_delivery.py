@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
+from core.aws.queues import LONGEST_DELAY
 from core.runs.ledger import Commit
 from core.runs.messages import ClaimedError
 from core.runs.plan import MAX_PARTS, RefreshMessage, encode
@@ -235,7 +236,7 @@ def test_a_message_has_a_hundred_parts(book, few, logged):
     book.deliver_all(timeout=20)
 
     assert [line["part"] for line in logged("handed_on")] == [97, 98, 99]
-    assert book.message(run_id=few).next_part == MAX_PARTS == 100
+    assert book.message(run_id=few).next_part == MAX_PARTS
     assert book.run(few).status == "stopped"
     assert book.totals(few)["not_attempted"] == len(FEW)
     book.assert_balanced(few)
@@ -341,7 +342,7 @@ def test_what_lml_asks_to_wait_for_is_no_attempt_and_is_handed_on_that_late(book
 
     (body,) = book.waiting()
     assert json.loads(body) | {"part": 1, "identity_ids": FEW, "failed": {}} == json.loads(body)
-    assert book.delays == [900], "seconds: what SQS can hold back"
+    assert book.delays == [LONGEST_DELAY]
     book.deliver_all()
     book.assert_balanced(few)
     book.assert_world(FEW, few)

@@ -1,15 +1,16 @@
 """What the functions accept from their environment, and what they say about the rest."""
 
 import hypothesis
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core import settings
 from core.environment import hidden_texts, read_all
-from core.settings import Secret, SecretUnavailableError, SettingsError
+from core.settings import LML_REFRESH_BATCH_CAP, Secret, SecretUnavailableError, SettingsError
+from core.variables import VARIABLES
 
+DEFAULTS = {variable.name: variable.default for variable in VARIABLES}
 FAN_OUT = {
     "LIBRARY_METADATA_URL": "https://lml.example.org",
     "LML_API_KEY": "key-of-lml",
@@ -44,15 +45,23 @@ def problems(environ, build=settings.fan_out):
     return str(caught.value).splitlines()
 
 
-def test_defaults_are_those_of_the_design():
+def test_what_is_not_set_has_the_default_of_the_table():
     built = settings.fan_out(FAN_OUT, no_fetch)
 
-    assert (built.local_dev, built.clock_speed, built.batch_size) == (False, 1.0, 50)
-    assert msgspec.structs.astuple(built.pacing) == (8, 2)
-    assert (built.database.port, built.database.tls) == (5432, "verify")
-    assert (built.database.statement_timeout_ms, built.database.schema) == (60_000, "wxyc_schema")
-    assert (built.sentry.release, built.sentry.environment) == (None, "production")
-    assert built.sentry.traces_sample_rate == 1.0
+    assert {
+        "LOCAL_DEV": str(int(built.local_dev)),
+        "CLOCK_SPEED": f"{built.clock_speed:g}",
+        "BACKFILL_LML_BATCH_SIZE": str(built.batch_size),
+        "DISCOGS_BUDGET_PER_MINUTE": str(built.pacing.budget),
+        "REFRESH_SLICE_MAX": str(built.pacing.slice_max),
+        "DB_PORT": str(built.database.port),
+        "DB_TLS": built.database.tls,
+        "DB_STATEMENT_TIMEOUT_MS": str(built.database.statement_timeout_ms),
+        "WXYC_SCHEMA_NAME": built.database.schema,
+        "SENTRY_RELEASE": built.sentry.release,
+        "SENTRY_ENVIRONMENT": built.sentry.environment,
+        "SENTRY_TRACES_SAMPLE_RATE": str(built.sentry.traces_sample_rate),
+    }.items() <= DEFAULTS.items()
 
 
 def test_the_pacing_defaults_of_the_class_are_those_of_the_table():
@@ -62,7 +71,8 @@ def test_the_pacing_defaults_of_the_class_are_those_of_the_table():
 def test_the_refresh_function_needs_no_database():
     built = settings.refresh(REFRESH, no_fetch)
 
-    assert (built.max_attempts, built.max_error_percent) == (3, 50)
+    assert str(built.max_attempts) == DEFAULTS["REFRESH_MAX_ATTEMPTS"]
+    assert str(built.max_error_percent) == DEFAULTS["MAX_ERROR_PERCENT"]
 
 
 def test_the_dead_letter_function_needs_no_lml():
@@ -99,17 +109,17 @@ def test_what_is_wrong_in_different_places_is_told_at_once():
     ]
 
 
-@pytest.mark.parametrize("size", ["51", "0", "-1"])
+@pytest.mark.parametrize("size", [str(LML_REFRESH_BATCH_CAP + 1), "0", "-1"])
 @pytest.mark.parametrize(("build", "environ"), [(settings.fan_out, FAN_OUT), (settings.refresh, REFRESH)])
 def test_a_batch_that_lml_would_refuse_is_refused_with_lmls_cap(size, build, environ):
     (line,) = problems(environ | {"BACKFILL_LML_BATCH_SIZE": size}, build)
 
     assert line.startswith("BACKFILL_LML_BATCH_SIZE ")
-    assert "50" in line
+    assert str(LML_REFRESH_BATCH_CAP) in line
     assert "LML_REFRESH_BATCH_CAP" in line
 
 
-@pytest.mark.parametrize("size", ["1", "50", " 7 "])
+@pytest.mark.parametrize("size", ["1", str(LML_REFRESH_BATCH_CAP), " 7 "])
 def test_a_batch_within_the_cap_is_taken(size):
     assert settings.fan_out(FAN_OUT | {"BACKFILL_LML_BATCH_SIZE": size}, no_fetch).batch_size == int(size)
 
@@ -126,7 +136,9 @@ def test_slices_follow_a_smaller_batch():
         pytest.param({"REFRESH_SLICE_MAX": "0"}, "REFRESH_SLICE_MAX", id="slice-of-none"),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "0"}, "DISCOGS_BUDGET_PER_MINUTE", id="no-budget"),
         pytest.param(
-            {"DISCOGS_BUDGET_PER_MINUTE": "31"}, "DISCOGS_BUDGET_PER_MINUTE", id="more-than-half-of-Discogs-minute"
+            {"DISCOGS_BUDGET_PER_MINUTE": str(settings.FASTEST_PACE + 1)},
+            "DISCOGS_BUDGET_PER_MINUTE",
+            id="more-than-half-of-Discogs-minute",
         ),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "1e1"}, "DISCOGS_BUDGET_PER_MINUTE", id="scientific"),
         pytest.param({"DISCOGS_BUDGET_PER_MINUTE": "2_0"}, "DISCOGS_BUDGET_PER_MINUTE", id="underscore"),
@@ -146,7 +158,7 @@ def test_a_number_that_cannot_work_is_refused(changes, named):
 
 
 def test_a_pace_that_would_have_the_djs_shed_is_refused_with_the_reason():
-    (line,) = problems(REFRESH | {"DISCOGS_BUDGET_PER_MINUTE": "31"}, settings.refresh)
+    (line,) = problems(REFRESH | {"DISCOGS_BUDGET_PER_MINUTE": str(settings.FASTEST_PACE + 1)}, settings.refresh)
 
     assert "1 to 30: at 57 calls a minute, whoever made them, LML's breaker sheds DJs" in line
 

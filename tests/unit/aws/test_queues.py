@@ -4,7 +4,7 @@ import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from core.aws.queues import ParkedQueue, RefreshQueue, SendError
+from core.aws.queues import LONGEST_DELAY, ParkedQueue, RefreshQueue, SendError
 from core.runs.plan import RefreshMessage, encode
 
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/refresh"
@@ -106,7 +106,10 @@ def test_an_empty_trace_header_is_left_out(queue, sqs, headers, attributes):
     queue.send(MESSAGES[0], headers, delay=0)
 
 
-@pytest.mark.parametrize(("delay", "sent"), [(0, 0), (60, 60), (900, 900), (901, 900), (3600, 900)])
+@pytest.mark.parametrize(
+    ("delay", "sent"),
+    [(0, 0), (60, 60), (LONGEST_DELAY, LONGEST_DELAY), (LONGEST_DELAY + 1, LONGEST_DELAY), (3600, LONGEST_DELAY)],
+)
 def test_a_message_is_held_back_as_long_as_sqs_can(queue, sqs, delay, sent):
     expected = {"QueueUrl": URL, "MessageBody": ANY, "MessageAttributes": ANY, "DelaySeconds": sent}
     sqs.add_response("send_message", {"MessageId": "m", "MD5OfMessageBody": "-"}, expected)

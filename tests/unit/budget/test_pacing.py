@@ -7,24 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.budget import pacing
-from core.budget.pacing import Pace
+from core.budget.pacing import BREAKER_REST, DEAREST_COST, EXPECTED_COST, TRIAL_GRACE, Pace
+from core.budget.throttle import LONGEST_REQUEST
 from core.settings import Pacing
 
 LIMITS = Pacing()
 T = 1_770_000_000.0
 CALL = 60 / LIMITS.budget
-TRIAL = pacing.TRIAL_AFTER
 """Seconds of one call at the pace."""
+TRIAL = pacing.TRIAL_AFTER
 
 
 def test_a_fresh_pace_lets_one_slice_start_and_the_next_wait_for_what_it_is_expected_to_cost():
     pace = pacing.start(Pace(), T, LIMITS, 1)
 
     assert pacing.wait(Pace(), T, LIMITS) == 0
-    assert pacing.wait(pace, T, LIMITS) == 4 * CALL
+    assert pacing.wait(pace, T, LIMITS) == EXPECTED_COST * CALL
 
 
-@pytest.mark.parametrize("cost", [0, 1, 4, 21])
+@pytest.mark.parametrize("cost", [0, 1, EXPECTED_COST, DEAREST_COST])
 def test_once_a_slice_is_answered_the_next_waits_for_what_it_has_cost(cost):
     assert pacing.settled(T, LIMITS, cost).next_start == T + cost * CALL
 
@@ -42,9 +43,9 @@ def test_what_a_slice_cost_more_than_expected_is_owed_although_another_has_start
 @pytest.mark.parametrize(
     ("limits", "furthest"),
     [
-        pytest.param(LIMITS, 600 + 21 * CALL, id="a rest and a dear identity"),
-        pytest.param(Pacing(budget=30), 600 + 21 * 2, id="a faster pace"),
-        pytest.param(Pacing(slice_max=50), 50 * 21 * CALL, id="a dear request of 50"),
+        pytest.param(LIMITS, BREAKER_REST + DEAREST_COST * CALL, id="a rest and a dear identity"),
+        pytest.param(Pacing(budget=30), BREAKER_REST + DEAREST_COST * 2, id="a faster pace"),
+        pytest.param(Pacing(slice_max=50), 50 * DEAREST_COST * CALL, id="a dear request of 50"),
     ],
 )
 def test_a_start_further_ahead_than_anything_writes_means_a_clock_that_was_set_back(limits, furthest):
@@ -52,7 +53,7 @@ def test_a_start_further_ahead_than_anything_writes_means_a_clock_that_was_set_b
     assert pacing.wait(Pace(next_start=T + furthest + 1), T, limits) == 0
 
 
-@given(st.integers(1, 50), st.integers(1, 30), st.booleans(), st.integers(0, 21))
+@given(st.integers(1, 50), st.integers(1, 30), st.booleans(), st.integers(0, DEAREST_COST))
 def test_nothing_that_is_written_is_taken_for_a_clock_that_was_set_back(ids, budget, settled, each):
     limits = Pacing(budget=budget, slice_max=50 if ids > 4 else 4)
     state = pacing.settled(T, limits, ids * each) if settled else pacing.start(Pace(), T, limits, ids)
@@ -81,7 +82,7 @@ def test_a_slice_costs_the_lower_of_what_lml_lists_and_what_its_lanes_have_time_
     assert pacing.slice_cost(ids=ids, outcomes=outcomes, elapsed=elapsed, round_trip=0.03) == calls
 
 
-@given(st.integers(1, 50), st.integers(0, 1050), st.floats(0, 330), st.floats(0, 10))
+@given(st.integers(1, 50), st.integers(0, 50 * DEAREST_COST), st.floats(0, LONGEST_REQUEST), st.floats(0, 10))
 def test_a_cost_is_a_whole_number_within_its_bounds(ids, outcomes, elapsed, round_trip):
     cost = pacing.slice_cost(ids=ids, outcomes=outcomes, elapsed=elapsed, round_trip=round_trip)
 
@@ -103,7 +104,7 @@ def test_after_a_shed_its_identity_goes_alone_in_a_moment_and_the_other_slots_le
     pace = pacing.shed(Pace(next_start=T + 5), T, 17, is_trial=False)
 
     assert pacing.wait(pace, T, LIMITS, holds_trial=True) == TRIAL
-    assert pacing.wait(pace, T, LIMITS) == TRIAL + 60
+    assert pacing.wait(pace, T, LIMITS) == TRIAL + TRIAL_GRACE
     assert pace.in_words(T + 1) == ("has rested for 1 s, since LML's breaker is open: identity 17 goes alone in 3 s")
 
 
@@ -116,10 +117,13 @@ def test_a_trial_that_is_shed_goes_again_as_soon_and_one_that_is_not_begins_the_
 
     rest = pacing.trial_passed(again, T + 52)
 
-    assert pacing.wait(rest, T + 52, LIMITS) == 600
-    assert rest.in_words(T + 60) == "has rested for 60 s and rests 592 s more, since LML's breaker was open"
-    assert pacing.start(rest, T + 652, LIMITS, 1).rest is None
-    assert rest.in_words(T + 652) is None
+    assert pacing.wait(rest, T + 52, LIMITS) == BREAKER_REST
+    assert (
+        rest.in_words(T + 60)
+        == f"has rested for 60 s and rests {BREAKER_REST - 8:.0f} s more, since LML's breaker was open"
+    )
+    assert pacing.start(rest, T + 52 + BREAKER_REST, LIMITS, 1).rest is None
+    assert rest.in_words(T + 52 + BREAKER_REST) is None
 
 
 @pytest.mark.parametrize("later", [3.0, 300.0])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.budget.pacing import TRIAL_AFTER, Pace
-from core.budget.throttle import OutOfTime, Permit, Rest, Stopped, Throttle
+from core.budget.pacing import BREAKER_REST, DEAREST_COST, EXPECTED_COST, TRIAL_AFTER, TRIAL_GRACE, Pace
+from core.budget.throttle import LONGEST_REQUEST, OutOfTime, Permit, Rest, Stopped, Throttle
 from core.runs.plan import RefreshMessage, batches
 from core.settings import Pacing
 from tests.fleet import Booked, Fleet, KilledError, MemoryStore, Script, ScriptedLml, failure, warmed
@@ -38,7 +38,7 @@ class Bench:
         return (throttle or self.throttle).acquire(
             wanted,
             holding=holding,
-            limit=330.0,
+            limit=LONGEST_REQUEST,
             time_left=lambda: ends - self.clock.pace(),
             run_goes_on=goes_on,
             not_before=not_before,
@@ -108,7 +108,10 @@ def test_without_a_usable_body_what_the_start_wrote_stands():
     assert bench.waits() >= 4 * CALL
 
 
-@pytest.mark.parametrize(("cost", "wait"), [(2, 4 * CALL), (4, 4 * CALL), (21, 21 * CALL)])
+@pytest.mark.parametrize(
+    ("cost", "wait"),
+    [(2, EXPECTED_COST), (EXPECTED_COST, EXPECTED_COST), (DEAREST_COST, DEAREST_COST)],
+)
 def test_a_slice_behind_which_another_has_started_gives_nothing_back_and_owes_what_it_cost_more(cost, wait):
     bench = Bench()
     slow, other = bench.throttle, bench.another()
@@ -117,7 +120,7 @@ def test_a_slice_behind_which_another_has_started_gives_nothing_back_and_owes_wh
 
     slow.settle(permit, outcomes=cost, elapsed=40)
 
-    assert wait <= bench.waits() <= wait + 0.1
+    assert wait * CALL <= bench.waits() <= wait * CALL + 0.1
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
@@ -200,8 +203,10 @@ def test_after_a_shed_the_identity_goes_alone_until_it_is_answered_and_then_ever
         owner.settle(trial, outcomes=0, elapsed=0.02, is_shed=True, trial=17)
     owner.settle(bench.acquire(owner, holding={17}), outcomes=4, elapsed=2)
 
-    assert 600 <= bench.waits(other, holding={1}) <= 600.1
-    assert [(rest.reason, rest.seconds) for rest in bench.rests] == [("breaker", TRIAL_AFTER)] * 4 + [("breaker", 600)]
+    assert BREAKER_REST <= bench.waits(other, holding={1}) <= BREAKER_REST + 0.1
+    assert [(rest.reason, rest.seconds) for rest in bench.rests] == [("breaker", TRIAL_AFTER)] * 4 + [
+        ("breaker", BREAKER_REST)
+    ]
 
 
 def test_the_trial_of_a_slot_that_is_gone_is_made_by_another_with_one_identity_though_its_last_slice_was_cached():
@@ -214,7 +219,7 @@ def test_the_trial_of_a_slot_that_is_gone_is_made_by_another_with_one_identity_t
     trial = bench.acquire(other, holding={18})
 
     assert (trial.ids, trial.identity, trial.is_trial) == (1, None, True)
-    assert TRIAL_AFTER + 60 <= bench.clock.pace() - before <= TRIAL_AFTER + 65
+    assert TRIAL_AFTER + TRIAL_GRACE <= bench.clock.pace() - before <= TRIAL_AFTER + TRIAL_GRACE + 5
 
 
 def test_a_trial_without_a_usable_body_is_no_answer_without_a_shed():
@@ -233,7 +238,7 @@ def test_a_rest_is_the_delay_of_a_part_and_says_why():
 
     out_of_time = bench.acquire(seconds=900)
 
-    assert 599 < out_of_time.delay <= 600
+    assert BREAKER_REST - 1 < out_of_time.delay <= BREAKER_REST
     assert "LML's breaker was open" in out_of_time.why
 
 
@@ -329,7 +334,7 @@ class Moods:
                 return {"results": [{"identity_id": i, "status": "error", "message": text} for i in ids]}
             case "killed":
                 raise KilledError
-        return {"results": [warmed(identity, self._luck.randrange(21)) for identity in ids]}
+        return {"results": [warmed(identity, self._luck.randrange(DEAREST_COST)) for identity in ids]}
 
 
 def over_the_pace(booked: Iterable[Booked], budget: float, *, known: bool = False) -> float:
