@@ -204,7 +204,6 @@ class Throttle:
                     reason: Literal["breaker", "discogs"] = "discogs" if changed.rest == "discogs" else "breaker"
                     self.on_rest(Rest(reason, changed.next_start - now, in_words))
                 return
-            self._clock.sleep(self._rng.uniform(0.0, 0.05))
 
 
 def request_limit(time_left: float) -> float:

@@ -22,6 +22,8 @@ from core.utc import moment_text
 
 STAYS_SO: Final = 8
 """Requests of a part in a row after which a refusal is no passing fault: some four minutes of back-off."""
+ASKED_AT: Final = 2
+"""Answers in doubt in a row at which `/health` is asked, once: a longer row of tombstones costs no more questions."""
 _WRONG_KEY: Final = frozenset({401, 403})
 _NO_ENDPOINT: Final = frozenset({404, 405})
 
@@ -102,7 +104,6 @@ class Part:
         self._failed_in_a_row = 0
         self._refused_in_a_row = 0
         self._bare_in_a_row = 0
-        self._asked_health = False
         self._warned: set[str] = set()
         self._result = PartResult()
 
@@ -224,14 +225,14 @@ class Part:
             self._failed_in_a_row = 0
         if calls and any(verdict.warmed_artists for verdict in reading.verdicts.values()):
             self._list.discogs_up = self._clock.pace()
-            self._bare_in_a_row, self._asked_health = 0, False
+            self._bare_in_a_row = 0
         for identity in ids:
             verdict = reading.verdicts.get(identity)
             if identity in again:
                 self._take_shed(identity, verdict, is_trial=permit.is_trial)
             elif verdict is None:
                 self._count_attempt(identity, reading.failed[identity])
-            elif not (verdict.warmed_without_artists and identity not in reading.shed and self._doubts(identity)):
+            elif not (verdict.warmed_without_artists and self._doubts(identity)):
                 self._take_verdict(identity, verdict)
         self._warn_of(reading)
 
@@ -268,12 +269,11 @@ class Part:
         now, since = self._clock.pace(), self._list.in_doubt.get(identity)
         self._bare_in_a_row += 1
         unproven = since is not None and self._list.discogs_up < since
-        if unproven or (self._bare_in_a_row > 1 and not self._asked_health):
+        if unproven or self._bare_in_a_row == ASKED_AT:
             if self._throttle.finds_discogs_down():
-                self._bare_in_a_row, self._asked_health = 0, False
-                since = None
+                self._bare_in_a_row, since = 0, None
             else:
-                self._list.discogs_up, self._asked_health = now, True
+                self._list.discogs_up, self._bare_in_a_row = now, ASKED_AT
         if since is not None:
             return False
         self._list.doubt(identity, now)

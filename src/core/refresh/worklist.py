@@ -22,8 +22,8 @@ class Worklist:
         self.artists_shed = dict(known.artists_shed)
         self.in_doubt = {identity: min(float(since), now) for identity, since in known.in_doubt.items()}
         """Id to when its first answer in doubt came."""
-        self.discogs_up = min(float(known.discogs_up), now)
-        """When Discogs was last seen to be up."""
+        self.discogs_up = float(known.discogs_up) if known.discogs_up <= now else 0.0
+        """When Discogs was last seen to be up; a time to come means a clock that was set back."""
         self.not_before = float(known.not_before) if known.not_before <= now + LONGEST_BACKOFF else 0.0
         self.asked_before = {i for i, count in self.failures.items() if count} | known.artists_shed.keys()
         self._doubted = deque(sorted(self.in_doubt, key=self.in_doubt.__getitem__))

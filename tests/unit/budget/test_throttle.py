@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.budget.pacing import BREAKER_REST, DEAREST_COST, EXPECTED_COST, TRIAL_AFTER, TRIAL_GRACE, Pace
 from core.budget.throttle import LONGEST_REQUEST, OutOfTime, Permit, Rest, Stopped, Throttle
@@ -231,6 +232,25 @@ def test_a_trial_without_a_usable_body_is_no_answer_without_a_shed():
     assert bench.acquire(holding={17}).is_trial
 
 
+def test_a_shed_that_was_under_way_begins_no_second_rest():
+    bench = Bench()
+    first, second = bench.acquire(), bench.acquire(bench.another())
+    bench.throttle.settle(first, outcomes=0, elapsed=0.02, is_shed=True, trial=17)
+
+    bench.throttle.settle(second, outcomes=0, elapsed=0.02, is_shed=True, trial=18)
+
+    assert bench.pace.trial == 17
+    assert [rest.seconds for rest in bench.rests] == [TRIAL_AFTER]
+
+
+def test_a_discogs_that_is_down_does_not_end_the_wait_for_the_breakers_trial():
+    bench = Bench(Script(health=lambda: {"services": {"discogs_api": "timeout"}}))
+    bench.throttle.settle(bench.acquire(), outcomes=0, elapsed=0.02, is_shed=True, trial=17)
+
+    assert bench.another().finds_discogs_down()
+    assert (bench.pace.rest, bench.pace.trial) == ("trial", 17)
+
+
 def test_a_rest_is_the_delay_of_a_part_and_says_why():
     bench = Bench()
     bench.throttle.settle(bench.acquire(holding={17}), outcomes=0, elapsed=0.02, is_shed=True, trial=17)
@@ -261,6 +281,24 @@ def test_while_lml_says_that_discogs_is_down_one_slot_asks_again_a_minute_apart(
     assert len(bench.script.sampled) == 4
     assert bench.pace.rest is None
     assert [rest.reason for rest in bench.rests] == ["discogs"] * 3
+
+
+def test_a_slot_that_is_overtaken_leaves_the_question_to_the_other():
+    """Given two slots at the end of a minute's rest; then the one that writes second asks nothing and waits on."""
+
+    class Overtaken(MemoryStore):
+        def write_pace(self, pace: Pace, revision: int) -> bool:
+            if len(self.written) == 1:
+                super().write_pace(replace(self.pace, next_start=pace.next_start), revision)
+                return False
+            return super().write_pace(pace, revision)
+
+    answers = ["timeout", "ok"]
+    bench = Bench(Script(health=lambda: {"services": {"discogs_api": answers.pop(0)}}), store=Overtaken())
+
+    assert bench.throttle.finds_discogs_down()
+    assert 119 < bench.waits() < 125
+    assert len(bench.script.sampled) == 2
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,14 @@ def test_a_404_that_stays_so_stops_the_run():
     assert result.stop.cause == "lml_404"
 
 
+def test_404s_that_an_answer_comes_between_do_not_stay_so():
+    bench = Bench(all_with("warmed"), *([failure(404)] * (STAYS_SO - 1) + [all_with("warmed")]) * 2)
+
+    result = bench.work(*range(1, 51), seconds=10 * HOUR)
+
+    assert (result.stop, len(bench.sent) > 2 * STAYS_SO) == (None, True)
+
+
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_404_at_the_first_request_of_a_run_stops_it(status):
     bench = Bench(failure(status))
@@ -436,6 +444,15 @@ def test_artists_that_are_shed_again_and_again_are_errors_at_last():
     assert (totals.identities_resolved, totals.warmed_artists, totals.artist_errors) == (1, 1, 2)
 
 
+def test_artists_that_the_breaker_sheds_at_its_trial_are_asked_as_often_as_it_stays_open():
+    bench = Bench(*[artists_shed] * 6)
+
+    totals = bench.work(1, 2).totals
+
+    assert bench.sent == [[1]] * 7 + [[2]]
+    assert (totals.warmed_artists, totals.artist_errors) == (6, 0)
+
+
 def test_how_often_artists_were_shed_goes_on_to_the_next_part():
     """Given a slice met by the breaker just before its part ends."""
     bench = Bench(artists_shed, seconds=2.0)
@@ -506,6 +523,65 @@ def test_two_answers_in_doubt_in_a_row_ask_health_once_and_a_discogs_that_is_up_
 
     assert len(bench.script.sampled) == 1
     assert (totals.warmed_without_artists, totals.discogs_rest_seconds) == (2, 0)
+
+
+def test_a_long_row_of_tombstones_asks_health_once():
+    """Given five in a row; then they ask once, and once more where they are asked again, in a row too."""
+    bench = Bench()
+    bench.script.answer = tombstones(1, 2, 3, 4, 5)
+
+    totals = summed(to_the_end(bench, *range(1, 9)))
+
+    assert len(bench.script.sampled) == 2
+    assert (totals.warmed_without_artists, totals.warmed_artists) == (5, 9)
+
+
+def test_tombstones_with_a_cold_release_between_them_are_no_row():
+    bench = Bench()
+    bench.script.answer = tombstones(1, 3, 5)
+
+    to_the_end(bench, *range(1, 7))
+
+    assert [ids for at, ids in bench.script.asked if at < min(bench.script.sampled)][:6] == [[i] for i in range(1, 7)]
+
+
+def test_an_outage_that_goes_on_is_asked_about_again_by_the_next_row():
+    """Given a Discogs that is down, up in `/health` alone, and down again; then each row asks, and nothing is lost."""
+    bench = Bench()
+    words = ["error", "error", "ok"]
+    bench.script.answer = lambda ids: {"results": [warmed(i, 3 if not words else 0) for i in ids]}
+    bench.script.health = lambda: {"services": {"discogs_api": words.pop(0) if words else "ok"}}
+
+    totals = summed(to_the_end(bench, *range(1, 9)))
+
+    assert (totals.warmed_artists, totals.warmed_without_artists) == (24, 0)
+
+
+@pytest.mark.parametrize(
+    ("carried", "sent"),
+    [
+        (lambda now: Carried(in_doubt={1: now + 5000}), 60),
+        (lambda now: Carried(not_before=now + 5000), 0),
+        (lambda now: Carried(in_doubt={1: now - 30}), 30),
+    ],
+    ids=["since when it is in doubt", "the end of a back-off", "half of the minute is over"],
+)
+def test_what_a_clock_that_was_set_back_has_carried_holds_nothing_up(carried, sent):
+    bench = Bench()
+    began = bench.clock.pace()
+
+    bench.work(1, carried=carried(began))
+
+    assert bench.script.asked[0][0] - began == pytest.approx(sent, abs=1.1)
+
+
+def test_a_discogs_that_was_up_by_a_clock_that_was_set_back_proves_nothing():
+    bench = Bench(bare)
+    now = bench.clock.pace()
+
+    bench.work(1, carried=Carried(in_doubt={1: now - 90}, discogs_up=now + 5000))
+
+    assert len(bench.script.sampled) == 1
 
 
 def test_a_lonely_id_that_stays_in_doubt_beside_cached_ones_asks_health():
@@ -688,6 +764,12 @@ def test_the_estimate_of_discogs_calls_is_what_was_charged():
 
     assert result.totals.discogs_calls_estimated == 8
     assert sum(value for name, value in bench.reports.metrics if name == "DiscogsCallsEstimated") == 8
+
+
+def test_what_lml_refused_has_cost_no_call():
+    bench = Bench(failure(429), failure(503, retry_after=1))
+
+    assert bench.work(1).totals.discogs_calls_estimated == 4
 
 
 def test_after_each_request_is_noted_what_the_run_will_get_and_at_the_end_nothing_twice():
