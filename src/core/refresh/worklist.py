@@ -72,7 +72,6 @@ class Worklist:
 
     def ask_again(self, identity: int) -> None:
         """Ask this one behind all fresh ids."""
-        self.in_doubt.pop(identity, None)
         self._again.append(identity)
 
     def doubt(self, identity: int, now: float) -> None:

@@ -207,6 +207,16 @@ def test_what_lml_would_not_do_now_is_no_attempt(error):
     assert result.totals.lml_error == 0
 
 
+def test_ids_that_lml_would_not_take_now_are_asked_in_their_order():
+    bench = Bench(seconds=0.02)
+    bench.work(9)
+    bench.script.answer = in_turn(failure(429))
+
+    bench.work(1, 2, 3)
+
+    assert bench.sent[1:] == [[1, 2, 3], [1], [2, 3]]
+
+
 def test_retry_after_is_obeyed():
     bench = Bench(failure(429, retry_after=200))
 
@@ -484,7 +494,11 @@ def tombstones(*without: int) -> Callable[[Sequence[int]], object]:
 
 def to_the_end(bench: Bench, *ids: int, seconds: float = 900.0) -> list[PartResult]:
     """Work on a message part by part, as SQS delivers it: each after its delay, in whole seconds."""
-    results = [bench.work(*ids, seconds=seconds)]
+    return and_on(bench, bench.work(*ids, seconds=seconds), seconds)
+
+
+def and_on(bench: Bench, first: PartResult, seconds: float = 900.0) -> list[PartResult]:
+    results = [first]
     while (message := results[-1].next_part) is not None:
         assert len(results) < 100
         bench.clock.advance(math.ceil(results[-1].delay))
@@ -582,6 +596,36 @@ def test_a_discogs_that_was_up_by_a_clock_that_was_set_back_proves_nothing():
     bench.work(1, carried=Carried(in_doubt={1: now - 90}, discogs_up=now + 5000))
 
     assert len(bench.script.sampled) == 1
+
+
+def test_those_in_doubt_are_asked_again_from_the_oldest_on_and_none_before_its_minute_is_over():
+    bench = Bench(seconds=0.02)
+    now = bench.clock.pace()
+    bench.work(100)
+
+    and_on(bench, bench.work(3, 1, 2, carried=Carried(in_doubt={3: now - 20, 1: now - 90, 2: now - 40})))
+
+    assert bench.sent[1:] == [[1], [2], [3]]
+    assert [round(at - now) for at, _ in bench.script.asked[2:]] == pytest.approx([20, 40], abs=2)
+
+
+def test_an_id_in_doubt_that_lml_would_not_ask_about_now_stays_in_doubt():
+    bench = Bench(failure(429, retry_after=1800))
+    since = math.floor(bench.clock.pace()) - 90
+
+    result = bench.work(1, carried=Carried(in_doubt={1: since}), seconds=900)
+
+    assert result.next_part is not None
+    assert result.next_part.known.in_doubt == {1: since}
+
+
+def test_a_part_without_doubts_and_with_a_short_back_off_has_nothing_to_carry():
+    bench = Bench(all_with("warmed"), failure(429, retry_after=100))
+
+    result = bench.work(1, 2, seconds=400)
+
+    assert result.next_part is not None
+    assert result.next_part.known == Carried()
 
 
 def test_a_lonely_id_that_stays_in_doubt_beside_cached_ones_asks_health():
