@@ -271,7 +271,7 @@ class Part:
         unproven = since is not None and self._list.discogs_up < since
         if unproven or self._bare_in_a_row == ASKED_AT:
             if self._throttle.finds_discogs_down():
-                self._bare_in_a_row, since = 0, None
+                since = None
             else:
                 self._list.discogs_up, self._bare_in_a_row = now, ASKED_AT
         if since is not None:

@@ -550,6 +550,16 @@ def test_a_long_row_of_tombstones_asks_health_once():
     assert (totals.warmed_without_artists, totals.warmed_artists) == (5, 9)
 
 
+def test_cached_answers_prove_no_discogs_that_is_up():
+    """Given an id in doubt behind two that are cached; then it counts as a tombstone only after `/health` said so."""
+    bench = Bench(seconds=0.02)
+    bench.script.answer = tombstones(1)
+
+    totals = bench.work(1, 2, 3, carried=Carried(in_doubt={1: bench.clock.pace() - 90})).totals
+
+    assert (len(bench.script.sampled), totals.warmed_without_artists) == (1, 1)
+
+
 def test_tombstones_with_a_cold_release_between_them_are_no_row():
     bench = Bench()
     bench.script.answer = tombstones(1, 3, 5)
