@@ -273,7 +273,7 @@ class Part:
             if self._throttle.finds_discogs_down():
                 since = None
             else:
-                self._list.discogs_up, self._bare_in_a_row = now, ASKED_AT
+                self._list.discogs_up = now
         if since is not None:
             return False
         self._list.doubt(identity, now)

@@ -457,10 +457,17 @@ def test_artists_that_are_shed_again_and_again_are_errors_at_last():
 def test_artists_that_the_breaker_sheds_at_its_trial_are_asked_as_often_as_it_stays_open():
     bench = Bench(*[artists_shed] * 6)
 
-    totals = bench.work(1, 2).totals
+    totals = bench.work(1, 2, carried=Carried(artists_shed={2: 1, 1: 1})).totals
 
     assert bench.sent == [[1]] * 7 + [[2]]
     assert (totals.warmed_artists, totals.artist_errors) == (6, 0)
+
+
+def test_trials_do_not_count_among_the_times_that_artists_were_shed():
+    result = Bench(*[artists_shed] * 100).work(1, 2, seconds=400)
+
+    assert result.next_part is not None
+    assert result.next_part.known.artists_shed == {1: 1}
 
 
 def test_how_often_artists_were_shed_goes_on_to_the_next_part():
