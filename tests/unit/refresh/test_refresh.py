@@ -637,7 +637,7 @@ def test_an_id_in_doubt_that_lml_would_not_ask_about_now_stays_in_doubt():
 
 
 def test_a_part_without_doubts_and_with_a_short_back_off_has_nothing_to_carry():
-    bench = Bench(all_with("warmed"), failure(429, retry_after=100))
+    bench = Bench(tombstones(), failure(429, retry_after=100))
 
     result = bench.work(1, 2, seconds=400)
 
