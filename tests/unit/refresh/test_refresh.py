@@ -626,6 +626,14 @@ def test_those_in_doubt_are_asked_again_from_the_oldest_on_and_none_before_its_m
     assert [round(at - now) for at, _ in bench.script.asked[2:]] == pytest.approx([20, 40], abs=2)
 
 
+def test_an_id_that_failed_before_it_was_in_doubt_is_asked_once():
+    bench = Bench()
+
+    result = bench.work(1, failed={1: 1}, carried=Carried(in_doubt={1: bench.clock.pace() - 90}))
+
+    assert (bench.sent, result.totals.identities_resolved) == ([[1]], 1)
+
+
 def test_an_id_in_doubt_that_lml_would_not_ask_about_now_stays_in_doubt():
     bench = Bench(failure(429, retry_after=1800))
     since = math.floor(bench.clock.pace()) - 90
