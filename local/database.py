@@ -26,7 +26,8 @@ class Postgres:
     def borrowed(self) -> str:
         """Where the tables are if the server is not ours, for a sentence."""
         where = f"{self.host}:{self.port}/{self.database}"
-        return "" if self.home else f", in schema {self.schema} of DATABASE_URL's {where}"
+        options = "; its options are for our own connections, the functions have none" if self.options else ""
+        return "" if self.home else f", in schema {self.schema} of DATABASE_URL's {where}{options}"
 
     @property
     def socket(self) -> str | None:

@@ -214,7 +214,12 @@ def demo(**options: object) -> None:
 @main.command()
 @_identities
 @_warm
-@click.option("--speed", type=_Number(*SPEEDS), default=100.0, show_default=True, help="Times faster than real time.")
+@click.option(
+    "--speed",
+    type=_Number(*SPEEDS),
+    help="Times faster than real time; 100, or 1 with --warm, as a fast clock takes this machine's own time for "
+    "Discogs calls.",
+)
 @_json
 def up(**options: object) -> None:
     """Start the demo's cloud and leave it running, for `run`, `status` and the others, and for `sam local invoke`."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ops.answer import BOLD, Answer, at_a_target
+from ops.beside import ELAPSED
 from ops.snapshot import REASONS_SHOWN, Snapshot, take
 from ops.target import Target
 from ops.watch import watched
@@ -42,6 +43,7 @@ def lines(seen: Snapshot) -> Iterator[str]:
         if view.trouble is not None:
             yield f"  {view.trouble}"
     yield from (f"  {rested}" for rested in totals.rested)
+    yield from _calls(seen)
     if totals.warmed_without_artists:
         again = f"`rotation replay {run.run_id}{seen.options} --without-artists` asks again"
         yield f"  {totals.warmed_without_artists} releases came without artists; {again}"
@@ -50,3 +52,13 @@ def lines(seen: Snapshot) -> Iterator[str]:
     yield from (f"  not known: {source} ({why})" for source, why in seen.unknown.items())
     for step in seen.todo:
         yield BOLD(step.text) + (f" `{step.command}`" if step.command else "")
+
+
+def _calls(seen: Snapshot) -> Iterator[str]:
+    counted = seen.view.totals.discogs_calls_estimated
+    if counted:
+        yield f"  about {counted} Discogs calls, an estimate by the time that answers took"
+    if seen.beside is not None:
+        yield f"  LML made {seen.beside.ours} Discogs calls for it"
+    if counted and seen.speed != 1:
+        yield f"  with a clock {seen.speed:g} times faster, the time of an answer is evidence of {ELAPSED}"

@@ -78,17 +78,15 @@ class Target:
         return open_ledger(self.client("dynamodb"), self.names["LedgerTable"])
 
     def refresh_settings(self) -> settings.RefreshSettings:
-        """Read the refresh function's settings: its clock and its budget are what a run goes by."""
-        return settings.refresh(self.environment("RefreshFunction"), no_secret)
+        """Read the refresh function's settings, once a command: its clock and its budget are what a run goes by."""
+        return _refresh_settings(self.session, self.endpoint_url, self.names["RefreshFunction"])
 
     def clock(self) -> SystemClock:
         return SystemClock(self.refresh_settings().clock_speed)
 
     def environment(self, function: str) -> dict[str, str]:
         """Return the variables that a function has."""
-        configuration = self.client("lambda").get_function_configuration(FunctionName=self.names[function])
-        variables: dict[str, str] = configuration["Environment"]["Variables"]
-        return variables
+        return _environment(self.client("lambda"), self.names[function])
 
     def secret(self, arn: str, _anew: bool) -> str:
         """Fetch a secret as the functions do; raises SecretUnavailableError."""
@@ -143,6 +141,16 @@ class Target:
 def _client(session: Session, service: deploy.Service, endpoint_url: str | None) -> Any:  # noqa: ANN401 - as above
     config = _PATIENT_ONCE if service == "lambda" else _NEARBY if endpoint_url else None
     return session.create_client(service, endpoint_url=endpoint_url, config=config)
+
+
+@functools.cache
+def _refresh_settings(session: Session, endpoint_url: str | None, function: str) -> settings.RefreshSettings:
+    return settings.refresh(_environment(_client(session, "lambda", endpoint_url), function), no_secret)
+
+
+def _environment(functions: Any, function: str) -> dict[str, str]:  # noqa: ANN401 - as above
+    variables: dict[str, str] = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    return variables
 
 
 def find(stack_name: str | None, region: str | None) -> Target:

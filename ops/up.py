@@ -24,6 +24,7 @@ from ops import picker
 from ops.answer import Answer
 from ops.target import DESCRIPTION, HOME, OperatorError, Running, Target, home, is_there, local_target, running
 
+SPEED: Final = 100.0
 FUNCTIONS: Final = ("FanOutFunction", "RefreshFunction", "DeadLetterFunction")
 PICKER_FUNCTIONS: Final = ("RotationTracksFunction", "WarmTracksFunction")
 AUTHORIZER: Final = "AuthorizeFunction"
@@ -42,12 +43,13 @@ NOT_IN_THE_TEMPLATE: Final = ("AWS_ENDPOINT_URL", "CLOCK_SPEED", "LOCAL_DEV")
 """What functions need on this machine only."""
 
 
-def up(*, identities: int, warm: bool, speed: float) -> Answer:
+def up(*, identities: int, warm: bool, speed: float | None) -> Answer:
     """Start the demo's cloud and leave it running."""
     folder = home()
     if problem := started.unwritable(folder):
         raise OperatorError(f"{problem}, and the cloud keeps its files there: call `rotation up` in a folder of yours")
     console = Console(stderr=True)
+    speed = speed or (1.0 if warm else SPEED)
     options = Options(world=World.seeded(identities, warm=warm), speed=speed)
     with started.ending_on_signals(), _alone(folder):
         if is_there(folder / DESCRIPTION) and any(process.alive for process in _described(folder)):

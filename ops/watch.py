@@ -153,7 +153,7 @@ def _show_lines(views: Iterator[View], console: "Console") -> Run:
         if time.monotonic() - shown >= LINE_EVERY:
             shown = time.monotonic()
             news = more if more != reason else None  # a reason that stays is shown once
-            console.print(f"{view}: {news}" if news else view, markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{view}: {news}" if news else str(view), markup=False, highlight=False, soft_wrap=True)
             reason = more
     return view.run
 

@@ -93,6 +93,28 @@ def test_trouble_is_shown_while_a_run_is_watched(clock, terminal, monkeypatch):
     assert "LML has not answered yet: POST refresh: connection refused" in written.getvalue()
 
 
+def test_a_plain_line_is_the_one_that_a_terminal_has(clock, monkeypatch):
+    monkeypatch.setattr(watch, "LINE_EVERY", 0.0)
+    written = StringIO()
+    view = look(clock, run_at(clock, scanned=10), parts=[part(clock)])
+
+    watch.show(iter([view]), Console(file=written, force_terminal=False, width=80))
+
+    assert written.getvalue() == f"{view}\n"
+
+
+def test_the_estimate_of_calls_says_what_it_is_evidence_of(clock):
+    run = run_at(clock, scanned=10)
+    charged = replace(run, totals=replace(run.totals, discogs_calls_estimated=731))
+
+    told = view_lines(clock, charged, speed=200)
+
+    assert "about 731 Discogs calls, an estimate by the time that answers took" in told
+    assert "with a clock 200 times faster, the time of an answer is evidence of how busy this machine is" in told
+    assert "times faster" not in view_lines(clock, charged, speed=1)
+    assert "Discogs calls" not in view_lines(clock, run, speed=200)
+
+
 def test_who_waits_is_told_how_long_by_what_is_done(clock):
     run = run_at(clock, planned=1000, scanned=400)
     clock.advance(3600)
