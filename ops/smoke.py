@@ -174,7 +174,7 @@ def of_url(url: str, key: str, identity_id: int | None, stale_id: int = UNKNOWN_
             str(error)
             .replace("LIBRARY_METADATA_URL", "--lml-url")
             .replace(
-                "LML_API_KEY or LML_API_KEY_SECRET_ARN is required (unless LOCAL_DEV=1); neither is set",
+                "LML_API_KEY or LML_API_KEY_SECRET_ARN is required (unless LOCAL_DEV=1); set one of them",
                 "LML_API_KEY is not set in this shell: it is the key that LML shall be asked with",
             )
         )

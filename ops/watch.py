@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+import click
 import msgspec
 
 from core.budget.pacing import Pace
@@ -174,7 +175,8 @@ def watched(target: Target, run_id: str, *, as_page: bool = False, first: Sequen
 
     console = Console(stderr=True)
     try:
-        console.print(*first, sep="\n", end="\n" if first else "", highlight=False, soft_wrap=True)
+        for line in first:
+            click.echo(line, err=True)
         views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
         with _page(target, run_id, console) if as_page else nullcontext():
             return show(views, console)
