@@ -30,7 +30,11 @@ def run(
         if force and (ended := _holder(target)) is not None:
             sure(f"Run {ended.run_id} is {ended.status}, and --force would end it. Start another one?", yes=yes)
         if not force and (today is None or today.may_be_planned):
-            _nothing_in_the_way(target, today)
+            # Refused here as fan-out would refuse it, so that no error alarm goes off.
+            other = _holder(target, live=True)
+            if other is not None and (today is None or other.run_id != today.run_id):
+                ends = f"`rotation stop {other.run_id}` ends it, and so does --force"
+                raise OperatorError(f"run {other.run_id} is {other.status} and holds the lock; {ends}")
         asked["scheduled_time"] = today and _fired_at(today)
     return _started(target, asked, wait=wait and not dry_run, watch=watch and not dry_run)
 
@@ -80,22 +84,13 @@ def _fired_at(run: Run) -> str | None:
     return fired if "T" in fired else None
 
 
-def _holder(target: Target) -> Run | None:
-    """Return the run that holds the lock and has not ended."""
+def _holder(target: Target, *, live: bool = False) -> Run | None:
+    """Return the run that holds the lock and has not ended; with `live` only while its lease runs."""
     holder = target.ledger.lock.holder(target.clock().utc())
-    run = None if holder is None else target.ledger.runs.read(holder.run_id)
+    if holder is None or (live and not holder.is_live):
+        return None
+    run = target.ledger.runs.read(holder.run_id)
     return run if run is not None and run.closed_at is None else None
-
-
-def _nothing_in_the_way(target: Target, today: Run | None) -> None:
-    """Refuse a start that fan-out would refuse because of the lock, so that no error alarm goes off."""
-    holder = target.ledger.lock.holder(target.clock().utc())
-    if holder is None or not holder.is_live or (today is not None and holder.run_id == today.run_id):
-        return
-    other = target.ledger.runs.read(holder.run_id)
-    if other is not None and other.closed_at is None:
-        ends = f"`rotation stop {other.run_id}` ends it, and so does --force"
-        raise OperatorError(f"run {other.run_id} is {other.status} and holds the lock; {ends}")
 
 
 def _started(target: Target, asked: Mapping[str, object], *, wait: bool, watch: bool) -> Answer:

@@ -116,10 +116,6 @@ class Target:
         """Return the ids of the runs whose messages are worked on, the newest first."""
         return [run_id for _, run_id, status in self._runs() if status in OPEN]
 
-    def is_alone(self, run_id: str) -> bool:
-        """Whether no other run is open: then all that the shared budget is charged for is this run's."""
-        return set(self.runs_open()) <= {run_id}
-
     def _runs(self) -> list[tuple[str, str, str]]:
         # All items of 30 days, a megabyte a request: rare, and cheaper than an index that nothing else needs.
         pages = self.client("dynamodb").get_paginator("scan")

@@ -101,10 +101,6 @@ class HttpAudience:
         self._lookups: list[Future[None]] = []
         self._seen = Seen()
 
-    @property
-    def unanswered(self) -> int:
-        return sum(reading.outcome == "failed" for reading in self._seen.readings)
-
     def begin(self, order: Order) -> None:
         self._arrivals = _begun(self._arrive, order)
 

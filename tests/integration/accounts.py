@@ -202,6 +202,20 @@ class Book:
         worker = Worker(lml, throttle, self.clock, self.telemetry, max_attempts=3)
         return RefreshConsumer(self.store, 50, worker)
 
+    def environment(self) -> dict[str, str]:
+        """What the template sets for functions that work beside this book."""
+        return {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "LEDGER_TABLE": TABLE,
+            "REFRESH_QUEUE_URL": self.urls["refresh"],
+            "PARKED_QUEUE_URL": self.urls["parked"],
+            "LIBRARY_METADATA_URL": self.lml.url,
+            "LOCAL_DEV": "1",
+            **self.rows.environment,
+        }
+
     # What people and AWS do
 
     def start(self, event: object, *, request_id: str | None = None, batch_size: int = 50) -> dict[str, object]:

@@ -11,7 +11,6 @@ import httpx
 import jsonschema
 from click.testing import CliRunner, Result
 
-from local import sentry
 from ops.cli import main
 from ops.shapes import PAGE
 from ops.target import Running, Target, find, running
@@ -95,9 +94,3 @@ class Operator:
             yield lambda: httpx.get(f"{lml}/_stats").json()["held"]
         finally:
             httpx.post(f"{lml}/_reset").raise_for_status()
-
-    def sentry_totals(self, run_id: str) -> list[dict[str, object]]:
-        """The totals of a run as Sentry received them."""
-        envelopes = sentry.decode(httpx.get(f"{self.running.cloud.sentry_url}/_envelopes").content)
-        spans = [span.attributes for span in sentry.spans(envelopes) if span.name.endswith(".run.totals")]
-        return [attributes for attributes in spans if attributes["backfill.run_id"] == run_id]

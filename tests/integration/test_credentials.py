@@ -18,18 +18,7 @@ pytest_plugins = ("tests.integration.fixtures",)
 def vault(book, lml, monkeypatch):  # noqa: ARG001 - AWS and LML
     """Fan-out's environment with secrets in Secrets Manager; returns how to keep one."""
     client = boto3.client("secretsmanager", region_name="us-east-1")
-    variables = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "LEDGER_TABLE": TABLE,
-        "REFRESH_QUEUE_URL": book.urls["refresh"],
-        "PARKED_QUEUE_URL": book.urls["parked"],
-        "LIBRARY_METADATA_URL": book.lml.url,
-        "LOCAL_DEV": "1",
-        **book.rows.environment,
-    }
-    for name, value in variables.items():
+    for name, value in book.environment().items():
         monkeypatch.setenv(name, value)
 
     def keep(name, **content):

@@ -37,19 +37,10 @@ def body_of(name):
 @pytest.fixture
 def environment(book, monkeypatch):
     """Set what the template sets, for a clock on which nobody waits; the functions are built anew."""
-    variables = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "LEDGER_TABLE": TABLE,
-        "REFRESH_QUEUE_URL": book.urls["refresh"],
-        "PARKED_QUEUE_URL": book.urls["parked"],
-        "LIBRARY_METADATA_URL": book.lml.url,
+    variables = book.environment() | {
         "LML_API_KEY": KEY,
-        "LOCAL_DEV": "1",
         "CLOCK_SPEED": "1000",
         "REFRESH_SLICE_MAX": "50",
-        **book.rows.environment,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

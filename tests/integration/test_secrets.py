@@ -164,18 +164,10 @@ def job(planted, book, keyed, sentry_url, monkeypatch, capfd):  # noqa: PLR0917 
         "SENTRY_DSN": sentry.dsn(sentry_url).replace("public", PUBLIC),
         "DB_PASSWORD": password,
     }
-    variables = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "LEDGER_TABLE": TABLE,
-        "REFRESH_QUEUE_URL": book.urls["refresh"],
-        "PARKED_QUEUE_URL": book.urls["parked"],
+    variables = book.environment() | {
         "LIBRARY_METADATA_URL": keyed.url,
-        "LOCAL_DEV": "1",
         "CLOCK_SPEED": "1000",
         "REFRESH_MAX_ATTEMPTS": "1",  # a back-off is hundreds of looks at the clock
-        **book.rows.environment,
     }
     if planted == "by value":
         variables |= secrets
