@@ -915,4 +915,4 @@ def test_a_metric_that_is_not_listed_is_refused_instead_of_being_counted_in_some
     telemetry = environment()
 
     with pytest.raises(KeyError):
-        telemetry.metric("BackOffSeconds", 2.5)
+        telemetry.metric("NotListed", 2.5)
