@@ -8,7 +8,7 @@ import msgspec
 import psutil
 import pytest
 
-from local import cloud
+from local import cloud, deploy
 from local.cloud import Cloud, Options
 from local.world import World
 from tests.eventually import eventually
@@ -60,7 +60,9 @@ def test_fan_out_runs_one_at_a_time_and_reports_what_it_gives_up(running_cloud):
 def test_an_unfinished_message_comes_back_and_dies_after_five(running_cloud):
     refresh = _queue(running_cloud, "RefreshQueue")
 
-    assert (refresh["VisibilityTimeout"], refresh["MessageRetentionPeriod"]) == ("960", "345600")
+    template = deploy.read()
+    assert refresh["VisibilityTimeout"] == str(template["Parameters"]["RefreshVisibilitySeconds"]["Default"])
+    assert int(refresh["MessageRetentionPeriod"]) == 4 * 86_400, "four days"
     assert json.loads(refresh["RedrivePolicy"]) == {
         "deadLetterTargetArn": _queue(running_cloud, "DeadLetterQueue")["QueueArn"],
         "maxReceiveCount": 5,

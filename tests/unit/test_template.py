@@ -11,6 +11,7 @@ from core import authorization, settings, telemetry
 from core.aws import http_api
 from core.picker import api
 from core.picker import config as picker_settings
+from core.schedule import crontab_of
 from local import deploy
 
 TEMPLATE = deploy.read()
@@ -422,4 +423,5 @@ def test_the_walk_starts_with_every_deploy_and_every_day():
 
     assert pattern["detail"]["stack-id"] == [{"Ref": "AWS::StackId"}]
     assert pattern["detail"]["status-details"]["status"] == ["CREATE_COMPLETE", "UPDATE_COMPLETE"]
-    assert RESOURCES["WarmTracksFunctionDaily"]["Properties"]["ScheduleExpression"] == "cron(45 5 * * ? *)"
+    daily = crontab_of(RESOURCES["WarmTracksFunctionDaily"]["Properties"]["ScheduleExpression"])
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", daily)
