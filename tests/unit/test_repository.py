@@ -142,6 +142,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+def test_nothing_cites_what_only_a_tracker_holds():
+    found = [named(path) for path in PAGES if re.search(r"\bissues? \d", path.read_text(), re.IGNORECASE)]
+
+    assert found == []
+
+
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_a_citation_of_the_design_leads_to_a_heading_that_is_there(path):
     for page, heading in CITATION.findall(path.read_text()):
