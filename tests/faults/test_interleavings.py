@@ -313,7 +313,7 @@ class Interleavings(RuleBasedStateMachine):
         raise AssertionError(self.sqs.bodies)
 
     def _check(self, run_id: str) -> None:
-        """The oracle: every id has one outcome, the totals count them, and the totals were told."""
+        """The oracle: every id has one outcome, the totals count them, and the totals were reported."""
         run = self.ledger.runs.read(run_id)
         assert run is not None
         if run.status == "refused":  # another one held the lock

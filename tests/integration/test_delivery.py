@@ -472,7 +472,7 @@ def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, l
 
 
 def test_a_worker_under_whom_its_run_was_ended_comes_again_until_the_totals_are_told(book, few):
-    """Given somebody who ends the run and dies before its totals are told; then the last worker sees to that."""
+    """Given somebody who ends the run and dies before its totals are reported; then the last worker sees to that."""
 
     def end_it_and_die():
         with book.sdk.killed("UpdateItem", when="before", holding="emitted_at = "):

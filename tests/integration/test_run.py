@@ -32,7 +32,7 @@ def ledger_of(running):
 
 
 def closed(running, run_id):
-    """The run, once it has ended and its totals are told."""
+    """The run, once it has ended and its totals are reported."""
 
     def look():
         assert not running.problems()
