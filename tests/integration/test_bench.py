@@ -54,7 +54,7 @@ def test_cold_starts_compare_each_function_with_three_baselines(handlers):
     assert bool(months) == (handlers == cold_start.HANDLERS)
 
 
-def test_a_share_that_no_control_group_gives_is_scaled_and_said(monkeypatch, tmp_path):
+def test_a_share_that_no_control_group_gives_is_scaled_and_shown(monkeypatch, tmp_path):
     for name in ("_V1", "_V2"):
         monkeypatch.setattr(as_lambda, name, tmp_path / "absent")
     paths = (str(packages.lay_out(tmp_path / "packages")), str(Path(as_lambda.__file__).parent))

@@ -73,7 +73,7 @@ def test_a_deleted_secret_is_refused_with_what_to_do(vault):
         fan_out.handler({}, Context())
 
 
-def test_all_that_is_wrong_is_told_at_once(vault):
+def test_all_that_is_wrong_is_reported_at_once(vault):
     vault("LML_API_KEY")
     vault("DB_PASSWORD", SecretBinary=b"x")
 

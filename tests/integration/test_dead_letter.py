@@ -46,7 +46,7 @@ def test_a_message_that_fails_five_times_is_given_up_and_its_run_ends(book, few,
     assert [line["LmlError"] for line in closed()] == [[len(FEW)]]
 
 
-def test_a_dead_letter_is_told_loudly(book, few, letter, logged):
+def test_a_dead_letter_is_reported_as_an_error(book, few, letter, logged):
     book.handle(letter)
 
     book.telemetry.flush()
@@ -157,7 +157,7 @@ def test_a_letter_of_a_stopping_run_lets_it_end(book, few, letter):
     book.assert_balanced(few)
 
 
-def test_a_replay_by_hand_that_died_is_told_and_gone(book, logged):
+def test_a_replay_by_hand_that_died_is_reported_and_gone(book, logged):
     body = json.dumps({"version": 1, "identity_ids": FEW})
 
     book.handle(body)

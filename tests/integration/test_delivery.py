@@ -407,7 +407,7 @@ def test_a_worker_that_is_killed_leaves_exact_accounts(book, few, closed, point,
     assert 1 <= len(closed()) <= 2, "told at least once"
 
 
-def test_totals_that_were_never_told_are_told_by_whoever_comes_next(book, few, closed):
+def test_totals_that_were_never_reported_are_reported_by_whoever_comes_next(book, few, closed):
     (body,) = book.waiting()
     with book.sdk.killed("UpdateItem", when="before", holding="emitting_until"):
         book.deliver()
@@ -471,7 +471,7 @@ def test_a_run_that_is_finalised_under_a_worker_drops_what_came_too_late(book, l
     book.assert_balanced()
 
 
-def test_a_worker_under_whom_its_run_was_ended_comes_again_until_the_totals_are_told(book, few):
+def test_a_worker_under_whom_its_run_was_ended_comes_again_until_the_totals_are_reported(book, few):
     """Given somebody who ends the run and dies before its totals are reported; then the last worker sees to that."""
 
     def end_it_and_die():
@@ -503,7 +503,7 @@ def test_the_lock_is_renewed_by_every_part(book):
 # By hand
 
 
-def test_a_message_without_a_run_is_worked_and_told_outside_the_ledger(book, logged):
+def test_a_message_without_a_run_is_worked_and_reported_outside_the_ledger(book, logged):
     book.work_on(json.dumps({"version": 1, "identity_ids": FEW}))
 
     assert book.lml.asked_for() == FEW

@@ -40,7 +40,7 @@ def test_every_active_identity_is_planned_once_in_messages_of_fifty(book):
     assert book.ledger.lock.holder(book.clock.utc()).run_id == RUN
 
 
-def test_the_plan_is_told(book, logged):
+def test_the_plan_is_reported(book, logged):
     book.start(SCHEDULED)
 
     lines = logged()
@@ -398,7 +398,7 @@ def test_deliveries_that_are_done_before_the_last_mark_leave_the_close_to_fan_ou
     book.assert_world()
 
 
-def test_totals_that_were_never_told_are_told_by_the_next_start(book, closed):
+def test_totals_that_were_never_reported_are_reported_by_the_next_start(book, closed):
     book.start(SCHEDULED)
     with book.sdk.killed("UpdateItem", when="before", holding="emitting_until"):
         book.deliver_all()

@@ -474,7 +474,7 @@ def test_a_run_that_moved_meanwhile_is_not_finalised_with_old_figures(running):
     assert running.runs.read("r").status == "running"
 
 
-def test_one_reader_at_a_time_tells_the_totals(running):
+def test_one_reader_at_a_time_reports_the_totals(running):
     done(running)
     running.runs.close(running.runs.read("r"), running.lock, NOW)
 
@@ -485,7 +485,7 @@ def test_one_reader_at_a_time_tells_the_totals(running):
     assert running.runs.claim_report("r", NOW + REPORT_LEASE + timedelta(seconds=1)), "the first one was killed"
 
 
-def test_totals_that_were_told_are_not_told_again(running):
+def test_totals_that_were_reported_are_not_reported_again(running):
     done(running)
     running.runs.close(running.runs.read("r"), running.lock, NOW)
     running.runs.mark_reported("r", NOW)

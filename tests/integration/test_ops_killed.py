@@ -117,13 +117,13 @@ def test_a_cloud_is_found_from_any_folder_below_it(tmp_path):
     assert list((tmp_path / ".local").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_anything_starts(tmp_path):
+def test_a_folder_that_cannot_be_written_is_shown_before_anything_starts(tmp_path):
     (tmp_path / ".local").write_text("a file where the directory should be")
 
     assert f"{tmp_path / '.local'} cannot be written" in Operator(tmp_path).data("up", code=1)["error"]
 
 
-def test_a_demo_whose_page_cannot_be_written_says_so_first_and_still_tells_its_totals(tmp_path):
+def test_a_demo_whose_page_cannot_be_written_says_so_first_and_still_reports_its_totals(tmp_path):
     (tmp_path / ".local").write_text("a file where the directory should be")
     done = subprocess.run(  # noqa: S603 - our own command
         [ROTATION, "demo", "--identities", "5", "--speed", "400"],

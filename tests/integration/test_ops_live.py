@@ -108,7 +108,7 @@ def test_a_page_of_another_site_cannot_read_it_under_a_name_of_its_own(operator)
     assert answer.status_code == 400
 
 
-def test_a_lost_connection_is_said_with_the_time_of_the_last_update(operator, phone, tmp_path):
+def test_a_lost_connection_is_shown_with_the_time_of_the_last_update(operator, phone, tmp_path):
     url_file = tmp_path / "page.url"
     with chdir(operator.directory):
         process = spawn([sys.executable, "-m", "ops.report.live", "--url-file", str(url_file)], tmp_path / "page.log")

@@ -70,7 +70,7 @@ def test_a_run_that_lml_keeps_from_starting_says_why_and_what_to_do(operator, lm
         pytest.param({"path": "refresh", "skip": 1, "times": None, "delay": 100_000}, "upstream request", id="slow"),
     ],
 )
-def test_lml_that_goes_away_in_the_middle_is_told_while_it_goes_on_and_at_the_end(operator, lml, fault, reason):
+def test_lml_that_goes_away_in_the_middle_is_reported_while_it_goes_on_and_at_the_end(operator, lml, fault, reason):
     lml(fault)
 
     done = operator.rotation("run", "--ids", ",".join(map(str, range(100, 112))), "--wait")

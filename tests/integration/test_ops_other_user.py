@@ -44,7 +44,7 @@ def public():
         yield folder
 
 
-def test_a_folder_that_one_may_not_write_is_said_before_anything_is_started(public):
+def test_a_folder_that_one_may_not_write_is_shown_before_anything_is_started(public):
     status, printed = as_nobody(public, "up", "--identities", "3")
 
     assert status == 1

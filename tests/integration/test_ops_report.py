@@ -69,7 +69,7 @@ def test_a_later_run_is_compared_with_the_one_before_it(reported):
     assert not {reported.full, reported.failing} & {run.run_id for run in reported.material(reported.full).earlier}
 
 
-def test_failures_are_told_with_their_reasons_and_the_replay(reported):
+def test_failures_are_reported_with_their_reasons_and_the_replay(reported):
     printed = reported.operator.data("report", reported.failing, "-o", "failing.html")
 
     page = (reported.operator.directory / "failing.html").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_the_last_run_is_the_default(reported):
     assert reported.operator.data("report")["run_id"] == reported.failing
 
 
-def test_an_unknown_run_is_said(reported):
+def test_an_unknown_run_is_shown(reported):
     printed = reported.operator.data("report", "scheduled-1999-01-01", code=1)
 
     assert "scheduled-1999-01-01 is not in the ledger" in printed["error"]

@@ -203,7 +203,7 @@ def test_who_stops_watching_is_told_how_to_end_the_run(operator):
     assert operator.data("status", "--follow", run_id)["status"] == "complete"
 
 
-def test_a_run_past_its_deadline_is_ended_at_once_and_told(operator):
+def test_a_run_past_its_deadline_is_ended_at_once_and_reported(operator):
     with operator.held() as held:
         run_id = operator.data("run", "--ids", "5,6,7")["run_id"]
         eventually(held)

@@ -110,7 +110,7 @@ def test_no_credentials_say_what_must_work(account, monkeypatch, gone, instead):
     assert "aws sts get-caller-identity" in error
 
 
-def test_an_account_that_cannot_be_reached_is_told_in_a_sentence(account, monkeypatch):
+def test_an_account_that_cannot_be_reached_is_reported_in_a_sentence(account, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert "Could not connect to the endpoint URL" in account.data("status", code=1)["error"]

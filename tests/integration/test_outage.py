@@ -115,7 +115,7 @@ def test_with_discogs_down_for_ten_minutes_no_identity_ends_the_day_without_its_
     assert all(f"Discogs is down ({DOWN[condition]})" in line["message"] for line in rests)
 
 
-def test_with_discogs_down_all_day_the_day_fails_and_nothing_is_told_as_warmed(day, logged):
+def test_with_discogs_down_all_day_the_day_fails_and_nothing_counts_as_warmed(day, logged):
     day.start(SCHEDULED)
     discogs(day, "unauthorized")
     day.clock.advance(day.run().deadline - day.clock.pace() - 3600)  # its last hour is as the others

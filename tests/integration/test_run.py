@@ -69,7 +69,7 @@ def totals_spans(running, run_id):
     return [s for s in spans if s.name.endswith("run.totals") and s.attributes.get("backfill.run_id") == run_id]
 
 
-def test_a_run_counts_what_the_world_holds_and_tells_it_once(running_cloud, moment):
+def test_a_run_counts_what_the_world_holds_and_reports_it_once(running_cloud, moment):
     """Ledger, LML's log, Sentry and CloudWatch agree on the numbers that the seeded world implies."""
     world = World.load(_world_file(running_cloud))
     before = asked(running_cloud)

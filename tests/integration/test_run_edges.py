@@ -254,7 +254,7 @@ def test_a_start_that_fails_after_the_commit_point_is_not_ended(book):
 # Check-ins
 
 
-def test_a_refused_start_that_a_retry_mends_is_told_as_mended(monitored, monitor):
+def test_a_refused_start_that_a_retry_mends_is_reported_as_mended(monitored, monitor):
     monitored.allowed = Gate(allowed=False, reason="LML answered 502")
     with pytest.raises(RunRefusedError):
         monitored.start(SCHEDULED, request_id="r")
@@ -325,7 +325,7 @@ def test_dead_letters_count_for_the_share_of_errors_that_stops_a_run(book):
     book.assert_balanced()
 
 
-def test_a_run_whose_every_verdict_failed_is_stopped_and_told_as_failed(monitored, monitor, closed):
+def test_a_run_whose_every_verdict_failed_is_stopped_and_reported_as_failed(monitored, monitor, closed):
     monitored.rows.hold(World.seeded(identities=4))
     monitored.lml.fault(path="refresh", status=500, times=None)
 

@@ -208,7 +208,7 @@ def test_a_day_raises_its_alarms_and_no_other(recorded, totals, raised):
     assert alarms(recorded) == raised
 
 
-def test_a_stopped_run_is_told_as_missing_and_its_shares_count(recorded):
+def test_a_stopped_run_is_reported_as_missing_and_its_shares_count(recorded):
     enabled = RUN_ENDED - 2 * DAY
     recorded.hours_on(enabled, RUN_ENDED + DAY)
     recorded.run(RUN_ENDED - DAY, identities_scanned=310)
@@ -233,14 +233,14 @@ def test_manual_and_dry_runs_beside_it_change_nothing(recorded, trigger, dry_run
 # A day without a completed run
 
 
-def test_a_first_run_that_never_completes_is_told_after_26_hours_of_the_schedule(recorded):
+def test_a_first_run_that_never_completes_is_reported_after_26_hours_of_the_schedule(recorded):
     """Not when the alarm comes into being, and not never: it begins as OK."""
     recorded.hours_on(RUN_ENDED, RUN_ENDED + 3 * DAY)
 
     assert recorded.rings("NoRunCompletedAlarm", RUN_ENDED, RUN_ENDED + 3 * DAY) == [RUN_ENDED + 25 * HOUR]
 
 
-def test_a_schedule_that_is_off_tells_nobody_and_is_told_26_hours_after_it_is_switched_on(recorded):
+def test_a_schedule_that_is_off_rings_no_alarm_and_one_that_is_switched_on_rings_after_26_hours(recorded):
     enabled = RUN_ENDED + 10 * DAY
     recorded.hours_on(enabled, enabled + 2 * DAY)
 
@@ -248,7 +248,7 @@ def test_a_schedule_that_is_off_tells_nobody_and_is_told_26_hours_after_it_is_sw
 
 
 @pytest.mark.parametrize("extra", [0, 3, 30], ids=["as asked", "a few points more", "twice as many"])
-def test_a_day_without_a_run_is_told_at_26_hours_however_many_points_cloudwatch_takes(recorded, extra):
+def test_a_day_without_a_run_is_reported_at_26_hours_however_many_points_cloudwatch_takes(recorded, extra):
     recorded.hours_on(RUN_ENDED - 4 * DAY, RUN_ENDED + 4 * DAY)
     for day in range(-3, 1):
         recorded.run(RUN_ENDED + day * DAY, identities_scanned=310)

@@ -24,7 +24,7 @@ WORDS = {"$project": "p", "$project_id": "1", "$environment": "production"}
         ("15 6 * * *", "15 6 * * *"),
     ],
 )
-def test_an_expression_of_eventbridge_is_told_as_crontab(expression, crontab):
+def test_an_expression_of_eventbridge_is_reported_as_crontab(expression, crontab):
     assert crontab_of(expression) == crontab
 
 

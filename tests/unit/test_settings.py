@@ -90,7 +90,7 @@ def test_the_dead_letter_function_needs_no_lml():
         pytest.param(settings.dead_letter, set(DEAD_LETTER), id="dead-letter"),
     ],
 )
-def test_all_that_is_missing_is_told_at_once(build, required):
+def test_all_that_is_missing_is_reported_at_once(build, required):
     """One line for each variable, which it begins with."""
     lines = problems({}, build)
 
@@ -98,7 +98,7 @@ def test_all_that_is_missing_is_told_at_once(build, required):
     assert len(lines) == len(required)
 
 
-def test_what_is_wrong_in_different_places_is_told_at_once():
+def test_what_is_wrong_in_different_places_is_reported_at_once():
     environ = FAN_OUT | {"DB_PORT": "many", "BACKFILL_LML_BATCH_SIZE": "51", "DB_HOST": " ", "CLOCK_SPEED": "100"}
 
     assert [line.split()[0] for line in problems(environ)] == [
@@ -404,7 +404,7 @@ def test_a_password_of_the_environment_keeps_its_blanks():
     assert built.database.password.login() == (None, " pass word ")
 
 
-def test_all_secrets_that_cannot_be_used_are_told_at_once():
+def test_all_secrets_that_cannot_be_used_are_reported_at_once():
     with pytest.raises(SettingsError) as refused:
         read_all(fetched("").get, fetched("good").get, fetched("{}", "DB_PASSWORD").login)
 

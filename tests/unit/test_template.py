@@ -282,7 +282,7 @@ def test_our_own_metrics_are_watched_where_they_are_written():
     assert {alarm["MetricName"] for alarm in ours} <= telemetry.METRICS.keys()
 
 
-def test_the_authorizer_s_failures_are_told_from_tokens_that_are_refused():
+def test_the_authorizer_s_failures_are_distinguished_from_refused_tokens():
     """Both are errors of the function; only a failure logs these words."""
     metric = RESOURCES["AuthorizeFailures"]["Properties"]
     alarm = ALARMS["AuthorizeFailuresAlarm"]

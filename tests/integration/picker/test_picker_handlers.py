@@ -86,7 +86,7 @@ def test_what_is_no_id_is_refused_before_the_database_is_asked(environment, rota
     assert opened(rotation_id) == (400, {"message": "rotation_id must be a positive integer"})
 
 
-def test_a_database_that_is_away_is_told_in_general_words(environment, capsys):
+def test_a_database_that_is_away_is_reported_in_general_words(environment, capsys):
     environment(DB_PORT="1")
 
     status, body = opened(7)

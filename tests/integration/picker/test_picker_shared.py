@@ -360,7 +360,7 @@ def test_the_budget_of_a_walk_is_one_for_all_its_invocations(station, lml, envir
     assert lml.asked() == []
 
 
-def test_a_walk_that_fails_is_told_and_raised(station, environment, capsys):
+def test_a_walk_that_fails_is_reported_and_raised(station, environment, capsys):
     """So that Lambda tries it again, and its alarm sees it."""
     walker = environment()
     walker.resolver.rows = Rows(msgspec.structs.replace(station.settings, port=1), walker.clock)

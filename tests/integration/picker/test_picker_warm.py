@@ -67,7 +67,7 @@ def test_after_the_walk_a_dj_waits_for_nobody(station, lml, picker):
     assert len(lml.asked()) == asked == 4
 
 
-def test_what_happened_to_a_row_is_told_by_the_resolver(station, lml, picker):
+def test_what_happened_to_a_row_is_counted_as_the_resolver_found_it(station, lml, picker):
     """A swallowed LML failure is an error, a marker is none."""
     lml.answers("lookup", DIRECT, times=1)
     lml.answers("lookup", MISS, times=1)
@@ -155,7 +155,7 @@ def test_a_failing_row_does_not_stop_its_siblings_and_goes_to_sentry(station, lm
 # Progress and the summary
 
 
-def test_progress_is_told_every_fifty_rows_and_a_summary_at_the_end(station, picker, logged):
+def test_progress_is_reported_every_fifty_rows_and_a_summary_at_the_end(station, picker, logged):
     for _ in range(101):
         station.row(artist=None)
 
@@ -242,7 +242,7 @@ def test_a_warning_says_that_the_look_back_is_no_number(open_picker, logged):
     assert "'soon'" in warning["message"]
 
 
-def test_a_probe_that_fails_counts_as_quiet_and_is_told_once(station, open_picker, events):
+def test_a_probe_that_fails_counts_as_quiet_and_is_reported_once(station, open_picker, events):
     dsn, sent = events
     picker = open_picker(sentry=dsn)
     for _ in range(3):
@@ -317,7 +317,7 @@ def test_the_walk_waits_while_the_breaker_is_open(station, lml, picker):
 # The database
 
 
-def test_a_database_that_goes_away_mid_walk_ends_it_and_is_told_once(station, lml, open_picker, events):
+def test_a_database_that_goes_away_mid_walk_ends_it_and_is_reported_once(station, lml, open_picker, events):
     dsn, sent = events
     picker = open_picker(sentry=dsn)
     for release in range(1, 6):
@@ -405,7 +405,7 @@ def test_no_error_escapes_from_start(open_picker, events, monkeypatch):
     picker.warmer.start_rotation_tracks_cache_warm()
 
 
-def test_a_walk_that_failed_is_tried_again_after_a_minute_and_told_once(station, lml, open_picker, events):
+def test_a_walk_that_failed_is_tried_again_after_a_minute_and_reported_once(station, lml, open_picker, events):
     """The database was away when the process started."""
     dsn, sent = events
     picker = open_picker(SystemClock(speed=600), sentry=dsn)

@@ -341,7 +341,7 @@ def launch(environment):
     )
 
 
-def test_wrong_settings_are_told_all_at_once(environment):
+def test_wrong_settings_are_reported_all_at_once(environment):
     given = environment | {"LOCAL_DEV": "0", "PORT": "x", "DB_NAME": "", "PICKER_CORS_ORIGINS": "https://a.example/,*"}
     done = launch(given)
 
@@ -363,7 +363,7 @@ def test_half_of_the_token_settings_is_not_none(environment):
     assert "PICKER_JWKS_URL is required" in launch(environment | {"PICKER_JWT_ISSUER": "https://a.example"}).stderr
 
 
-def test_an_address_that_is_taken_is_told(environment):
+def test_an_address_that_is_taken_is_reported(environment):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = launch(environment | {"PORT": str(taken.getsockname()[1])})
     assert done.returncode == 1

@@ -243,6 +243,6 @@ def test_an_answer_that_does_not_end_is_given_up(url, monkeypatch):
         fetch(f"{url}/slow")
 
 
-def test_a_host_that_is_not_there_is_told():
+def test_a_host_that_is_not_there_is_reported():
     with pytest.raises(KeysUnavailableError, match=r"127\.0\.0\.1:1"):
         fetch("http://127.0.0.1:1/jwks")

@@ -76,7 +76,7 @@ CALLS = {
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_name_that_is_none_is_told_as_that(monkeypatch):
+def test_a_name_that_is_none_is_reported_as_that(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://nowhere.invalid")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     client._session.cache_clear()
@@ -86,7 +86,7 @@ def test_a_name_that_is_none_is_told_as_that(monkeypatch):
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_port_at_which_nobody_listens_is_told_at_once(monkeypatch):
+def test_a_port_at_which_nobody_listens_is_reported_at_once(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     client._session.cache_clear()

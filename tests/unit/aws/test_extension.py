@@ -58,7 +58,7 @@ def test_where_there_is_no_such_api_the_function_works_without_and_says_so(api):
 
 
 @pytest.mark.parametrize("script", [reply(403), reply(200), reply(500, b"{}")], ids=["refused", "no id", "a fault"])
-def test_an_api_that_takes_no_extension_is_told(script):
+def test_an_api_that_takes_no_extension_is_reported(script):
     warnings = []
     with Wire(script) as api:
         Afterwards(f"127.0.0.1:{api.port}", lambda _: None, warnings.append)

@@ -271,7 +271,7 @@ def test_a_key_that_cannot_be_read_is_refused_by_its_name():
 @pytest.mark.parametrize(
     "token", [unreadable("GITHUB_TOKEN"), secret("GITHUB_TOKEN", "gh\np"), secret("GITHUB_TOKEN", "{}")]
 )
-def test_a_github_token_that_cannot_be_used_is_told_and_done_without(token):
+def test_a_github_token_that_cannot_be_used_is_reported_and_done_without(token):
     with Wire(healthy(commit_sha=NEWER), reply(422)) as wire, Wire(NEVER) as github:
         settings = LmlSettings(url=wire.url, api_key=secret("LML_API_KEY", "key-of-lml"))
         with RefreshClient(settings, VirtualClock()) as lml:

@@ -179,7 +179,7 @@ def test_without_a_key_there_is_no_header(lml):
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\nX: y", f"{KEY}\x7f", f"{KEY}é"])
-def test_a_key_that_no_header_can_carry_is_refused_without_being_told(lml, key):
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(lml, key):
     with Wire(reply(200, OK)) as wire:
         with pytest.raises(SettingsError) as caught:
             lml(wire.url, key=secret(key)).refresh([1], limit=5)
@@ -515,7 +515,7 @@ def test_a_probe_returns_whatever_status(lml, status):
 
 
 @pytest.mark.parametrize("status", [200, 503])
-def test_health_is_told_also_when_it_is_bad(lml, status):
+def test_health_is_reported_also_when_it_is_bad(lml, status):
     with Wire(reply(status, b'{"status": "x", "discogs_live_requests_total": 3}')) as wire:
         health = lml(wire.url).health()
 

@@ -145,7 +145,7 @@ BELOW = {"discogs_release": source("error") | SHED}
         ),
     ],
 )
-def test_what_lmls_breaker_turned_away_is_told_wherever_lml_says_so_and_costs_no_call(answer, failed, outcomes):
+def test_what_lmls_breaker_turned_away_is_reported_wherever_lml_says_so_and_costs_no_call(answer, failed, outcomes):
     reading = read(answer)
 
     assert (reading.shed, set(reading.failed), reading.outcomes) == ({7}, failed, outcomes)

@@ -106,7 +106,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(arguments, why):
 
 
 @pytest.mark.parametrize("mode", [("--measure-runtime", "60m"), ("--ids", "ids", "--speed", "10")])
-def test_that_staging_shares_productions_minute_is_said_before_anything_is_sent(tmp_path, monkeypatch, mode):
+def test_that_staging_shares_productions_minute_is_shown_before_anything_is_sent(tmp_path, monkeypatch, mode):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ids").write_text("17")
 
@@ -229,7 +229,7 @@ def test_a_counter_that_goes_back_again_and_again_is_that_of_several_processes()
     assert not any("--runtime-per-minute" in line for line in seen.lines())
 
 
-def test_calls_that_come_together_are_said_and_an_lml_that_says_nothing_too():
+def test_calls_that_come_together_are_shown_and_an_lml_that_says_nothing_too():
     together = runtime.measure(Counter(0, 0, 40), VirtualClock(), 120, lambda: None)
 
     assert any("come together" in line for line in together.lines())

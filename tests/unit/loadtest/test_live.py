@@ -128,7 +128,7 @@ def test_sigterm_leaves_no_stand_in_behind(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [("--measure-runtime", "60m"), ("--ids", "ids")], ids=["watch", "day"])
-def test_an_lml_that_is_away_is_told_before_anything_begins(tmp_path, monkeypatch, mode):
+def test_an_lml_that_is_away_is_reported_before_anything_begins(tmp_path, monkeypatch, mode):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ids").write_text("17")
 
@@ -138,7 +138,7 @@ def test_an_lml_that_is_away_is_told_before_anything_begins(tmp_path, monkeypatc
     assert f"GET {NOWHERE}/health: ConnectError" in result.stdout
 
 
-def test_a_wrong_key_is_told_before_anything_begins(against, monkeypatch):
+def test_a_wrong_key_is_reported_before_anything_begins(against, monkeypatch):
     monkeypatch.setenv("LML_API_KEY", "another")
 
     result = run(*against)

@@ -142,7 +142,7 @@ def test_what_is_left_of_a_cancelled_request_is_not_finished(in_virtual_time):
 
 
 @pytest.mark.parametrize(("idle", "status"), [(False, "error"), (True, "not_implemented")])
-def test_a_release_that_the_breaker_sheds_is_told_at_its_source_and_hidden_by_one_that_is_not_wired(
+def test_a_release_that_the_breaker_sheds_is_reported_at_its_source_and_hidden_by_one_that_is_not_wired(
     in_virtual_time, idle, status
 ):
     world = World.seeded(40)

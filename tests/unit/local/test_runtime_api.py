@@ -47,7 +47,7 @@ def test_a_function_that_has_answered_ends_without_a_complaint(function, tmp_pat
     assert log.read_text().splitlines() == ["at work"]
 
 
-def test_a_function_s_error_is_told(function, tmp_path):
+def test_a_function_s_error_is_reported(function, tmp_path):
     with runtime_api.running(*function, tmp_path / "log") as runtime:
         with pytest.raises(ProcessError, match="KeyError"):
             runtime.invoke("{}")

@@ -51,7 +51,7 @@ def test_a_stand_in_that_is_gone_is_a_connection_error():
 
 
 @pytest.mark.parametrize(("speed", "lines"), [(1.0, 4), (200.0, 5)])
-def test_what_the_time_of_an_answer_proves_is_said_where_the_clock_is_fast(speed, lines):
+def test_what_the_time_of_an_answer_proves_is_shown_where_the_clock_is_fast(speed, lines):
     met = Beside(
         calls=9, ours=0, most_in_a_minute=5, breaker="closed", breaker_opened=0, djs_calls=9, djs_shed=1
     ).lines(Totals(discogs_calls_estimated=3), speed)

@@ -70,7 +70,7 @@ def test_a_line_has_its_reason_and_the_next_step_and_the_last_one_counts():
     ],
     ids=lambda it: type(it).__name__ if isinstance(it, Exception) else "",
 )
-def test_what_keeps_a_check_from_being_made_is_told(error, reason, advice):
+def test_what_keeps_a_check_from_being_made_is_reported(error, reason, advice):
     (line,), _ = made({"it": raising(error)})
 
     assert line.status == "failed"
@@ -97,7 +97,7 @@ def test_people_see_some_details_and_programs_all():
     assert outcome.data["checks"][0]["details"] == many
 
 
-def test_it_is_said_what_is_under_way(capsys):
+def test_what_is_under_way_is_shown(capsys):
     work_off({"slow-one": lambda: GOOD}, Console(stderr=True))
 
     assert "slow-one ..." in capsys.readouterr().err

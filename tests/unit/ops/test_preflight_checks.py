@@ -254,7 +254,7 @@ def test_a_key_that_is_not_the_same_for_all_functions_fails():
     )
 
 
-def test_a_secret_that_the_first_deployment_makes_is_told_with_the_order_of_things():
+def test_a_secret_that_the_first_deployment_makes_is_reported_with_the_order_of_things():
     line = line_of(checks.secrets, plan_of(environment={"LML_API_KEY_SECRET_ARN": ""}, names={}))
 
     assert (line["status"], line["reason"]) == ("failed", "LML_API_KEY_SECRET_ARN's secret is not made yet")

@@ -138,7 +138,7 @@ def test_a_status_that_is_new_is_no_fault_of_form():
     assert (status, lines["one-id"]["reason"]) == (0, "identity 17 is postponed")
 
 
-def test_a_connection_that_breaks_is_told_and_the_next_check_is_made():
+def test_a_connection_that_breaks_is_reported_and_the_next_check_is_made():
     line = with_one_wrong("too-many-ids", lambda peer, _: peer.reset())
 
     assert "/api/v1/cache/refresh-for-identities" in line["reason"]

@@ -63,7 +63,7 @@ def test_a_dead_lml_climbs_nowhere_and_is_named(clock):
     assert "LML has not answered yet" in view_lines(clock, view.run, parts=[part(clock, 0, "refused")])
 
 
-def test_since_when_lml_has_not_answered_is_told(clock):
+def test_since_when_lml_has_not_answered_is_reported(clock):
     answered = moment_text(clock.utc())
     earlier = part(clock, 5, None, answered)
     clock.advance(300)
@@ -128,7 +128,7 @@ def test_without_a_verdict_there_is_no_estimate(clock):
     assert look(clock, run).seconds_left is None
 
 
-def test_why_and_how_long_everybody_rests_is_told_while_the_run_is_open(clock):
+def test_why_and_how_long_everybody_rests_is_reported_while_the_run_is_open(clock):
     pace = pacing.discogs_down(Pace(), clock.pace(), "timeout")
     clock.advance(20)
     lines = view_lines(clock, run_at(clock), pace)
@@ -136,7 +136,7 @@ def test_why_and_how_long_everybody_rests_is_told_while_the_run_is_open(clock):
     assert look(clock, run_at(clock, state="complete"), pace).rests is None
 
 
-def test_how_long_a_run_has_rested_and_what_came_without_artists_is_told_afterwards(clock):
+def test_how_long_a_run_has_rested_and_what_came_without_artists_is_reported_afterwards(clock):
     totals = Totals(breaker_rest_seconds=650, discogs_rest_seconds=120, warmed_without_artists=3)
     run = replace(run_at(clock, state="complete"), totals=totals)
     lines = view_lines(clock, run)
@@ -148,7 +148,7 @@ def test_how_long_a_run_has_rested_and_what_came_without_artists_is_told_afterwa
 @pytest.mark.parametrize(
     ("seconds", "words"), [(None, None), (8.4, "about 8 s left"), (99.9, "about 100 s left"), (130, "about 2 min left")]
 )
-def test_what_is_left_is_told_in_seconds_or_minutes(clock, seconds, words):
+def test_what_is_left_is_reported_in_seconds_or_minutes(clock, seconds, words):
     view = View(run=run_at(clock), rests=None, seconds_left=seconds)
     assert view.left == words
 

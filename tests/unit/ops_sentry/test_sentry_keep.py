@@ -169,7 +169,7 @@ def test_two_objects_of_one_name_are_for_a_person(there):
     ],
     ids=["403", "404", "429", "429 for an hour"],
 )
-def test_a_refusal_while_reading_changes_nothing_and_is_said(there, fault, reason):
+def test_a_refusal_while_reading_changes_nothing_and_is_shown(there, fault, reason):
     there.sentry.faults.append(fault)
     before = there.everything()
 
@@ -181,7 +181,7 @@ def test_a_refusal_while_reading_changes_nothing_and_is_said(there, fault, reaso
     assert there.everything() == before
 
 
-def test_a_bad_token_is_said_and_never_shown(there):
+def test_a_bad_token_is_named_and_never_shown(there):
     status, printed = there.rotation("apply", token="wrong-token-1234")
 
     assert status == 1
@@ -189,7 +189,7 @@ def test_a_bad_token_is_said_and_never_shown(there):
     assert "wrong-token" not in printed["error"]
 
 
-def test_an_unknown_organization_is_said(there):
+def test_an_unknown_organization_is_reported(there):
     status, printed = there.rotation("plan", org="nowhere")
 
     assert (status, "no such organization" in printed["error"]) == (1, True)
@@ -326,7 +326,7 @@ def test_the_token_goes_over_https_only(there):
     assert (status, "is not https" in printed["error"]) == (1, True)
 
 
-def test_nobody_there_is_said(there):
+def test_a_sentry_that_is_not_there_is_reported(there):
     there.url = "http://127.0.0.1:9"
 
     status, printed = there.rotation("plan")

@@ -130,7 +130,7 @@ def test_apply_rewrites_and_leaves_the_rest_alone(old):
     assert printed["saved"]
 
 
-def test_one_object_is_not_told_as_several(there):
+def test_one_object_is_not_reported_as_several(there):
     there.sentry.add("discover/saved", name="Errors", fields=["backfill.releases_error"], query="")
 
     assert "rewritten: 1 object; " in there.people_see("migrate", "--apply")

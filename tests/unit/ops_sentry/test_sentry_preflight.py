@@ -70,7 +70,7 @@ def test_the_old_job_is_off_after_26_hours_without_its_attributes(there, span, s
     assert (NEW.name in found["reason"]) is False
 
 
-def test_it_is_told_when_the_old_job_was_last_seen_and_when_it_counts_as_off(there):
+def test_when_the_old_job_was_last_seen_and_when_it_counts_as_off_is_reported(there):
     there.sentry.spans.append(OLD)
 
     found = looked(there.url)["old-job"]
@@ -125,7 +125,7 @@ def test_a_sentry_that_refuses_the_search_does_not_count_as_silence(there, statu
     assert "has:tags" not in found["old-job"]["reason"], "a search of a thousand characters"
 
 
-def test_an_error_of_sentry_s_own_is_waited_out_before_it_is_told(there):
+def test_an_error_of_sentry_s_own_is_waited_out_before_it_is_reported(there):
     there.sentry.faults.append(ApiFault("GET", "/events/", 500, times=9))
     waits = []
 

@@ -695,7 +695,7 @@ def test_with_discogs_down_for_ten_minutes_in_mid_day_no_id_ends_without_the_art
     assert totals.discogs_rest_seconds >= 480
 
 
-def test_with_discogs_down_all_day_nothing_is_told_as_warmed():
+def test_with_discogs_down_all_day_nothing_counts_as_warmed():
     bench = Bench()
     bench.script.answer = bare
     bench.script.health = lambda: {"services": {"discogs_api": "auth-error"}}

@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_a_problem_and_not_an_empty_page():
     assert update["problem"] == "no cloud runs here: `rotation up` starts one"
 
 
-def test_an_aws_that_is_away_is_said_and_ends_no_stream():
+def test_an_aws_that_is_away_is_shown_and_ends_no_stream():
     _, (_, update), _ = events_of(unreadable(EndpointConnectionError(endpoint_url="http://127.0.0.1:1")))
     assert update["problem"].startswith("AWS does not answer, so this is not of now: ")
 

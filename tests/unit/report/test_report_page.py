@@ -144,7 +144,7 @@ def test_an_empty_run_says_so():
     assert "no request was made" in text
 
 
-def test_a_run_that_goes_on_is_told_as_one():
+def test_a_run_that_goes_on_is_reported_as_one():
     text = Page(render(material(run=run("running")))).text
 
     assert "the run has not ended" in text
@@ -272,7 +272,7 @@ def test_a_live_page_runs_its_own_script_and_no_other():
     ],
     ids=["no lines", "no logs", "fewer requests", "more requests", "no database"],
 )
-def test_what_is_not_known_is_said(changes, expected):
+def test_what_is_not_known_is_shown(changes, expected):
     assert expected in Page(render(material(**changes))).text
 
 
