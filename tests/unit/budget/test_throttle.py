@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.budget.pacing import BREAKER_REST, DEAREST_COST, EXPECTED_COST, TRIAL_AFTER, TRIAL_GRACE, Pace
-from core.budget.throttle import LONGEST_REQUEST, OutOfTime, Permit, Rest, Stopped, Throttle
+from core.budget.throttle import COMMIT_RESERVE_SECONDS, LONGEST_REQUEST, OutOfTime, Permit, Rest, Stopped, Throttle
 from core.runs.plan import RefreshMessage, batches
 from core.settings import Pacing
 from tests.fleet import Booked, Fleet, KilledError, MemoryStore, Script, ScriptedLml, failure, warmed
@@ -136,9 +136,11 @@ def test_after_the_clock_of_every_slot_was_set_work_goes_on_at_once(seconds):
 def test_a_part_without_time_for_the_wait_and_a_request_ends_with_the_wait_as_its_delay():
     bench = Bench()
     bench.acquire()
+    wait = EXPECTED_COST * CALL
+    needed = wait + LONGEST_REQUEST + COMMIT_RESERVE_SECONDS
 
-    assert bench.acquire(seconds=379) == OutOfTime(pytest.approx(4 * CALL), None)
-    assert isinstance(bench.acquire(seconds=381), Permit)
+    assert bench.acquire(seconds=needed - 1) == OutOfTime(pytest.approx(wait), None)
+    assert isinstance(bench.acquire(seconds=needed + 1), Permit)
 
 
 def test_a_back_off_is_waited_for_as_the_pace_is():
