@@ -41,6 +41,6 @@ def test_releases_can_be_left_out():
 
 
 def test_without_the_second_level_nothing_starts_on_lambda_and_it_says_why():
-    with pytest.raises(SettingsError, match="PICKER_TABLE is required: a walk that fills only the memory"):
+    with pytest.raises(SettingsError, match="PICKER_TABLE is required, as a walk that fills only the memory"):
         read(PICKER_TABLE="")
     assert config.read(GIVEN | {"PICKER_TABLE": ""}, lambda arn, _: arn, needs_table=False).table is None
