@@ -53,7 +53,7 @@ def test_the_page_follows_a_run_to_its_end_by_itself_and_then_shows_the_next(ope
         assert phone.get(BRIGHTNESS) < 150
         assert phone.get("document.title").startswith("0/3 running")
         phone.wait(r"/slots at work\s+1/.test(run.innerText)")
-        assert holding() == 1
+        eventually(lambda: holding() == 1)
 
     phone.wait("document.getElementById('status').textContent === 'complete'")
     phone.wait("document.querySelectorAll('svg').length === 3")  # the whole report, once its log lines are there
