@@ -11,6 +11,7 @@ import httpx
 import jsonschema
 from click.testing import CliRunner, Result
 
+from local import sentry
 from ops.cli import main
 from ops.shapes import PAGE
 from ops.target import Running, Target, find, running
@@ -94,3 +95,18 @@ class Operator:
             yield lambda: httpx.get(f"{lml}/_stats").json()["held"]
         finally:
             httpx.post(f"{lml}/_reset").raise_for_status()
+
+    def set_deadline(self, run_id: str, moment: float) -> None:
+        """Have a run end then, in seconds since 1970: on the fast clock of this cloud a day is half a minute."""
+        self.target.client("dynamodb").update_item(
+            TableName=self.target.names["LedgerTable"],
+            Key={"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "RUN"}},
+            UpdateExpression="SET deadline = :moment",
+            ExpressionAttributeValues={":moment": {"N": f"{moment:.0f}"}},
+        )
+
+    def reported_totals(self, run_id: str) -> list[dict[str, object]]:
+        """The totals of a run as Sentry received them."""
+        envelopes = sentry.decode(httpx.get(f"{self.running.cloud.sentry_url}/_envelopes").content)
+        spans = [span.attributes for span in sentry.spans(envelopes) if span.name.endswith(".run.totals")]
+        return [attributes for attributes in spans if attributes["backfill.run_id"] == run_id]

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, chdir
 
 import httpx
@@ -135,6 +136,8 @@ def test_a_watched_run_s_page_keeps_its_last_state_when_the_command_has_ended(op
             ending_it.callback(command.wait)
             ending_it.callback(command.kill)
             url = eventually(lambda: re.search(r"as a page: (\S+)\n", (tmp_path / "output").read_text()))[1]
+            run_id = re.search(r"run_id (\S+),", (tmp_path / "output").read_text())[1]
+            operator.set_deadline(run_id, time.time() + 3600)
             phone.open(url)
             phone.wait("document.getElementById('status').textContent === 'running'")
             phone.wait("link.textContent === 'live'")  # before, it has nobody who could tell it that the watching ends

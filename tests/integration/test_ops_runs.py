@@ -207,16 +207,11 @@ def test_a_run_past_its_deadline_is_ended_at_once_and_reported(operator):
     with operator.held() as held:
         run_id = operator.data("run", "--ids", "5,6,7")["run_id"]
         eventually(held)
-        operator.target.client("dynamodb").update_item(
-            TableName=operator.target.names["LedgerTable"],
-            Key={"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "RUN"}},
-            UpdateExpression="SET deadline = :past",
-            ExpressionAttributeValues={":past": {"N": "1"}},
-        )
+        operator.set_deadline(run_id, 1)
         ended = operator.data("stop", run_id)
         assert (ended["status"], ended["not_attempted"]) == ("stopped", 3)
 
-        (totals,) = eventually(lambda: operator.printed(run_id))  # by the second slot; the first waits for LML
+        (totals,) = eventually(lambda: operator.reported_totals(run_id))  # by the second slot; the first waits for LML
     assert totals["backfill.not_attempted"] == 3
 
 
