@@ -347,7 +347,7 @@ def _waiting(message: Message) -> tuple[int, ...]:
 
 
 Interleavings.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestInterleavings = Interleavings.TestCase
 

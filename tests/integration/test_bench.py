@@ -25,6 +25,7 @@ def test_a_request_to_lml_costs_both_sides_the_same_calls():
     assert "requests to LML" in ours.note
 
 
+@pytest.mark.long
 def test_fan_out_and_its_bare_loop_send_the_same_batches():
     ours, _, memory, growth = fan_out.measure(quick=True)
 
@@ -39,7 +40,10 @@ ONE_OF_EACH_PACKAGE = ("fan_out", "authorize")
 
 @pytest.mark.parametrize(
     "handlers",
-    [pytest.param(ONE_OF_EACH_PACKAGE, id="few"), pytest.param(cold_start.HANDLERS, marks=pytest.mark.long, id="all")],
+    [
+        pytest.param(ONE_OF_EACH_PACKAGE, id="few", marks=pytest.mark.long),
+        pytest.param(cold_start.HANDLERS, marks=pytest.mark.long, id="all"),
+    ],
 )
 def test_cold_starts_compare_each_function_with_three_baselines(handlers):
     found = cold_start.measure(quick=True, handlers=handlers)

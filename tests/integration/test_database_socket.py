@@ -27,6 +27,7 @@ def server(monkeypatch, tmp_path):
         postgres.stop(started)
 
 
+@pytest.mark.long
 def test_a_cloud_lives_in_a_database_behind_a_socket_and_leaves_it_as_it_was(server, tmp_path):
     operator = Operator(tmp_path / "operator")
     operator.directory.mkdir()

@@ -66,6 +66,7 @@ def test_no_identities_are_a_complete_run_too():
     assert (finished.returncode, last_line(finished)["planned"]) == (0, 0), finished.stdout
 
 
+@pytest.mark.long
 def test_an_lml_of_ones_own_is_asked_with_its_key():
     world = World.seeded(12, warm=True)
     with serve.in_thread(app.build(world, speed=100, token="a-key-of-its-own")) as url:
@@ -87,6 +88,7 @@ def test_an_lml_that_has_lost_its_store_fails_the_demo_with_its_sentence():
     assert "Entity store is not available; LML says so until it is started again" in finished.stderr
 
 
+@pytest.mark.long
 def test_a_wrong_key_is_refused_before_anything_is_sent_and_the_demo_fails():
     """The gate tries the key also where it knows the commit."""
     with serve.in_thread(app.build(World.seeded(12), speed=100, token="right")) as url:

@@ -123,6 +123,7 @@ def test_what_a_page_has_people_type_exists(page):
     assert f"sam build --template {SAM_TEMPLATE}" in text
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SAM.exists(), reason="`make check` installs the SAM command line")
 @pytest.mark.parametrize("command", ["build", "local invoke"])
 def test_sam_knows_every_option_that_the_readme_gives_it(command):

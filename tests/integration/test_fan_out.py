@@ -314,7 +314,13 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("between", [False, True], ids=["retried at once", "deliveries come first"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(False, id="retried at once", marks=pytest.mark.long),
+        pytest.param(True, id="deliveries come first"),
+    ],
+)
 @pytest.mark.parametrize("point", POINTS.values(), ids=POINTS.keys())
 def test_a_start_that_is_killed_is_taken_up_by_its_retry(book, point, between):
     operation, when, holding, nth = point

@@ -83,6 +83,7 @@ def test_the_next_up_ends_what_a_killed_one_has_left(tmp_path):
     assert Operator(tmp_path).data("down")["clouds"] == ["up"]
 
 
+@pytest.mark.long
 def test_two_that_start_at_once_are_one_cloud_and_one_sentence(tmp_path):
     both = [begin(tmp_path, "up") for _ in range(2)]
     printed = [it.communicate(timeout=90)[1] for it in both]
@@ -93,6 +94,7 @@ def test_two_that_start_at_once_are_one_cloud_and_one_sentence(tmp_path):
     assert len([text for text in printed if "PostgreSQL with the rotation" in text]) == 1
 
 
+@pytest.mark.long
 def test_down_leaves_a_demo_alone_that_still_runs(tmp_path):
     demo = begin(tmp_path, "demo")
     try:

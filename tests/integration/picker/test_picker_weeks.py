@@ -14,6 +14,7 @@ def test_a_station_s_rows_are_warm_within_days_and_stay_so(lml, walks):
     assert (it.again, it.calls) == (0, 620)
 
 
+@pytest.mark.long
 def test_with_more_rows_than_a_walk_can_ask_for_each_has_its_turn():
     it = week(1_500, LMLS[0])
 
