@@ -51,7 +51,7 @@ demo: $(VENV)/.demo
 # More workers than cores, since a test waits for other processes for nearly half of its time; one test at a time for
 # each, since the longest take a thousand times as long as most.
 test: $(VENV)/.dev
-	@$(BIN)/pytest -n 4 --maxschedchunk 1 $(ARGS)
+	@$(BIN)/pytest -n 3 --maxschedchunk 1 $(ARGS)
 
 test-both:
 	@tested=1; for python in $(PYTHONS); do \
@@ -60,7 +60,7 @@ test-both:
 	done; exit $$tested
 
 test-long: $(VENV)/.dev
-	@$(BIN)/pytest -n 4 --maxschedchunk 1 -m long $(ARGS)
+	@$(BIN)/pytest -n 3 --maxschedchunk 1 -m long $(ARGS)
 
 load: $(VENV)/.demo
 	@$(BIN)/python -m bench.queue $(ARGS)
