@@ -2,7 +2,7 @@
 # make test    every test            make check   style, types, the template
 # make test-both    every test on each of PYTHONS that is here     make test PYTHON=python3.13   on that one
 # make loadtest-full    every line of the load test, then a day over HTTP; half an hour of an idle machine
-# make test-long    minutes of the tests that `make test` has seconds of
+# make test-long    more examples of what `make test` tries a few of, and the dearest tests
 # make load    100,000 identities through the emulated queue: exact totals, flat memory, ids a second
 # make docs    the tables of the documents that the code holds: variables, parameters, answers with --json
 # make policy    the template against checkov, in an environment of its own
@@ -51,7 +51,7 @@ demo: $(VENV)/.demo
 # More workers than cores, since a test waits for other processes for nearly half of its time; one test at a time for
 # each, since the longest take a thousand times as long as most.
 test: $(VENV)/.dev
-	@$(BIN)/pytest -n 3 --maxschedchunk 1 $(ARGS)
+	@$(BIN)/pytest -n 4 --maxschedchunk 1 $(ARGS)
 
 test-both:
 	@tested=1; for python in $(PYTHONS); do \
@@ -60,7 +60,7 @@ test-both:
 	done; exit $$tested
 
 test-long: $(VENV)/.dev
-	@$(BIN)/pytest -n 3 --maxschedchunk 1 -m long $(ARGS)
+	@$(BIN)/pytest -n 4 --maxschedchunk 1 -m long $(ARGS)
 
 load: $(VENV)/.demo
 	@$(BIN)/python -m bench.queue $(ARGS)

@@ -18,6 +18,12 @@ from tests.integration.operating import check_shape
 ROTATION = Path(sys.executable).with_name("rotation")
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """One of its own for each demo: two that begin in the same second have the same run id, and so the same page."""
+    monkeypatch.chdir(tmp_path)
+
+
 def demo(*arguments):
     return subprocess.run(  # noqa: S603 - our own command
         [ROTATION, "demo", "--json", *arguments], capture_output=True, text=True, check=False, timeout=120
