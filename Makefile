@@ -48,8 +48,8 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/rotation demo $(ARGS)
 
-# More workers than cores, since a test waits for other processes for nearly half of its time; one test at a time for
-# each, since the longest take a thousand times as long as most.
+# More workers than cores, since many tests wait for other processes; one test at a time for each, since the longest
+# take a thousand times as long as most.
 test: $(VENV)/.dev
 	@$(BIN)/pytest -n 4 --maxschedchunk 1 $(ARGS)
 

@@ -65,8 +65,13 @@ def give(command: Callable[..., Answer], options: Mapping[str, object], *, as_js
         click.echo(json.dumps(answer.data))
     else:
         for line in answer.lines:
-            click.echo(_NOT_SHOWN.sub("", line))
+            print_line(line)
     raise SystemExit((0 if answer.ok else 1) if answer.status is None else answer.status)
+
+
+def print_line(line: str, *, err: bool = False) -> None:
+    """Print a line for a person, with its styles and without anything that would move a terminal's cursor."""
+    click.echo(_NOT_SHOWN.sub("", line), err=err)
 
 
 def sure(question: str, *, yes: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from ops.answer import Answer, at_a_target
+from ops.answer import Answer, at_a_target, print_line
 from ops.cli import LOG_LEVELS
 from ops.target import Target
 
@@ -40,13 +40,13 @@ def logs(target: Target, *, run_id: str | None, tail: bool, level: str) -> Answe
         nothing = f"no line of {of} at {level} or above: --level DEBUG shows all"
         return Answer(shown or [nothing], {"lines": found})
     for line in found:
-        click.echo(_shown(line))
+        print_line(_shown(line))
     with suppress(KeyboardInterrupt):  # the way in which it ends
         while True:
             time.sleep(POLL)
             since = max(since, datetime.now(UTC) - LAST)
             for line in _lines(target, since, run_id, level, seen):
-                click.echo(_shown(line))
+                print_line(_shown(line))
     return Answer([], {})
 
 

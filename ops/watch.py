@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-import click
 import msgspec
 
 from core.budget.pacing import Pace
@@ -15,6 +14,7 @@ from core.clock import Clock
 from core.runs.ledger import Ledger, Run
 from core.runs.ledger import Progress as Noted
 from core.runs.totals import TOTALS, Totals
+from ops.answer import print_line
 from ops.target import OperatorError, Target
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def watched(target: Target, run_id: str, *, as_page: bool = False, first: Sequen
     console = Console(stderr=True)
     try:
         for line in first:
-            click.echo(line, err=True)
+            print_line(line, err=True)
         views = watch(target.ledger, run_id, target.clock(), patience=PATIENCE)
         with _page(target, run_id, console) if as_page else nullcontext():
             return show(views, console)

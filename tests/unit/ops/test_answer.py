@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.answer import BOLD, Answer, give
+from ops.answer import BOLD, Answer, give, print_line
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,9 @@ def test_what_others_wrote_is_printed_as_it_is_and_cannot_move_the_cursor(capsys
         give(lambda: Answer([line], {}), {}, as_json=False)
 
     assert capsys.readouterr().out == f"{shown}\n"
+
+
+def test_a_line_of_a_log_that_goes_on_cannot_move_the_cursor_either(capsys):
+    print_line("a\x1b[2J\rb\x07", err=True)
+
+    assert capsys.readouterr().err == "a[2Jb\n"
